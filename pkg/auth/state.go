@@ -1,0 +1,200 @@
+package auth
+
+import (
+	"cmp"
+	"context"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"micromesh/pkg/kv"
+)
+
+// Key is a public key that signs tokens: an entry of the bucket [kv.Keys], under its id.
+type Key struct {
+	ID      string `json:"kid"`
+	PEM     string `json:"pem"`               // SubjectPublicKeyInfo
+	Current bool   `json:"current,omitempty"` // whether it signs now
+
+	public *rsa.PublicKey
+}
+
+// Public gives the key itself.
+func (k *Key) Public() *rsa.PublicKey { return k.public }
+
+// Permit is an entry of the bucket [kv.Permits], under its id.
+type Permit struct {
+	AppID      string   `json:"app"` // AnyApp holds in all
+	Permission string   `json:"permission"`
+	Roles      []string `json:"roles,omitempty"`
+	Slugs      []string `json:"slugs,omitempty"`
+}
+
+// Revocation is an entry of the bucket [kv.Revocations]. Under a [SessionKey] it voids every token of that session;
+// under a [UserKey] it takes roles from tokens that were issued before.
+type Revocation struct {
+	// Lost are roles that were taken away, with the time of it.
+	Lost map[string]time.Time `json:"lost,omitempty"`
+}
+
+// SessionKey is the key under which one session is revoked.
+func SessionKey(id string) string { return "s." + kv.Key(id) }
+
+// UserKey is the key under which an account's tokens lose roles.
+func UserKey(id string) string { return "u." + kv.Key(id) }
+
+// State is the replicated state, watched. It implements [Source] and answers for permits.
+type State struct {
+	keys        *kv.Map[*Key]
+	permits     *kv.Map[*Permit]
+	revocations *kv.Map[*Revocation]
+	grants      atomic.Pointer[grants] // of the present permits
+}
+
+var _ Source = (*State)(nil)
+
+// Watch watches the three buckets until ctx ends.
+func Watch(ctx context.Context, js jetstream.JetStream, log *slog.Logger) *State {
+	return &State{
+		keys:        kv.Watch(ctx, js, kv.Keys, log, decodeKey),
+		permits:     kv.Watch(ctx, js, kv.Permits, log, decode[Permit]),
+		revocations: kv.Watch(ctx, js, kv.Revocations, log, decode[Revocation]),
+	}
+}
+
+// Wait waits until the watches have ended, after their context did.
+func (s *State) Wait() {
+	s.keys.Wait()
+	s.permits.Wait()
+	s.revocations.Wait()
+}
+
+// Ready tells whether keys are known: from the buckets, or from what was saved.
+func (s *State) Ready() bool { return len(s.keys.Load()) > 0 }
+
+// WaitReady waits until all three buckets were read once, or ctx ends.
+func (s *State) WaitReady(ctx context.Context) error {
+	some := func(m map[string]*Key) bool { return len(m) > 0 }
+	return errors.Join(
+		s.keys.WaitFor(ctx, some),
+		s.permits.WaitFor(ctx, func(map[string]*Permit) bool { return true }),
+		s.revocations.WaitFor(ctx, func(map[string]*Revocation) bool { return true }),
+	)
+}
+
+// Key gives the public key with an id.
+func (s *State) Key(kid string) (*rsa.PublicKey, bool) {
+	k, ok := s.keys.Get(kid)
+	if !ok {
+		return nil, false
+	}
+	return k.public, true
+}
+
+// Keys lists the keys, the one that signs now first.
+func (s *State) Keys() []*Key {
+	m := s.keys.Load()
+	out := make([]*Key, 0, len(m))
+	for _, k := range m {
+		out = append(out, k)
+	}
+	slices.SortFunc(out, func(a, b *Key) int {
+		if a.Current != b.Current {
+			if a.Current {
+				return -1
+			}
+			return 1
+		}
+		return cmp.Compare(a.ID, b.ID)
+	})
+	return out
+}
+
+// Revoked tells whether a token is void, and which roles it has lost.
+func (s *State) Revoked(c *Claims) (void bool, lost []string) {
+	m := s.revocations.Load()
+	if len(m) == 0 {
+		return false, nil
+	}
+	if _, ok := m[SessionKey(c.SessionID)]; ok {
+		return true, nil
+	}
+	r, ok := m[UserKey(c.UserID)]
+	if !ok {
+		return false, nil
+	}
+	return false, r.takes(c)
+}
+
+func (r *Revocation) takes(c *Claims) (lost []string) {
+	for role, at := range r.Lost {
+		if !c.IssuedAt.After(at) {
+			lost = append(lost, role)
+		}
+	}
+	return lost
+}
+
+// Saved is the state as a process saves it, to start from when the mesh's other parts are away.
+type Saved struct {
+	Keys        map[string]*Key        `json:"keys"`
+	Permits     map[string]*Permit     `json:"permits"`
+	Revocations map[string]*Revocation `json:"revocations"`
+}
+
+// Save gives what is known.
+func (s *State) Save() Saved {
+	return Saved{s.keys.Load(), s.permits.Load(), s.revocations.Load()}
+}
+
+// Restore takes up what was saved, until the buckets are read.
+func (s *State) Restore(saved Saved) error {
+	for id, k := range saved.Keys {
+		if err := k.parse(); err != nil {
+			return fmt.Errorf("restore key %s: %w", id, err)
+		}
+	}
+	s.keys.Seed(saved.Keys)
+	s.permits.Seed(saved.Permits)
+	s.revocations.Seed(saved.Revocations)
+	return nil
+}
+
+func decode[T any](_ string, b []byte) (*T, error) {
+	v := new(T)
+	return v, json.Unmarshal(b, v)
+}
+
+func decodeKey(_ string, b []byte) (*Key, error) {
+	k := &Key{}
+	if err := json.Unmarshal(b, k); err != nil {
+		return nil, err
+	}
+	return k, k.parse()
+}
+
+func (k *Key) parse() error {
+	block, _ := pem.Decode([]byte(k.PEM))
+	if block == nil {
+		return errors.New("no PEM block")
+	}
+	pub, err := x509.ParsePKIXPublicKey(block.Bytes)
+	if err != nil {
+		return err
+	}
+	key, ok := pub.(*rsa.PublicKey)
+	if !ok {
+		return fmt.Errorf("a %T is not an RSA key", pub)
+	}
+	k.public = key
+	return nil
+}

@@ -1,0 +1,95 @@
+package discovery
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"go-micro.dev/v5/registry"
+)
+
+// Snapshot is who runs where at one moment. It never changes; nor does anything that it points to.
+type Snapshot struct {
+	services map[string]*Service
+}
+
+// Service is a service that has at least one node. It is shared by all readers: don't change it.
+type Service struct {
+	Name  string
+	Nodes []*Node // by ID
+}
+
+// Node is one running process of a service. It is shared by all readers: don't change it.
+type Node struct {
+	ID       string
+	Address  string // host:port
+	Version  string // of the service
+	Metadata map[string]string
+
+	registered *registry.Service // what it registered, with this node alone
+	ttl        time.Duration
+}
+
+func newNode(s *registry.Service, ttl time.Duration) *Node {
+	n := s.Nodes[0]
+	return &Node{ID: n.Id, Address: n.Address, Version: s.Version, Metadata: n.Metadata, registered: s, ttl: ttl}
+}
+
+// micro gives the node as go-micro sees it, as a copy that the caller owns.
+func (n *Node) micro() *registry.Node {
+	return &registry.Node{Id: n.ID, Address: n.Address, Metadata: maps.Clone(n.Metadata)}
+}
+
+// micro gives the service as go-micro sees it: an entry for each version, as copies that the caller owns.
+func (s *Service) micro() []*registry.Service {
+	var versions []*registry.Service
+	for _, n := range s.Nodes {
+		i := slices.IndexFunc(versions, func(v *registry.Service) bool { return v.Version == n.Version })
+		if i < 0 {
+			i = len(versions)
+			versions = append(versions, copyService(n.registered))
+			versions[i].Nodes = nil
+		}
+		versions[i].Nodes = append(versions[i].Nodes, n.micro())
+	}
+	return versions
+}
+
+// with gives a snapshot in which one service has other nodes.
+func (s *Snapshot) with(changed map[string][]*Node) *Snapshot {
+	next := &Snapshot{services: maps.Clone(s.services)}
+	for name, nodes := range changed {
+		if len(nodes) == 0 {
+			delete(next.services, name)
+			continue
+		}
+		slices.SortFunc(nodes, func(a, b *Node) int { return strings.Compare(a.ID, b.ID) })
+		next.services[name] = &Service{Name: name, Nodes: nodes}
+	}
+	return next
+}
+
+func copyService(s *registry.Service) *registry.Service {
+	c := &registry.Service{Name: s.Name, Version: s.Version, Metadata: maps.Clone(s.Metadata)}
+	for _, n := range s.Nodes {
+		c.Nodes = append(c.Nodes, &registry.Node{Id: n.Id, Address: n.Address, Metadata: maps.Clone(n.Metadata)})
+	}
+	for _, e := range s.Endpoints {
+		c.Endpoints = append(c.Endpoints, &registry.Endpoint{
+			Name: e.Name, Metadata: maps.Clone(e.Metadata), Request: copyValue(e.Request), Response: copyValue(e.Response),
+		})
+	}
+	return c
+}
+
+func copyValue(v *registry.Value) *registry.Value {
+	if v == nil {
+		return nil
+	}
+	c := &registry.Value{Name: v.Name, Type: v.Type}
+	for _, w := range v.Values {
+		c.Values = append(c.Values, copyValue(w))
+	}
+	return c
+}

@@ -1,0 +1,187 @@
+package discovery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// How soon a watch that broke is tried again, and how long one may take to deliver what the bucket holds.
+const (
+	firstRetry  = 50 * time.Millisecond
+	slowestTry  = 2 * time.Second
+	syncTimeout = 10 * time.Second
+)
+
+var (
+	errDisconnected = errors.New("the connection was lost")
+	errReconnected  = errors.New("the connection was lost and is back")
+	errEnded        = errors.New("the watcher ended")
+	errNoSnapshot   = errors.New("the bucket's content did not come")
+)
+
+// watch follows the bucket until ctx ends, for ever anew after each failure.
+func (r *Registry) watch(ctx context.Context) {
+	nc := r.js.Conn()
+	status := nc.StatusChanged(nats.CONNECTED, nats.DISCONNECTED, nats.RECONNECTING, nats.CLOSED)
+	defer nc.RemoveStatusListener(status)
+
+	delay := firstRetry
+	for {
+		err := r.follow(ctx, status)
+		wasLive := r.live.Swap(false)
+		if ctx.Err() != nil {
+			return
+		}
+		if wasLive {
+			delay = firstRetry
+			r.log.Warn("discovery_watch_lost", "error", err)
+		} else {
+			r.log.Debug("discovery_watch_failed", "error", err)
+		}
+		if !pause(ctx, delay, status) {
+			return
+		}
+		delay = min(2*delay, slowestTry)
+	}
+}
+
+// pause waits before the next try: less long where the connection comes back meanwhile.
+func pause(ctx context.Context, delay time.Duration, status <-chan nats.Status) bool {
+	timer := time.NewTimer(delay)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-timer.C:
+			return true
+		case s := <-status:
+			if s == nats.CONNECTED {
+				return true
+			}
+		}
+	}
+}
+
+// follow takes up the whole bucket, then every change of it, until something breaks. nats.go would resume an
+// interrupted watch by itself, but without saying so, and only after missed heartbeats; a new one after each
+// reconnection is in sync within a round trip, and tells what was deregistered meanwhile.
+func (r *Registry) follow(ctx context.Context, status <-chan nats.Status) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if s := r.js.Conn().Status(); s != nats.CONNECTED {
+		return errDisconnected
+	}
+	watcher, err := r.startWatcher(ctx, cancel)
+	if err != nil {
+		return err
+	}
+	defer stopWatcher(watcher)
+
+	overdue := time.NewTimer(syncTimeout)
+	defer overdue.Stop()
+	var content []jetstream.KeyValueEntry
+	inSync := false
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case s := <-status:
+			if s == nats.CONNECTED {
+				return errReconnected
+			}
+			return errDisconnected
+		case <-overdue.C:
+			if !inSync {
+				return errNoSnapshot
+			}
+		case e, ok := <-watcher.Updates():
+			switch {
+			case !ok:
+				return errEnded
+			case e == nil:
+				inSync = true
+				r.takeUp(content)
+				content = nil
+			case inSync:
+				r.update(func(t *table) { r.apply(t, e) })
+			default:
+				content = append(content, e)
+			}
+		}
+	}
+}
+
+// startWatcher bounds how long the start takes: the watcher itself lives as long as ctx.
+func (r *Registry) startWatcher(ctx context.Context, cancel context.CancelFunc) (jetstream.KeyWatcher, error) {
+	opening, done := context.WithTimeout(ctx, r.cfg.Timeout)
+	defer done()
+	kv, err := r.open(opening)
+	if err != nil {
+		return nil, err
+	}
+	stop := context.AfterFunc(opening, cancel)
+	watcher, err := kv.WatchAll(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("watch bucket %s: %w", r.cfg.Bucket, err)
+	}
+	if !stop() {
+		stopWatcher(watcher)
+		return nil, fmt.Errorf("watch bucket %s: %w", r.cfg.Bucket, context.DeadlineExceeded)
+	}
+	return watcher, nil
+}
+
+// stopWatcher ends a watcher and reads what it still holds, without which its goroutine could wait for a reader for ever.
+func stopWatcher(w jetstream.KeyWatcher) {
+	_ = w.Stop() // fails only where it has stopped already
+	patience := time.NewTimer(time.Second)
+	defer patience.Stop()
+	for {
+		select {
+		case _, ok := <-w.Updates():
+			if !ok {
+				return
+			}
+		case <-patience.C:
+			return
+		}
+	}
+}
+
+// takeUp makes the bucket's whole content what is known.
+func (r *Registry) takeUp(content []jetstream.KeyValueEntry) {
+	r.update(func(t *table) {
+		present := make(map[string]bool, len(content))
+		for _, e := range content {
+			present[e.Key()] = e.Operation() == jetstream.KeyValuePut
+			r.apply(t, e)
+		}
+		t.resynced(present, time.Now())
+	})
+	if !r.seen() {
+		close(r.synced)
+	}
+	r.live.Store(true)
+	r.log.Info("discovery_in_sync", "nodes", len(content))
+	select {
+	case r.renew <- struct{}{}:
+	default:
+	}
+}
+
+// apply takes up one entry of the bucket.
+func (r *Registry) apply(t *table, e jetstream.KeyValueEntry) {
+	if e.Operation() != jetstream.KeyValuePut {
+		t.remove(e.Key())
+		return
+	}
+	if err := t.put(e.Key(), e.Value(), e.Revision(), time.Now()); err != nil {
+		r.log.Warn("discovery_record_refused", "key", e.Key(), "error", err)
+	}
+}

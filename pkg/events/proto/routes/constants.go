@@ -1,0 +1,4 @@
+package routes
+
+// Topic is the topic of these events: they are published on the subject "events.routes".
+const Topic = "routes"

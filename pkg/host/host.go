@@ -1,0 +1,105 @@
+// Package host is what a process gives the services that run in it: its connection to NATS, discovery, the replicated
+// state of authorisation, logs and metrics. `micro up` shares one host among all services; a service that runs alone
+// has one of its own. So a service's wiring is the same in both.
+package host
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"go-micro.dev/v5/client"
+	"go-micro.dev/v5/registry"
+
+	"micromesh/pkg/auth"
+	"micromesh/pkg/discovery"
+	rpcclient "micromesh/pkg/rpc/client"
+	"micromesh/pkg/secret"
+)
+
+// Version of the mesh.
+const Version = "0.1.0"
+
+// Config of a host. NATS, Secrets and Logger must be set.
+type Config struct {
+	NATS    *nats.Conn   // owned by the caller
+	Secrets *secret.Box  // seals what the services' databases hold
+	Logger  *slog.Logger //
+	// Address that RPC servers listen on, without a port; default 127.0.0.1.
+	Address string
+	// TokenSession makes expired tokens acceptable for so long; 0 refuses them ("token auto refresh" off).
+	TokenSession time.Duration
+}
+
+// Host is what services share. Its fields are safe for concurrent use and don't change.
+type Host struct {
+	ID       string // of the process
+	NATS     *nats.Conn
+	JS       jetstream.JetStream
+	Registry registry.Registry
+	Nodes    *discovery.Registry
+	Client   client.Client
+	RPC      *rpcclient.Client
+	Auth     *auth.State
+	Verifier *auth.Verifier
+	Secrets  *secret.Box
+	Logger   *slog.Logger
+	Metrics  *prometheus.Registry
+
+	address string
+	cancel  context.CancelFunc
+}
+
+// New makes a host. Close it after the services that use it have stopped.
+func New(ctx context.Context, cfg Config) (*Host, error) {
+	js, err := jetstream.New(cfg.NATS, jetstream.WithDefaultTimeout(5*time.Second))
+	if err != nil {
+		return nil, fmt.Errorf("open JetStream: %w", err)
+	}
+	nodes, err := discovery.New(js, discovery.Config{Logger: cfg.Logger})
+	if err != nil {
+		return nil, fmt.Errorf("open discovery: %w", err)
+	}
+	rpc := rpcclient.New(nodes, rpcclient.Config{Logger: cfg.Logger})
+	watch, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	state := auth.Watch(watch, js, cfg.Logger)
+	var opts []auth.VerifierOption
+	if cfg.TokenSession > 0 {
+		opts = append(opts, auth.AcceptExpired(cfg.TokenSession))
+	}
+	metrics := prometheus.NewRegistry()
+	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if cfg.Address == "" {
+		cfg.Address = "127.0.0.1"
+	}
+	return &Host{
+		ID: rand.Text()[:12], NATS: cfg.NATS, JS: js, Registry: nodes, Nodes: nodes, Client: rpc, RPC: rpc,
+		Auth: state, Verifier: auth.NewVerifier(state, opts...), Secrets: cfg.Secrets, Logger: cfg.Logger, Metrics: metrics,
+		address: cfg.Address, cancel: cancel,
+	}, nil
+}
+
+// Listen opens the listener of a service's RPC server: on the host's address, on a port that the system picks.
+func (h *Host) Listen(ctx context.Context) (net.Listener, error) {
+	var lc net.ListenConfig
+	ln, err := lc.Listen(ctx, "tcp", net.JoinHostPort(h.address, "0"))
+	if err != nil {
+		return nil, fmt.Errorf("listen for RPC: %w", err)
+	}
+	return ln, nil
+}
+
+// Close ends what New began; the connection to NATS stays the caller's.
+func (h *Host) Close() error {
+	h.cancel()
+	h.Auth.Wait()
+	return errors.Join(h.RPC.Close(), h.Nodes.Close())
+}

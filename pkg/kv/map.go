@@ -1,0 +1,249 @@
+// Package kv holds the state that every process must know at once: JetStream key-value buckets, watched into memory.
+//
+// A bucket is written by one service, which owns its content and can rebuild it from its database ([Sync]); everybody
+// else watches it ([Watch]). A watcher answers from memory, keeps the last known good state through an outage, and
+// never gives up.
+package kv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Map is a watched bucket: an immutable snapshot that is replaced with each change. Its methods are safe for
+// concurrent use.
+type Map[V any] struct {
+	bucket string
+	decode func(key string, value []byte) (V, error)
+	log    *slog.Logger
+
+	current atomic.Pointer[map[string]V]
+	synced  atomic.Bool
+
+	mu      sync.Mutex
+	changed chan struct{} // closed, and replaced, with each change
+
+	done chan struct{}
+}
+
+// batch bounds how many changes one new snapshot takes up.
+const batch = 4096
+
+// Watch watches a bucket until ctx ends; Wait tells when its goroutine is gone. A value that decode refuses is logged
+// and left out. The bucket is created by its owner: until it exists the map is empty and not synced.
+func Watch[V any](ctx context.Context, js jetstream.JetStream, bucket string, log *slog.Logger, decode func(key string, value []byte) (V, error)) *Map[V] {
+	m := &Map[V]{bucket: bucket, decode: decode, log: log.With("bucket", bucket), changed: make(chan struct{}), done: make(chan struct{})}
+	m.current.Store(&map[string]V{})
+	go func() {
+		defer close(m.done)
+		m.run(ctx, js)
+	}()
+	return m
+}
+
+// Load gives the present snapshot. It must not be changed.
+func (m *Map[V]) Load() map[string]V { return *m.current.Load() }
+
+// Snapshot gives the present snapshot by reference: the same reference means the same content.
+func (m *Map[V]) Snapshot() *map[string]V { return m.current.Load() }
+
+// Get gives one value.
+func (m *Map[V]) Get(key string) (V, bool) {
+	v, ok := (*m.current.Load())[key]
+	return v, ok
+}
+
+// Synced tells whether the bucket's whole content was seen at least once.
+func (m *Map[V]) Synced() bool { return m.synced.Load() }
+
+// Changed gives a channel that is closed at the next change. Take it before Load, so that no change is missed.
+func (m *Map[V]) Changed() <-chan struct{} {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.changed
+}
+
+// WaitFor waits until cond holds for a snapshot of a synced bucket, or ctx ends.
+func (m *Map[V]) WaitFor(ctx context.Context, cond func(map[string]V) bool) error {
+	for {
+		ch := m.Changed()
+		if m.Synced() && cond(m.Load()) {
+			return nil
+		}
+		select {
+		case <-ch:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// Seed puts a snapshot in place before the first sync: what a process saved when it last ran.
+func (m *Map[V]) Seed(s map[string]V) {
+	if !m.Synced() {
+		m.publish(maps.Clone(s))
+	}
+}
+
+// Wait waits until the watch has ended, after its context did.
+func (m *Map[V]) Wait() { <-m.done }
+
+func (m *Map[V]) publish(s map[string]V) {
+	m.current.Store(&s)
+	m.mu.Lock()
+	close(m.changed)
+	m.changed = make(chan struct{})
+	m.mu.Unlock()
+}
+
+// run watches, and watches again after every failure, until ctx ends.
+func (m *Map[V]) run(ctx context.Context, js jetstream.JetStream) {
+	const slowest = 2 * time.Second
+	delay := 20 * time.Millisecond
+	for ctx.Err() == nil {
+		started := time.Now()
+		err := m.watch(ctx, js)
+		if ctx.Err() != nil {
+			return
+		}
+		if !errors.Is(err, jetstream.ErrBucketNotFound) {
+			m.log.Warn("watch_interrupted", "error", err)
+		}
+		if time.Since(started) > slowest {
+			delay = 20 * time.Millisecond
+		}
+		select {
+		case <-time.After(delay):
+		case <-ctx.Done():
+		}
+		delay = min(2*delay, slowest)
+	}
+}
+
+// errGone says that the bucket was wiped or made anew behind the watcher's back.
+var errGone = errors.New("the bucket was replaced")
+
+func (m *Map[V]) watch(ctx context.Context, js jetstream.JetStream) error {
+	opCtx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	bucket, err := js.KeyValue(opCtx, m.bucket)
+	if err != nil {
+		return fmt.Errorf("open bucket: %w", err)
+	}
+	status, err := bucket.Status(opCtx)
+	if err != nil {
+		return fmt.Errorf("read status: %w", err)
+	}
+	created := status.(*jetstream.KeyValueBucketStatus).StreamInfo().Created
+	watcher, err := bucket.WatchAll(ctx)
+	if err != nil {
+		return fmt.Errorf("watch bucket: %w", err)
+	}
+	defer func() { _ = watcher.Stop() }()
+
+	check := time.NewTicker(5 * time.Second)
+	defer check.Stop()
+	next := map[string]V{}
+	snapshot := true // until the nil entry that ends it
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-check.C:
+			if err := m.same(ctx, js, created); err != nil {
+				return err
+			}
+		case e, ok := <-watcher.Updates():
+			if !ok {
+				return errors.New("the watcher was closed")
+			}
+			if e == nil {
+				snapshot = false
+				m.finish(next)
+				continue
+			}
+			if snapshot {
+				m.apply(next, e)
+				continue
+			}
+			if closed := m.takeUp(e, watcher.Updates()); closed {
+				return errors.New("the watcher was closed")
+			}
+		}
+	}
+}
+
+// finish puts a whole new snapshot in place. An empty one does not replace what is known: a bucket that lost its
+// content is filled again by its owner, and until then the last known good state is better than none.
+func (m *Map[V]) finish(s map[string]V) {
+	first := !m.synced.Swap(true)
+	if len(s) == 0 && !first {
+		return
+	}
+	m.publish(s)
+}
+
+// takeUp publishes one snapshot for a change and all that wait behind it.
+func (m *Map[V]) takeUp(e jetstream.KeyValueEntry, updates <-chan jetstream.KeyValueEntry) (closed bool) {
+	next := maps.Clone(m.Load())
+	m.apply(next, e)
+	for range batch {
+		select {
+		case e, ok := <-updates:
+			if !ok {
+				m.publish(next)
+				return true
+			}
+			if e != nil {
+				m.apply(next, e)
+			}
+			continue
+		default:
+		}
+		break
+	}
+	m.publish(next)
+	return false
+}
+
+func (m *Map[V]) apply(s map[string]V, e jetstream.KeyValueEntry) {
+	if e.Operation() != jetstream.KeyValuePut {
+		delete(s, e.Key())
+		return
+	}
+	v, err := m.decode(e.Key(), e.Value())
+	if err != nil {
+		m.log.Error("value_refused", "key", e.Key(), "error", err)
+		return
+	}
+	s[e.Key()] = v
+}
+
+// same fails when the bucket is another one than when the watch began: its consumer would wait for ever.
+func (m *Map[V]) same(ctx context.Context, js jetstream.JetStream, created time.Time) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	bucket, err := js.KeyValue(ctx, m.bucket)
+	if errors.Is(err, jetstream.ErrBucketNotFound) {
+		return errGone
+	}
+	if err != nil {
+		return nil //nolint:nilerr // an outage: the watcher resumes by itself when it ends
+	}
+	status, err := bucket.Status(ctx)
+	if err != nil {
+		return nil //nolint:nilerr // as above
+	}
+	if !status.(*jetstream.KeyValueBucketStatus).StreamInfo().Created.Equal(created) {
+		return errGone
+	}
+	return nil
+}

@@ -1,0 +1,67 @@
+// Package natsconn connects to NATS so that an outage of any length ends well, and runs a NATS server inside the
+// process where none is wanted beside it.
+package natsconn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// Config of a connection.
+type Config struct {
+	URL    string // "nats://host:port", several with commas
+	Name   string // of the client, for the server's monitoring
+	Logger *slog.Logger
+	Extra  []nats.Option // credentials, TLS, in-process server
+}
+
+// Connect connects, waiting until ctx ends for a server that is not there yet. Once connected it reconnects for ever:
+// nats.go's own default gives up after 60 tries. A dead peer is noticed within 6 s.
+func Connect(ctx context.Context, cfg Config) (*nats.Conn, error) {
+	log := cfg.Logger
+	opts := append([]nats.Option{
+		nats.Name(cfg.Name),
+		nats.MaxReconnects(-1),
+		nats.ReconnectWait(100 * time.Millisecond),
+		nats.ReconnectJitter(50*time.Millisecond, 50*time.Millisecond),
+		nats.PingInterval(2 * time.Second),
+		nats.MaxPingsOutstanding(2),
+		nats.Timeout(2 * time.Second),
+		nats.RetryOnFailedConnect(true),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil {
+				log.Warn("nats_disconnected", "error", err)
+			}
+		}),
+		nats.ReconnectHandler(func(*nats.Conn) { log.Info("nats_reconnected") }),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { log.Warn("nats_error", "error", err) }),
+	}, cfg.Extra...)
+	nc, err := nats.Connect(cfg.URL, opts...)
+	if err != nil {
+		return nil, fmt.Errorf("connect to NATS: %w", err)
+	}
+	if err := waitConnected(ctx, nc); err != nil {
+		nc.Close()
+		return nil, err
+	}
+	return nc, nil
+}
+
+func waitConnected(ctx context.Context, nc *nats.Conn) error {
+	ch := nc.StatusChanged(nats.CONNECTED)
+	defer nc.RemoveStatusListener(ch)
+	if nc.IsConnected() {
+		return nil
+	}
+	select {
+	case <-ch:
+		return nil
+	case <-ctx.Done():
+		return errors.Join(errors.New("connect to NATS: no server answers"), nc.LastError())
+	}
+}

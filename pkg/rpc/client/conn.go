@@ -1,0 +1,88 @@
+package client
+
+import (
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
+
+	"micromesh/pkg/discovery"
+)
+
+// Windows of HTTP/2 flow control in bytes. Fixed ones spare grpc-go's pings that measure the bandwidth.
+const (
+	streamWindow     = 1 << 20
+	connectionWindow = 4 << 20
+)
+
+// conn is a connection to one node.
+type conn struct {
+	once sync.Once
+	cc   *grpc.ClientConn
+	err  error
+}
+
+func (c *conn) open(address string, opts []grpc.DialOption) (*grpc.ClientConn, error) {
+	c.once.Do(func() { c.cc, c.err = grpc.NewClient("passthrough:///"+address, opts...) })
+	return c.cc, c.err
+}
+
+// close closes the connection for good: if it was never opened, it can't be any more.
+func (c *conn) close() error {
+	c.once.Do(func() { c.err = grpc.ErrClientConnClosing })
+	if c.cc == nil {
+		return nil
+	}
+	return c.cc.Close()
+}
+
+func dialOptions(cfg Config) []grpc.DialOption {
+	creds := insecure.NewCredentials()
+	if cfg.TLS != nil {
+		creds = credentials.NewTLS(cfg.TLS)
+	}
+	return []grpc.DialOption{
+		grpc.WithTransportCredentials(creds),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(MaxMessage), grpc.MaxCallSendMsgSize(MaxMessage)),
+		grpc.WithConnectParams(grpc.ConnectParams{
+			MinConnectTimeout: cfg.DialTimeout,
+			Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 3 * time.Second},
+		}),
+		// Servers that were not told otherwise hang up on clients that ping more often than every five minutes. The
+		// timeout is TCP's too (TCP_USER_TIMEOUT): a node whose host is gone is noticed by what it doesn't acknowledge.
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 5*time.Minute + 10*time.Second, Timeout: 5 * time.Second}),
+		grpc.WithInitialWindowSize(streamWindow),
+		grpc.WithInitialConnWindowSize(connectionWindow),
+		grpc.WithSharedWriteBuffer(true),
+		grpc.WithDisableServiceConfig(),
+	}
+}
+
+// connect gives the connection to a candidate's node. Whoever calls it has a call to that node in progress.
+func (c *Client) connect(to *discovery.Candidate) (*grpc.ClientConn, error) {
+	v, ok := c.conns.Load(to)
+	if !ok {
+		v, _ = c.conns.LoadOrStore(to, new(conn))
+	}
+	return v.(*conn).open(to.Node.Address, c.dial)
+}
+
+// connectTo gives the connection to an address that the caller named. It is kept until Close.
+func (c *Client) connectTo(address string) (*grpc.ClientConn, error) {
+	v, ok := c.conns.Load(address)
+	if !ok {
+		v, _ = c.conns.LoadOrStore(address, new(conn))
+	}
+	return v.(*conn).open(address, c.dial)
+}
+
+// disconnect is the Selector's call when a node has left and its last call has ended.
+func (c *Client) disconnect(from *discovery.Candidate) {
+	if v, ok := c.conns.LoadAndDelete(from); ok {
+		c.closing.Go(func() { _ = v.(*conn).close() }) // fails only where it is closed already
+	}
+}

@@ -1,0 +1,109 @@
+// Package secret seals what must not lie readable in a database: signing keys and private keys of certificates.
+package secret
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+const keySize = 32 // AES-256
+
+// Box seals and opens with one key: AES-256-GCM with a random nonce before the ciphertext (NIST SP 800-38D).
+type Box struct {
+	aead cipher.AEAD
+}
+
+// New makes a box of a key of 32 bytes.
+func New(key []byte) (*Box, error) {
+	if len(key) != keySize {
+		return nil, fmt.Errorf("a secret key has %d bytes, not %d", keySize, len(key))
+	}
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, err
+	}
+	aead, err := cipher.NewGCMWithRandomNonce(block)
+	if err != nil {
+		return nil, err
+	}
+	return &Box{aead}, nil
+}
+
+// Parse makes a box of a key in base64, as a setting holds it.
+func Parse(s string) (*Box, error) {
+	key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(s))
+	if err != nil {
+		return nil, errors.New("a secret key is 32 bytes in base64: make one with `openssl rand -base64 32`")
+	}
+	return New(key)
+}
+
+// Open makes a box of the key in a file, readable for its owner alone. Where there is none it makes one, and it is on
+// disk before Open returns: what a lost key sealed is lost.
+func Open(file string) (*Box, error) {
+	b, err := os.ReadFile(file)
+	if err == nil {
+		return Parse(string(b))
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("read secret key: %w", err)
+	}
+	key := make([]byte, keySize)
+	if _, err := rand.Read(key); err != nil {
+		return nil, err
+	}
+	if err := writeOnce(file, []byte(base64.StdEncoding.EncodeToString(key)+"\n")); err != nil {
+		return nil, fmt.Errorf("write secret key: %w", err)
+	}
+	// Another process may have been first.
+	if b, err = os.ReadFile(file); err != nil {
+		return nil, fmt.Errorf("read secret key: %w", err)
+	}
+	return Parse(string(b))
+}
+
+// writeOnce creates a file whole or not at all, and durably; an existing one is left as it is.
+func writeOnce(file string, content []byte) error {
+	dir := filepath.Dir(file)
+	tmp, err := os.CreateTemp(dir, ".secret-*") // 0600
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.Remove(tmp.Name()) }()
+	if _, err := tmp.Write(content); err != nil {
+		return errors.Join(err, tmp.Close())
+	}
+	if err := errors.Join(tmp.Sync(), tmp.Close()); err != nil {
+		return err
+	}
+	if err := os.Link(tmp.Name(), file); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// Seal encrypts plain; context is authenticated with it, and must be the same in Open.
+func (b *Box) Seal(plain []byte, context string) []byte {
+	return b.aead.Seal(nil, nil, plain, []byte(context))
+}
+
+// Open decrypts what Seal made.
+func (b *Box) Open(sealed []byte, context string) ([]byte, error) {
+	plain, err := b.aead.Open(nil, nil, sealed, []byte(context))
+	if err != nil {
+		return nil, errors.New("open sealed value: wrong secret key, or the value was changed")
+	}
+	return plain, nil
+}
