@@ -3,6 +3,7 @@ package http1
 import (
 	"errors"
 	"io"
+	"math"
 	"time"
 
 	"micromesh/gateway/http1/wire"
@@ -20,7 +21,7 @@ type body struct {
 	chunks wire.Chunks
 
 	seen  int64
-	limit int64 // of seen; 0 is none
+	limit int64 // of seen
 	err   error // sticky
 
 	idle    time.Duration // between reads; 0 is no limit
@@ -31,7 +32,7 @@ type body struct {
 func (b *body) start(l *link, length int64) {
 	chunks := b.chunks
 	chunks.Reset()
-	*b = body{l: l, length: length, left: max(length, 0), chunks: chunks}
+	*b = body{l: l, length: length, left: max(length, 0), chunks: chunks, limit: math.MaxInt64}
 	if length == 0 {
 		b.err = io.EOF
 	}
@@ -53,7 +54,7 @@ func (b *body) ready() ([]byte, error) {
 		return nil, err
 	}
 	b.seen += int64(len(data))
-	if b.limit > 0 && b.seen+b.chunks.Left() > b.limit {
+	if b.seen+b.chunks.Left() > b.limit {
 		b.err = bodyTooLarge(b.limit)
 		return nil, b.err
 	}

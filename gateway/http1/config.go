@@ -44,7 +44,9 @@ func (c *Config) setDefaults() {
 	defaults(&c.MaxRequestLine, 8<<10)
 	defaults(&c.MaxHeaderBytes, 64<<10)
 	defaults(&c.MaxHeaders, 128)
-	defaults(&c.MaxBodyBytes, 1<<30)
+	if c.MaxBodyBytes == 0 {
+		c.MaxBodyBytes = 1 << 30
+	}
 	defaults(&c.MaxConns, 16384)
 	defaults(&c.HeaderTimeout, 10*time.Second)
 	defaults(&c.IdleTimeout, 75*time.Second)
@@ -56,8 +58,7 @@ func (c *Config) setDefaults() {
 	}
 }
 
-// defaults sets what is zero to d, and what is Unlimited to the zero that means so inside of this package. The limits
-// for which no limit makes no sense are refused by Validate.
+// defaults sets what is zero to d, and what is Unlimited to the zero that means so inside of this package.
 func defaults[T ~int | ~int64](v *T, d T) {
 	switch *v {
 	case 0:

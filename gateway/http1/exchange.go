@@ -2,7 +2,6 @@ package http1
 
 import (
 	"context"
-	"io"
 	"net/netip"
 
 	"micromesh/gateway/http1/wire"
@@ -113,21 +112,6 @@ func (x *Exchange) Status() int { return x.answer.status }
 // BytesSent is how many bytes of the answer, head included, were written to the connection.
 func (x *Exchange) BytesSent() int64 { return x.answer.sent }
 
-// BodySize is the size of the request's body: -1 where it is chunked, 0 where there is none.
-func (x *Exchange) BodySize() int64 { return x.req.Length }
-
-// SetBodyLimit bounds the body to n bytes, for this request, in place of Config.MaxBodyBytes. A longer one makes reading
-// or forwarding it fail, before the first byte if its length was announced. n may be Unlimited.
-func (x *Exchange) SetBodyLimit(n int64) {
-	x.body.limit = max(n, 0)
-	if n == 0 {
-		x.body.limit = 1
-	}
-}
-
-// Body reads the request's body, with the chunked coding taken off. Errors other than io.EOF are for [Exchange.Refuse].
-func (x *Exchange) Body() io.Reader { return bodyReader{x} }
-
 // start makes the exchange ready for the request that was parsed into it.
 func (x *Exchange) start() {
 	cfg := &x.c.srv.cfg
@@ -135,7 +119,8 @@ func (x *Exchange) start() {
 	x.upstream.Reset()
 	x.value = nil
 	x.body.start(&x.c.in, x.req.Length)
-	x.body.limit, x.body.idle, x.body.minRate = cfg.MaxBodyBytes, cfg.BodyTimeout, cfg.MinBodyRate
+	x.SetBodyLimit(cfg.MaxBodyBytes)
+	x.body.idle, x.body.minRate = cfg.BodyTimeout, cfg.MinBodyRate
 	x.pre, x.preRead, x.window, x.streamed = nil, 0, nil, false
 	x.expects = x.req.Continue
 	x.answer = answer{buf: x.answer.buf[:0], close: x.req.Close}
@@ -145,6 +130,7 @@ func (x *Exchange) start() {
 func (x *Exchange) end() {
 	x.c.srv.buffers.put(x.preBuf)
 	x.preBuf, x.pre, x.window, x.value = nil, nil, nil, nil
+	x.req.Method = nil
 	if cap(x.answer.buf) > smallBuffer {
 		x.c.srv.buffers.put(x.answer.buf)
 		x.answer.buf = nil

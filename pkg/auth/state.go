@@ -144,6 +144,23 @@ func (r *Revocation) takes(c *Claims) (lost []string) {
 	return lost
 }
 
+// Changed gives a channel that is closed at the next change of anything. Take it before looking, so that none is
+// missed. Each call costs a goroutine until then: it is for those few that save or show the state.
+func (s *State) Changed() <-chan struct{} {
+	keys, permits, revocations := s.keys.Changed(), s.permits.Changed(), s.revocations.Changed()
+	out := make(chan struct{})
+	go func() {
+		defer close(out)
+		select {
+		case <-keys:
+		case <-permits:
+		case <-revocations:
+		case <-s.keys.Ended():
+		}
+	}()
+	return out
+}
+
 // Saved is the state as a process saves it, to start from when the mesh's other parts are away.
 type Saved struct {
 	Keys        map[string]*Key        `json:"keys"`

@@ -131,6 +131,7 @@ func (v *Verifier) parse(token string) (*Claims, error) {
 	if c.UserID == "" || c.UserID != c.Subject || c.ID == "" || c.SessionID == "" || c.ExpiresAt == nil || c.IssuedAt == nil {
 		return nil, ErrBadToken.Because(errors.New("a claim is missing"))
 	}
+	c.roleList = strings.Join(c.Roles, ",")
 	return c, nil
 }
 
@@ -179,5 +180,6 @@ func (v *Verifier) notRevoked(c *Claims) (*Claims, error) {
 			less.Roles = append(less.Roles, r)
 		}
 	}
+	less.roleList = strings.Join(less.Roles, ",")
 	return &less, nil
 }

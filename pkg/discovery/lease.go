@@ -157,7 +157,9 @@ func (r *Registry) refresh(ctx context.Context, all bool) {
 	}
 	r.mu.Unlock()
 	for _, reg := range due {
-		if err := r.write(ctx, reg); err != nil {
+		if err := r.write(ctx, reg); err != nil && ctx.Err() != nil {
+			return
+		} else if err != nil {
 			r.log.Warn("discovery_refresh_failed", "key", reg.key, "error", err)
 			return
 		}

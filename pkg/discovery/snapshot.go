@@ -20,6 +20,17 @@ type Service struct {
 	Nodes []*Node // by ID
 }
 
+// NewService gives the form in which a Directory answers, for one that is not a Registry. It copies s.
+func NewService(s *registry.Service) *Service {
+	service := &Service{Name: s.Name}
+	for _, n := range s.Nodes {
+		one := *s
+		one.Nodes = []*registry.Node{n}
+		service.Nodes = append(service.Nodes, newNode(copyService(&one), 0))
+	}
+	return service
+}
+
 // Node is one running process of a service. It is shared by all readers: don't change it.
 type Node struct {
 	ID       string
@@ -58,7 +69,8 @@ func (s *Service) micro() []*registry.Service {
 
 // with gives a snapshot in which one service has other nodes.
 func (s *Snapshot) with(changed map[string][]*Node) *Snapshot {
-	next := &Snapshot{services: maps.Clone(s.services)}
+	next := &Snapshot{services: make(map[string]*Service, len(s.services)+len(changed))}
+	maps.Copy(next.services, s.services)
 	for name, nodes := range changed {
 		if len(nodes) == 0 {
 			delete(next.services, name)

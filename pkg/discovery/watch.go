@@ -32,12 +32,11 @@ func (r *Registry) watch(ctx context.Context) {
 
 	delay := firstRetry
 	for {
-		err := r.follow(ctx, status)
-		wasLive := r.live.Swap(false)
+		wasInSync, err := r.follow(ctx, status)
 		if ctx.Err() != nil {
 			return
 		}
-		if wasLive {
+		if wasInSync {
 			delay = firstRetry
 			r.log.Warn("discovery_watch_lost", "error", err)
 		} else {
@@ -71,39 +70,42 @@ func pause(ctx context.Context, delay time.Duration, status <-chan nats.Status) 
 // follow takes up the whole bucket, then every change of it, until something breaks. nats.go would resume an
 // interrupted watch by itself, but without saying so, and only after missed heartbeats; a new one after each
 // reconnection is in sync within a round trip, and tells what was deregistered meanwhile.
-func (r *Registry) follow(ctx context.Context, status <-chan nats.Status) error {
+func (r *Registry) follow(ctx context.Context, status <-chan nats.Status) (inSync bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if s := r.js.Conn().Status(); s != nats.CONNECTED {
-		return errDisconnected
+		return false, errDisconnected
 	}
 	watcher, err := r.startWatcher(ctx, cancel)
 	if err != nil {
-		return err
+		return false, err
 	}
-	defer stopWatcher(watcher)
+	defer func() {
+		r.live.Store(false)
+		cancel()
+		drain(watcher)
+	}()
 
 	overdue := time.NewTimer(syncTimeout)
 	defer overdue.Stop()
 	var content []jetstream.KeyValueEntry
-	inSync := false
 	for {
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			return inSync, ctx.Err()
 		case s := <-status:
 			if s == nats.CONNECTED {
-				return errReconnected
+				return inSync, errReconnected
 			}
-			return errDisconnected
+			return inSync, errDisconnected
 		case <-overdue.C:
 			if !inSync {
-				return errNoSnapshot
+				return inSync, errNoSnapshot
 			}
 		case e, ok := <-watcher.Updates():
 			switch {
 			case !ok:
-				return errEnded
+				return inSync, errEnded
 			case e == nil:
 				inSync = true
 				r.takeUp(content)
@@ -131,15 +133,15 @@ func (r *Registry) startWatcher(ctx context.Context, cancel context.CancelFunc) 
 		return nil, fmt.Errorf("watch bucket %s: %w", r.cfg.Bucket, err)
 	}
 	if !stop() {
-		stopWatcher(watcher)
+		drain(watcher)
 		return nil, fmt.Errorf("watch bucket %s: %w", r.cfg.Bucket, context.DeadlineExceeded)
 	}
 	return watcher, nil
 }
 
-// stopWatcher ends a watcher and reads what it still holds, without which its goroutine could wait for a reader for ever.
-func stopWatcher(w jetstream.KeyWatcher) {
-	_ = w.Stop() // fails only where it has stopped already
+// drain reads what a watcher still holds whose context has ended, without which its goroutine could wait for a reader
+// for ever. It is not stopped by its Stop, which while NATS is away waits for an answer for seconds.
+func drain(w jetstream.KeyWatcher) {
 	patience := time.NewTimer(time.Second)
 	defer patience.Stop()
 	for {

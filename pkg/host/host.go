@@ -21,6 +21,7 @@ import (
 
 	"micromesh/pkg/auth"
 	"micromesh/pkg/discovery"
+	"micromesh/pkg/kv"
 	rpcclient "micromesh/pkg/rpc/client"
 	"micromesh/pkg/secret"
 )
@@ -64,11 +65,14 @@ func New(ctx context.Context, cfg Config) (*Host, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open JetStream: %w", err)
 	}
-	nodes, err := discovery.New(js, discovery.Config{Logger: cfg.Logger})
+	nodes, err := discovery.New(js, discovery.Config{Bucket: kv.Nodes}, discovery.WithLogger(cfg.Logger))
 	if err != nil {
 		return nil, fmt.Errorf("open discovery: %w", err)
 	}
-	rpc := rpcclient.New(nodes, rpcclient.Config{Logger: cfg.Logger})
+	rpc, err := rpcclient.New(nodes, rpcclient.Config{})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open RPC client: %w", err), nodes.Close())
+	}
 	watch, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	state := auth.Watch(watch, js, cfg.Logger)
 	var opts []auth.VerifierOption

@@ -93,6 +93,9 @@ func (m *Map[V]) Seed(s map[string]V) {
 	}
 }
 
+// Ended gives a channel that is closed when the watch has ended.
+func (m *Map[V]) Ended() <-chan struct{} { return m.done }
+
 // Wait waits until the watch has ended, after its context did.
 func (m *Map[V]) Wait() { <-m.done }
 

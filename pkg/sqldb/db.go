@@ -65,6 +65,8 @@ type DB struct {
 	slots   slots   // a slot for each connection of pool
 	timeout time.Duration
 	writer  writer
+
+	outgoing signal // of messages in the outbox
 }
 
 // writer runs functions in transactions, in the way of its dialect.
@@ -151,7 +153,16 @@ func (db *DB) limit() time.Time {
 func (db *DB) Write(ctx context.Context, fn func(*Tx) error) error {
 	ctx, cancel := context.WithTimeout(ctx, db.timeout)
 	defer cancel()
-	return db.writer.write(ctx, serializable, fn)
+	queued := false
+	err := db.writer.write(ctx, serializable, func(tx *Tx) error {
+		err := fn(tx)
+		queued = tx.queued
+		return err
+	})
+	if queued && (err == nil || IsUnknown(err)) {
+		db.outgoing.signal()
+	}
+	return err
 }
 
 // Ping tells whether the database answers. Errors: Unavailable.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -391,6 +390,3 @@ func TestRelativeFile(t *testing.T) {
 		t.Error(err)
 	}
 }
-
-// quiet is for databases that fail on purpose.
-var quiet = slog.New(slog.DiscardHandler)

@@ -18,13 +18,21 @@ import (
 // migrationLock is the key of Postgres' advisory lock under which migrations run.
 const migrationLock = 0x6d6573686d696772 // "meshmigr"
 
-// migrationTable records what was applied.
+// migrationTable records what was applied. A component is a part of the schema with numbers of its own.
 const migrationTable = `CREATE TABLE IF NOT EXISTS schema_migrations (
-	version BIGINT NOT NULL PRIMARY KEY,
+	component TEXT NOT NULL,
+	version BIGINT NOT NULL,
 	name TEXT NOT NULL,
 	checksum TEXT NOT NULL,
-	applied_at BIGINT NOT NULL
+	applied_at BIGINT NOT NULL,
+	PRIMARY KEY (component, version)
 )`
+
+// The components.
+const (
+	serviceSchema = "service"
+	outboxSchema  = "outbox"
+)
 
 // migrationName is the form of a migration's file.
 var migrationName = regexp.MustCompile(`^([0-9]{4})_([a-z0-9_]+)\.sql$`)
@@ -46,6 +54,10 @@ type migration struct {
 //
 // Errors: Unavailable; others are one line for the operator.
 func Migrate(ctx context.Context, db *DB, dir fs.FS) error {
+	return migrate(ctx, db, serviceSchema, dir)
+}
+
+func migrate(ctx context.Context, db *DB, component string, dir fs.FS) error {
 	all, err := readMigrations(dir, db.dialect)
 	if err != nil {
 		return err
@@ -53,7 +65,7 @@ func Migrate(ctx context.Context, db *DB, dir fs.FS) error {
 	for {
 		var next *migration
 		err := db.writer.write(ctx, readCommitted, func(tx *Tx) (err error) {
-			next, err = migrateStep(ctx, tx, db.dialect, all)
+			next, err = migrateStep(ctx, tx, db.dialect, component, all)
 			return err
 		})
 		switch {
@@ -68,7 +80,7 @@ func Migrate(ctx context.Context, db *DB, dir fs.FS) error {
 }
 
 // migrateStep applies the first migration that is missing. It gives nil where none is.
-func migrateStep(ctx context.Context, tx *Tx, dialect Dialect, all []migration) (*migration, error) {
+func migrateStep(ctx context.Context, tx *Tx, dialect Dialect, component string, all []migration) (*migration, error) {
 	if dialect == Postgres {
 		// The lock is held to the end of the transaction, so each step finds what others did meanwhile.
 		lock := "SET LOCAL statement_timeout = 0; SELECT pg_advisory_xact_lock(" + strconv.FormatInt(migrationLock, 10) + ")"
@@ -79,7 +91,8 @@ func migrateStep(ctx context.Context, tx *Tx, dialect Dialect, all []migration) 
 	if _, err := tx.Exec(ctx, migrationTable); err != nil {
 		return nil, err
 	}
-	applied, err := All(ctx, tx, scanMigration, "SELECT version, name, checksum FROM schema_migrations ORDER BY version")
+	applied, err := All(ctx, tx, scanMigration,
+		"SELECT version, name, checksum FROM schema_migrations WHERE component = ? ORDER BY version", component)
 	if err != nil {
 		return nil, err
 	}
@@ -93,8 +106,8 @@ func migrateStep(ctx context.Context, tx *Tx, dialect Dialect, all []migration) 
 	if _, err := tx.Exec(ctx, next.script); err != nil {
 		return next, err
 	}
-	_, err = tx.Exec(ctx, "INSERT INTO schema_migrations (version, name, checksum, applied_at) VALUES (?, ?, ?, ?)",
-		next.version, next.name, next.checksum, Time(time.Now()))
+	_, err = tx.Exec(ctx, "INSERT INTO schema_migrations (component, version, name, checksum, applied_at) VALUES (?, ?, ?, ?, ?)",
+		component, next.version, next.name, next.checksum, Time(time.Now()))
 	return next, err
 }
 

@@ -47,7 +47,7 @@ func openPostgres(cfg Config) (*DB, error) {
 	pool.SetMaxOpenConns(conns)
 	pool.SetMaxIdleConns(conns)
 	pool.SetConnMaxIdleTime(5 * time.Minute)
-	db := &DB{dialect: Postgres, pool: pool, slots: make(slots, conns), timeout: cfg.Timeout}
+	db := &DB{dialect: Postgres, pool: pool, slots: make(slots, conns), timeout: cfg.Timeout, outgoing: newSignal()}
 	db.writer = &retrier{pool: pool, slots: db.slots, log: cfg.Logger, stale: conns}
 	return db, nil
 }

@@ -37,7 +37,7 @@ func openSQLite(ctx context.Context, cfg Config, path string) (*DB, error) {
 	pool := sql.OpenDB(sqliteConnector(file, "query_only(ON)"))
 	pool.SetMaxOpenConns(readers)
 	pool.SetMaxIdleConns(readers)
-	return &DB{dialect: SQLite, pool: pool, slots: make(slots, readers), timeout: cfg.Timeout, writer: group}, nil
+	return &DB{dialect: SQLite, pool: pool, slots: make(slots, readers), timeout: cfg.Timeout, writer: group, outgoing: newSignal()}, nil
 }
 
 // sqliteFile reads what follows "sqlite:" in a URL.

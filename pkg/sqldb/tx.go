@@ -30,6 +30,8 @@ type Tx struct {
 	limit time.Time // when the transaction must be over; zero is never
 	rows  *Rows     // open ones
 	err   error     // what ended the transaction
+
+	queued bool // a message lies in the outbox
 }
 
 // Exec runs a statement and tells how many rows it changed.

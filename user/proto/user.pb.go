@@ -3251,9 +3251,12 @@ type Token struct {
 	InternalId      *string                `protobuf:"bytes,9,opt,name=internal_id,json=internalId,proto3,oneof" json:"internal_id,omitempty"`
 	LastRefreshedAt *string                `protobuf:"bytes,10,opt,name=last_refreshed_at,json=lastRefreshedAt,proto3,oneof" json:"last_refreshed_at,omitempty"`
 	// The JWT.
-	Token         string `protobuf:"bytes,11,opt,name=token,proto3" json:"token,omitempty"`
-	UpdatedAt     string `protobuf:"bytes,12,opt,name=updated_at,json=updatedAt,proto3" json:"updated_at,omitempty"`
-	UserId        string `protobuf:"bytes,13,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	Token     string `protobuf:"bytes,11,opt,name=token,proto3" json:"token,omitempty"`
+	UpdatedAt string `protobuf:"bytes,12,opt,name=updated_at,json=updatedAt,proto3" json:"updated_at,omitempty"`
+	UserId    string `protobuf:"bytes,13,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	// An opaque secret that only refreshToken takes, in the token's place, as long as the session lives: for clients
+	// that sleep longer than a token lives. It is rotated with the token.
+	RefreshToken  *string `protobuf:"bytes,14,opt,name=refresh_token,json=refreshToken,proto3,oneof" json:"refresh_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3375,6 +3378,13 @@ func (x *Token) GetUpdatedAt() string {
 func (x *Token) GetUserId() string {
 	if x != nil {
 		return x.UserId
+	}
+	return ""
+}
+
+func (x *Token) GetRefreshToken() string {
+	if x != nil && x.RefreshToken != nil {
+		return *x.RefreshToken
 	}
 	return ""
 }
@@ -4294,7 +4304,7 @@ const file_user_v1_user_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\tB\x06\xda\xc1\x18\x02\b\x01R\x02id\x12\x19\n" +
 	"\botp_code\x18\x02 \x01(\tR\aotpCode\x12\x15\n" +
 	"\x06otp_id\x18\x03 \x01(\tR\x05otpId\x12\"\n" +
-	"\bplatform\x18\x04 \x01(\tB\x06\xda\xc1\x18\x02\b\x01R\bplatform\"\xba\x03\n" +
+	"\bplatform\x18\x04 \x01(\tB\x06\xda\xc1\x18\x02\b\x01R\bplatform\"\xf6\x03\n" +
 	"\x05Token\x12\x16\n" +
 	"\x06active\x18\x01 \x01(\bR\x06active\x12\x1e\n" +
 	"\x03app\x18\x02 \x01(\v2\f.user.v1.AppR\x03app\x12\x15\n" +
@@ -4314,10 +4324,12 @@ const file_user_v1_user_proto_rawDesc = "" +
 	"\x05token\x18\v \x01(\tR\x05token\x12\x1d\n" +
 	"\n" +
 	"updated_at\x18\f \x01(\tR\tupdatedAt\x12\x17\n" +
-	"\auser_id\x18\r \x01(\tR\x06userIdB\r\n" +
+	"\auser_id\x18\r \x01(\tR\x06userId\x12(\n" +
+	"\rrefresh_token\x18\x0e \x01(\tH\x03R\frefreshToken\x88\x01\x01B\r\n" +
 	"\v_deleted_atB\x0e\n" +
 	"\f_internal_idB\x14\n" +
-	"\x12_last_refreshed_at\"\xcb\x02\n" +
+	"\x12_last_refreshed_atB\x10\n" +
+	"\x0e_refresh_token\"\xcb\x02\n" +
 	"\fOrganization\x12\x15\n" +
 	"\x06app_id\x18\x01 \x01(\tR\x05appId\x12\x1d\n" +
 	"\n" +

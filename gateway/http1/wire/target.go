@@ -26,7 +26,7 @@ func (r *Request) resolve() error {
 	if i := bytes.IndexByte(r.Origin, '?'); i >= 0 {
 		r.Path, r.Query = r.Origin[:i], r.Origin[i+1:]
 	}
-	return checkPath(r.Path)
+	return CheckPath(r.Path)
 }
 
 // absolute takes scheme://authority/path. The authority must be the Host, byte for byte but for case: a server that
@@ -56,9 +56,9 @@ func (r *Request) absolute() error {
 	return nil
 }
 
-// checkPath refuses paths that servers read in different ways: a second slash at the start (another host, to a browser),
+// CheckPath takes a path as it stands in a target, with a slash at its start. It refuses paths that servers read in different ways: a second slash at the start (another host, to a browser),
 // escapes that are none, NUL, backslashes, and dot segments, however often and however oddly they are encoded.
-func checkPath(p []byte) error {
+func CheckPath(p []byte) error {
 	if len(p) > 1 && p[1] == '/' {
 		return malformed("the path must not start with two slashes")
 	}

@@ -131,11 +131,12 @@ func (c *Client) offer(ctx context.Context, to target, try func(*grpc.ClientConn
 		}
 		started := time.Now()
 		cc, err := c.connect(node)
-		sent := false
+		how := discovery.Unreachable
 		if err == nil {
+			var sent bool
 			sent, err = try(cc)
+			how = outcome(sent, err)
 		}
-		how := outcome(sent, err)
 		if err == nil && ended != nil {
 			ended(func(err error) { node.End(time.Since(started), outcome(true, err)) })
 			return nil

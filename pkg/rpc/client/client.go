@@ -54,11 +54,12 @@ type Client struct {
 	dial  []grpc.DialOption
 	conns sync.Map // *discovery.Candidate, or address (string) → *conn
 
+	reports sync.Pool // *report
+
 	mu       sync.RWMutex
 	defaults client.Options
-
-	reports sync.Pool      // *report
-	closing sync.WaitGroup // connections of nodes that left
+	closed   bool
+	closing  sync.WaitGroup // connections of nodes that left; added to while not closed
 }
 
 var _ client.Client = (*Client)(nil)
@@ -82,6 +83,9 @@ func New(dir discovery.Directory, cfg Config) (*Client, error) {
 // Close closes all connections: calls in flight fail.
 func (c *Client) Close() error {
 	err := c.nodes.Close()
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
 	c.conns.Range(func(key, v any) bool {
 		c.conns.Delete(key)
 		err = errors.Join(err, v.(*conn).close())

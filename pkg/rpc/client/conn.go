@@ -64,24 +64,38 @@ func dialOptions(cfg Config) []grpc.DialOption {
 
 // connect gives the connection to a candidate's node. Whoever calls it has a call to that node in progress.
 func (c *Client) connect(to *discovery.Candidate) (*grpc.ClientConn, error) {
-	v, ok := c.conns.Load(to)
-	if !ok {
-		v, _ = c.conns.LoadOrStore(to, new(conn))
+	if v, ok := c.conns.Load(to); ok {
+		return v.(*conn).open(to.Node.Address, c.dial)
 	}
-	return v.(*conn).open(to.Node.Address, c.dial)
+	return c.add(to, to.Node.Address)
 }
 
 // connectTo gives the connection to an address that the caller named. It is kept until Close.
 func (c *Client) connectTo(address string) (*grpc.ClientConn, error) {
-	v, ok := c.conns.Load(address)
-	if !ok {
-		v, _ = c.conns.LoadOrStore(address, new(conn))
+	if v, ok := c.conns.Load(address); ok {
+		return v.(*conn).open(address, c.dial)
 	}
+	return c.add(address, address)
+}
+
+func (c *Client) add(key any, address string) (*grpc.ClientConn, error) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	if c.closed {
+		return nil, grpc.ErrClientConnClosing
+	}
+	v, _ := c.conns.LoadOrStore(key, new(conn))
 	return v.(*conn).open(address, c.dial)
 }
 
-// disconnect is the Selector's call when a node has left and its last call has ended.
+// disconnect is the Selector's call when a node has left and its last call has ended. Closing waits for a writer that
+// may be stuck, so it is done aside.
 func (c *Client) disconnect(from *discovery.Candidate) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	if c.closed {
+		return
+	}
 	if v, ok := c.conns.LoadAndDelete(from); ok {
 		c.closing.Go(func() { _ = v.(*conn).close() }) // fails only where it is closed already
 	}

@@ -42,7 +42,7 @@ func (c *Client) Stream(ctx context.Context, req client.Request, opts ...client.
 		return nil, fromStatus(req.Service(), err, nil)
 	}
 	// A stream that is neither read to its end nor closed ends with its context.
-	s.detach = context.AfterFunc(ctx, func() { s.finish(ctx.Err()) })
+	context.AfterFunc(ctx, func() { s.finish(ctx.Err()) })
 	return s, nil
 }
 
@@ -58,7 +58,6 @@ type stream struct {
 	service string
 	ctx     context.Context
 	cancel  context.CancelFunc
-	detach  func() bool
 	request client.Request
 	stream  grpc.ClientStream
 

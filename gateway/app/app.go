@@ -1,0 +1,275 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"micromesh/gateway/handler"
+	"micromesh/gateway/http1"
+	"micromesh/gateway/service"
+	"micromesh/gateway/store"
+	"micromesh/gateway/transcode"
+	"micromesh/pkg/auth"
+	"micromesh/pkg/host"
+	"micromesh/pkg/kv"
+	"micromesh/pkg/routing"
+	proxypb "micromesh/proxy/proto"
+	registrypb "micromesh/registry/proto"
+	userpb "micromesh/user/proto"
+)
+
+// App is a gateway.
+type App struct {
+	cfg      Config
+	host     *host.Host
+	log      *slog.Logger
+	table    *service.Table
+	entries  *kv.Map[routing.Entry]
+	snapshot *store.Snapshot // nil keeps none
+	servers  []server
+	upstream *http1.Upstreams
+	cancel   context.CancelFunc
+}
+
+type server struct {
+	srv *http1.Server
+	ln  net.Listener
+}
+
+// New makes a gateway that listens already, but serves only once Run runs. What it knew when it last ran it knows again.
+func New(ctx context.Context, h *host.Host, cfg Config) (*App, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	watch, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	a := &App{
+		cfg: cfg, host: h, log: h.Logger.With("service", "gateway-svc"), cancel: cancel,
+		table:   service.NewTable(h.Logger),
+		entries: kv.Watch(watch, h.JS, kv.Routing, h.Logger, routing.DecodeEntry),
+	}
+	if err := a.build(ctx); err != nil {
+		return nil, errors.Join(err, a.Close())
+	}
+	return a, nil
+}
+
+func (a *App) build(ctx context.Context) error {
+	if a.cfg.DataDir != "" {
+		a.snapshot = store.NewSnapshot(filepath.Join(a.cfg.DataDir, "snapshot.json"))
+		a.restore()
+	}
+	bindings, err := transcode.New(builtIn()...)
+	if err != nil {
+		return fmt.Errorf("compile bindings: %w", err)
+	}
+	doc, err := bindings.OpenAPI(host.Version)
+	if err != nil {
+		return fmt.Errorf("describe bindings: %w", err)
+	}
+	a.upstream = http1.NewUpstreams(http1.UpstreamsConfig{HeaderTimeout: a.cfg.HeadersTimeout})
+	stream := &handler.EventStream{JS: a.host.JS, Verifier: a.host.Verifier}
+	pages := handler.Pages{OpenAPI: doc, Keys: a.host.Auth.Keys, Ready: a.Ready, Metrics: a.host.Metrics, Events: stream}
+	cfg := handler.Config{
+		Table: a.table, Bindings: bindings, RPC: a.host.RPC, Verifier: a.host.Verifier, Permits: a.host.Auth,
+		Forward: a.upstream, Local: pages.Handlers(), Logger: a.log, Hosts: a.cfg.EdgeListen == "",
+		MaxMessage: a.cfg.MaxMessage, MaxBody: a.cfg.MaxBody, CallTimeout: a.cfg.CallTimeout,
+		WaitHeaders: a.cfg.HeadersTimeout, CORS: a.cfg.CORS,
+	}
+	main := handler.New(cfg)
+	stream.Gateway = main
+	if err := a.listen(ctx, a.cfg.Listen, main); err != nil {
+		return err
+	}
+	if a.cfg.EdgeListen == "" {
+		return nil
+	}
+	cfg.HostsOnly = true
+	return a.listen(ctx, a.cfg.EdgeListen, handler.New(cfg))
+}
+
+// builtIn are the services whose bindings every gateway has.
+func builtIn() []protoreflect.FileDescriptor {
+	return []protoreflect.FileDescriptor{userpb.File_user_v1_user_proto, registrypb.File_registry_v1_registry_proto, proxypb.File_proxy_v1_proxy_proto}
+}
+
+func (a *App) listen(ctx context.Context, address string, h http1.Handler) error {
+	proxies, err := a.cfg.proxies()
+	if err != nil {
+		return err
+	}
+	srv, err := http1.NewServer(http1.Config{
+		Logger: a.log, Handler: h, ErrorBody: handler.ErrorBody, TrustedProxies: proxies, MaxBodyBytes: a.cfg.MaxBody,
+	})
+	if err != nil {
+		return err
+	}
+	var lc net.ListenConfig
+	ln, err := lc.Listen(ctx, "tcp", address)
+	if err != nil {
+		return fmt.Errorf("listen on %s: %w", address, err)
+	}
+	a.servers = append(a.servers, server{srv, ln})
+	return nil
+}
+
+func (c *Config) proxies() ([]netip.Prefix, error) {
+	var out []netip.Prefix
+	var wrong []error
+	for _, s := range c.TrustedProxies {
+		p, err := netip.ParsePrefix(s)
+		if err != nil {
+			wrong = append(wrong, fmt.Errorf("MICRO_TRUSTED_PROXIES holds %q; it must be a CIDR, such as 10.0.0.0/8", s))
+			continue
+		}
+		out = append(out, p)
+	}
+	return out, errors.Join(wrong...)
+}
+
+// Addr is where the gateway listens.
+func (a *App) Addr() net.Addr { return a.servers[0].ln.Addr() }
+
+// EdgeAddr is where host routes are served, or nil where they have no address of their own.
+func (a *App) EdgeAddr() net.Addr {
+	if len(a.servers) < 2 {
+		return nil
+	}
+	return a.servers[1].ln.Addr()
+}
+
+// Ready tells why the gateway can't lead requests yet, or nil.
+func (a *App) Ready() error {
+	switch {
+	case !a.host.Auth.Ready():
+		return errors.New("the keys that sign tokens are not known yet")
+	case !a.entries.Synced() && len(a.entries.Load()) == 0:
+		return errors.New("the routing table is not known yet")
+	}
+	return nil
+}
+
+// Run serves until ctx ends; then it stops taking connections and lets requests under way finish for a while.
+func (a *App) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { a.follow(ctx); return nil })
+	if a.snapshot != nil {
+		g.Go(func() error { a.keep(ctx); return nil })
+	}
+	for _, s := range a.servers {
+		g.Go(func() error { return s.srv.Serve(s.ln) })
+		g.Go(func() error {
+			<-ctx.Done()
+			drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.cfg.DrainTimeout)
+			defer cancel()
+			if err := s.srv.Shutdown(drain); err != nil {
+				a.log.Warn("requests_cut_off", "error", err)
+			}
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// Close gives up what New opened, after Run has ended or in its place.
+func (a *App) Close() error {
+	a.cancel()
+	a.entries.Wait()
+	for _, s := range a.servers {
+		_ = s.ln.Close() // closed already where Run has run
+	}
+	if a.upstream != nil {
+		a.upstream.Close()
+	}
+	return nil
+}
+
+// follow keeps the table as the watched bucket says.
+func (a *App) follow(ctx context.Context) {
+	for {
+		changed := a.entries.Changed()
+		a.update(a.entries.Load())
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (a *App) update(entries map[string]routing.Entry) {
+	slugs := make(map[string][]service.Instance, len(entries))
+	var hosts []service.HostRoute
+	for _, e := range entries {
+		if e.Host != nil {
+			hosts = append(hosts, service.HostRoute{ID: e.Host.ID, Target: e.Host.Target})
+			continue
+		}
+		list := make([]service.Instance, len(e.Slug.Instances))
+		for i, t := range e.Slug.Instances {
+			list[i] = service.Instance{ID: t.ID, URL: t.URL, Live: t.Status.Live()}
+		}
+		slugs[e.Slug.Slug] = list
+	}
+	a.table.Update(slugs, hosts)
+}
+
+// state is what the snapshot holds.
+type state struct {
+	Auth    auth.Saved               `json:"auth"`
+	Entries map[string]routing.Entry `json:"entries"`
+}
+
+func (a *App) restore() {
+	var s state
+	ok, err := a.snapshot.Load(&s)
+	if err != nil {
+		a.log.Warn("snapshot_left_out", "error", err)
+	}
+	if !ok {
+		return
+	}
+	if err := a.host.Auth.Restore(s.Auth); err != nil {
+		a.log.Warn("snapshot_left_out", "error", err)
+	}
+	a.entries.Seed(s.Entries)
+	a.update(a.entries.Load())
+}
+
+// keep saves the state a moment after it has changed.
+func (a *App) keep(ctx context.Context) {
+	const settle = 500 * time.Millisecond
+	for {
+		entries, authState := a.entries.Changed(), a.host.Auth.Changed()
+		a.save()
+		select {
+		case <-entries:
+		case <-authState:
+		case <-ctx.Done():
+			return
+		}
+		select {
+		case <-time.After(settle):
+		case <-ctx.Done():
+			a.save()
+			return
+		}
+	}
+}
+
+func (a *App) save() {
+	if !a.entries.Synced() || !a.host.Auth.Ready() {
+		return // what was saved before is worth more
+	}
+	if err := a.snapshot.Save(state{Auth: a.host.Auth.Save(), Entries: a.entries.Load()}); err != nil {
+		a.log.Error("snapshot_not_saved", "error", err)
+	}
+}

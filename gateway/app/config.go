@@ -1,0 +1,66 @@
+// Package app wires the gateway, so that `micro up`, its own process and tests run the same thing.
+package app
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"time"
+)
+
+// Config of the gateway, from the environment. Times are Go durations, sizes bytes.
+type Config struct {
+	Listen     string `env:"MICRO_LISTEN" envDefault:"127.0.0.1:8080"` // host:port of the API and of slugs
+	EdgeListen string `env:"MICRO_EDGE_LISTEN"`                        // host:port for host routes alone; empty serves them on Listen
+	DataDir    string `env:"MICRO_GATEWAY_DATA"`                       // folder of the snapshot; empty keeps none
+
+	MaxMessage     int64         `env:"MICRO_MAX_MESSAGE" envDefault:"4194304"`  // body of a call to a service's RPC methods
+	MaxBody        int64         `env:"MICRO_MAX_BODY" envDefault:"1073741824"`  // body of a forwarded request
+	CallTimeout    time.Duration `env:"MICRO_CALL_TIMEOUT" envDefault:"10s"`     // of an RPC call
+	HeadersTimeout time.Duration `env:"MICRO_UPSTREAM_TIMEOUT" envDefault:"60s"` // for an instance's answer to begin
+	DrainTimeout   time.Duration `env:"MICRO_DRAIN_TIMEOUT" envDefault:"5s"`     // for requests under way when the gateway stops
+	CORS           []string      `env:"MICRO_CORS_ORIGINS"`                      // origins that browsers may call RPC services from
+	TrustedProxies []string      `env:"MICRO_TRUSTED_PROXIES"`                   // CIDRs whose X-Forwarded-* are believed
+}
+
+// Validate tells everything that is wrong at once.
+func (c *Config) Validate() error {
+	var wrong []error
+	for name, v := range map[string]string{"MICRO_LISTEN": c.Listen, "MICRO_EDGE_LISTEN": c.EdgeListen} {
+		if v == "" && name == "MICRO_EDGE_LISTEN" {
+			continue
+		}
+		if _, _, err := net.SplitHostPort(v); err != nil {
+			wrong = append(wrong, fmt.Errorf("%s is %q; it must be host:port, such as 127.0.0.1:8080", name, v))
+		}
+	}
+	if c.EdgeListen != "" && c.EdgeListen == c.Listen {
+		wrong = append(wrong, errors.New("MICRO_EDGE_LISTEN must differ from MICRO_LISTEN"))
+	}
+	for name, v := range map[string]int64{"MICRO_MAX_MESSAGE": c.MaxMessage, "MICRO_MAX_BODY": c.MaxBody} {
+		if v < 1024 {
+			wrong = append(wrong, fmt.Errorf("%s is %d; it must be at least 1024 bytes", name, v))
+		}
+	}
+	for name, v := range map[string]time.Duration{"MICRO_CALL_TIMEOUT": c.CallTimeout, "MICRO_UPSTREAM_TIMEOUT": c.HeadersTimeout} {
+		if v < 100*time.Millisecond {
+			wrong = append(wrong, fmt.Errorf("%s is %s; it must be at least 100ms", name, v))
+		}
+	}
+	for _, o := range c.CORS {
+		if u, err := url.Parse(o); err != nil || u.Host == "" || u.Path != "" || (u.Scheme != "http" && u.Scheme != "https") {
+			wrong = append(wrong, fmt.Errorf("MICRO_CORS_ORIGINS holds %q; an origin is scheme://host[:port], such as https://app.example.com", o))
+		}
+	}
+	if _, err := c.proxies(); err != nil {
+		wrong = append(wrong, err)
+	}
+	if c.DataDir != "" {
+		if fi, err := os.Stat(c.DataDir); err != nil || !fi.IsDir() {
+			wrong = append(wrong, fmt.Errorf("MICRO_GATEWAY_DATA is %q; it must be a folder that exists", c.DataDir))
+		}
+	}
+	return errors.Join(wrong...)
+}

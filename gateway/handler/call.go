@@ -1,0 +1,167 @@
+package handler
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc/metadata"
+
+	"micromesh/gateway/http1"
+	"micromesh/gateway/transcode"
+	"micromesh/pkg/auth"
+	"micromesh/pkg/errs"
+	"micromesh/pkg/meshpb"
+	"micromesh/pkg/routing"
+)
+
+// longestAwait is how long an answer is held back until the table shows what the call has changed. The change is made
+// by then in any case: only this gateway may learn of it a moment later.
+const longestAwait = 500 * time.Millisecond
+
+// call leads a request of a slug with bindings to its RPC method.
+func (g *Gateway) call(x *http1.Exchange, slug string) {
+	method := string(x.Method())
+	if method == http.MethodOptions {
+		g.options(x)
+		return
+	}
+	b, params, allowed := g.cfg.Bindings.Match(slug, method, string(x.Path()))
+	if b == nil {
+		g.unbound(x, slug, allowed)
+		return
+	}
+	g.allowOrigin(x)
+	token := auth.Bearer(string(x.Get("authorization")))
+	if err := g.authorize(b, token); err != nil {
+		g.fail(x, err)
+		return
+	}
+	if err := acceptable(x); err != nil {
+		g.fail(x, err)
+		return
+	}
+	body, err := x.ReadBody(g.cfg.MaxMessage)
+	if err != nil {
+		x.Refuse(err)
+		return
+	}
+	msg, err := b.Message(body, params, string(x.RawQuery()))
+	if err != nil {
+		g.fail(x, err)
+		return
+	}
+	g.invoke(x, b, msg, token)
+}
+
+// invoke calls the method and passes its answer on.
+func (g *Gateway) invoke(x *http1.Exchange, b *transcode.Binding, msg []byte, token string) {
+	ctx, cancel := context.WithTimeout(x.Context(), g.cfg.CallTimeout)
+	defer cancel()
+	answer, trailer, err := g.cfg.RPC.Raw(ctx, b.Service, b.Endpoint, "json", msg, g.metadata(x, token))
+	if err != nil {
+		g.fail(x, err)
+		return
+	}
+	g.await(ctx, trailer)
+	x.Header().Set("Cache-Control", "no-store")
+	if b.Success == http.StatusNoContent {
+		x.Respond(b.Success, "", nil)
+		return
+	}
+	x.Respond(b.Success, jsonType, answer)
+}
+
+// metadata is all that a service is told of the request: nothing of it was taken from headers that name an identity.
+func (g *Gateway) metadata(x *http1.Exchange, token string) metadata.MD {
+	md := metadata.MD{
+		"x-request-id": {requestID(x)},
+		"traceparent":  {traceparent(x)},
+		"x-client-ip":  {x.ClientIP().String()},
+	}
+	if token != "" {
+		md["authorization"] = []string{"Bearer " + token}
+	}
+	return md
+}
+
+// authorize checks the caller here already, so that a request without permission costs a service nothing. The service
+// checks again.
+func (g *Gateway) authorize(b *transcode.Binding, token string) error {
+	if b.Access.GetCaller() == meshpb.Caller_CALLER_PUBLIC {
+		return nil
+	}
+	claims, err := g.cfg.Verifier.Verify(token)
+	if err != nil {
+		return err
+	}
+	return auth.Authorize(b.Access, claims, g.cfg.Permits)
+}
+
+// acceptable refuses bodies that are certainly no JSON. A missing or a wrong content type is forgiven as long as the
+// body is JSON: clients of this API always could leave it out.
+func acceptable(x *http1.Exchange) error {
+	if enc := x.Get("content-encoding"); len(enc) > 0 && !strings.EqualFold(string(enc), "identity") {
+		return errs.New(errs.Unsupported, "", "send the body without a content encoding")
+	}
+	if ct := string(x.Get("content-type")); strings.HasPrefix(strings.ToLower(ct), "multipart/") {
+		return errs.New(errs.Unsupported, "", "send the body as application/json")
+	}
+	return nil
+}
+
+func (g *Gateway) unbound(x *http1.Exchange, slug string, allowed []string) {
+	if len(allowed) > 0 {
+		x.Header().Set("Allow", strings.Join(allowed, ", "))
+		x.Fail(http.StatusMethodNotAllowed, "METHOD_NOT_ALLOWED", "this path takes "+strings.Join(allowed, ", "))
+		return
+	}
+	x.Fail(http.StatusNotFound, "NOT_FOUND", slug+" has no such path: see /openapi.json")
+}
+
+// await holds the answer back until the routing table shows what the call has changed.
+func (g *Gateway) await(ctx context.Context, trailer metadata.MD) {
+	v := trailer.Get(routing.AwaitTrailer)
+	if len(v) == 0 {
+		return
+	}
+	var list []routing.Await
+	if err := json.Unmarshal([]byte(v[0]), &list); err != nil {
+		g.cfg.Logger.Error("await_refused", "error", err)
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, longestAwait)
+	defer cancel()
+	for {
+		changed := g.cfg.Table.Changed()
+		if g.shows(list) {
+			return
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (g *Gateway) shows(list []routing.Await) bool {
+	for _, a := range list {
+		if g.present(a) == a.Gone {
+			return false
+		}
+	}
+	return true
+}
+
+// present tells whether the table has what is named: with the target, where one is named.
+func (g *Gateway) present(a routing.Await) bool {
+	if a.Host != "" {
+		target, ok := g.cfg.Table.Target(a.Host)
+		return ok && (a.Target == "" || a.Target == target)
+	}
+	b := g.cfg.Table.Slug(a.Slug).Find(a.Instance)
+	return b != nil && (a.Target == "" || a.Target == b.URL)
+}

@@ -1,0 +1,133 @@
+package handler
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"micromesh/gateway/http1"
+	"micromesh/pkg/auth"
+	"micromesh/pkg/errs"
+	"micromesh/pkg/events"
+)
+
+// EventsPath is where the gateway streams events as server-sent events, to admins alone.
+const EventsPath = "/gateway-svc/events"
+
+// keepAlive is how often a stream without events sends a comment, so that nobody on the way closes it.
+const keepAlive = 15 * time.Second
+
+// EventStream serves events, decoded. Query: topics (with commas; all where it is left out), since (a duration back,
+// such as 10m; events that happen from now on where it is left out).
+type EventStream struct {
+	JS       jetstream.JetStream
+	Verifier *auth.Verifier
+	Gateway  *Gateway
+}
+
+// ServeHTTP1 streams until the client leaves, or its token expires or is revoked.
+func (s *EventStream) ServeHTTP1(x *http1.Exchange) {
+	token := auth.Bearer(string(x.Get("authorization")))
+	if err := s.allowed(token); err != nil {
+		s.Gateway.fail(x, err)
+		return
+	}
+	o, err := tailOptions(string(x.RawQuery()))
+	if err != nil {
+		s.Gateway.fail(x, err)
+		return
+	}
+	x.Header().Set("Cache-Control", "no-store")
+	out := x.Stream(http.StatusOK, "text/event-stream", -1)
+	if string(x.Method()) == http.MethodHead || out.Flush() != nil {
+		return
+	}
+	records := make(chan events.Record)
+	done := make(chan struct{})
+	ctx := x.Context()
+	go func() {
+		defer close(done)
+		_ = events.Tail(ctx, s.JS, o, func(r events.Record) error { // its end ends the stream, whatever the reason
+			select {
+			case records <- r:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		})
+	}()
+	s.stream(x, out, token, records, done)
+	x.Abort() // the stream has no other end; it ends the context too
+	<-done
+}
+
+func (s *EventStream) stream(x *http1.Exchange, out *http1.Stream, token string, records <-chan events.Record, done <-chan struct{}) {
+	alive := time.NewTicker(keepAlive)
+	defer alive.Stop()
+	for {
+		var msg []byte
+		select {
+		case r := <-records:
+			b, err := json.Marshal(r)
+			if err != nil {
+				continue
+			}
+			msg = append(append([]byte("data: "), b...), "\n\n"...)
+		case <-alive.C:
+			if s.allowed(token) != nil {
+				return
+			}
+			msg = []byte(": alive\n\n")
+		case <-done:
+			return
+		case <-x.Context().Done():
+			return
+		}
+		if _, err := out.Write(msg); err != nil {
+			return
+		}
+		if err := out.Flush(); err != nil {
+			return
+		}
+	}
+}
+
+func (s *EventStream) allowed(token string) error {
+	c, err := s.Verifier.Verify(token)
+	if err != nil {
+		return err
+	}
+	if !c.IsAdmin() {
+		return errs.Forbiddenf("this takes the role %s", auth.RoleAdmin)
+	}
+	return nil
+}
+
+func tailOptions(query string) (o events.TailOptions, err error) {
+	q, err := url.ParseQuery(query)
+	if err != nil {
+		return o, errs.Invalidf("the query is not valid")
+	}
+	if s := q.Get("since"); s != "" {
+		if o.Since, err = time.ParseDuration(s); err != nil || o.Since < 0 {
+			return o, errs.Field("since", "type", "must be a duration, such as 10m or 24h")
+		}
+	}
+	for _, t := range strings.Split(q.Get("topics"), ",") {
+		if t = strings.TrimSpace(t); t == "" {
+			continue
+		}
+		if strings.ContainsFunc(t, func(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' && r != '_' }) {
+			return o, errs.Field("topics", "format", "must be names of topics with commas between, such as accounts,instances")
+		}
+		if !slices.Contains(o.Topics, t) {
+			o.Topics = append(o.Topics, t)
+		}
+	}
+	return o, nil
+}

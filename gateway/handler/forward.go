@@ -1,0 +1,148 @@
+package handler
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"micromesh/gateway/http1"
+	"micromesh/gateway/service"
+	"micromesh/pkg/auth"
+)
+
+const (
+	maxTries   = 3 // instances that one request is tried on
+	headerHops = "X-Mesh-Hops"
+	maxHops    = 5 // gateways that one request may pass: more is a loop
+)
+
+// forward sends the request to one of a group's instances, and to another where the first one failed and the request
+// may be sent again.
+func (g *Gateway) forward(x *http1.Exchange, group *service.Group) {
+	hops, ok := g.hop(x)
+	if !ok {
+		x.Fail(http.StatusLoopDetected, "LOOP_DETECTED", "the request passed this mesh "+strconv.Itoa(maxHops)+" times: a service forwards to itself")
+		return
+	}
+	g.identify(x, hops)
+	x.SetBodyLimit(g.cfg.MaxBody)
+	var (
+		room  [maxTries]*service.Backend
+		tried = room[:0]
+		out   http1.Outcome
+	)
+	for len(tried) < maxTries {
+		b, err := group.Pick(time.Now(), tried)
+		if err != nil {
+			break
+		}
+		tried = append(tried, b)
+		b.Begin()
+		out = g.cfg.Forward.Forward(x, targetOf(b), g.forwardOptions(x))
+		b.Done(verdict(&out), out.FirstByte, time.Now())
+		if !out.Retryable {
+			break
+		}
+	}
+	g.conclude(x, group, tried, &out)
+}
+
+func targetOf(b *service.Backend) http1.Target {
+	return http1.Target{Address: b.Address, TLS: b.TLS, ServerName: b.ServerName, Host: b.Host, PathPrefix: b.Prefix}
+}
+
+func (g *Gateway) forwardOptions(x *http1.Exchange) http1.ForwardOptions {
+	o := http1.ForwardOptions{HeaderTimeout: g.cfg.WaitHeaders}
+	if !x.IsUpgrade() {
+		return o
+	}
+	// A tunnel outlives its request, but not the token that opened it.
+	if token := auth.Bearer(string(x.Get("authorization"))); token != "" {
+		if _, err := g.cfg.Verifier.Verify(token); err == nil {
+			o.KeepTunnel = func() bool { _, err := g.cfg.Verifier.Verify(token); return err == nil }
+		}
+	}
+	return o
+}
+
+// hop counts the gateways that the request has passed.
+func (g *Gateway) hop(x *http1.Exchange) (string, bool) {
+	n := 0
+	if v := x.Get("x-mesh-hops"); len(v) > 0 {
+		var err error
+		if n, err = strconv.Atoi(string(v)); err != nil || n < 0 {
+			n = 0
+		}
+	}
+	if n+1 >= maxHops {
+		return "", false
+	}
+	return hopNames[n+1], true
+}
+
+var hopNames = [maxHops]string{"0", "1", "2", "3", "4"}
+
+// identify sets what the instance is told beside the client's own header: who calls, where the token is valid, and
+// what ties the request to others. What a client sends under these names never arrives.
+func (g *Gateway) identify(x *http1.Exchange, hops string) {
+	h := x.UpstreamHeader()
+	h.Set(headerRequestID, requestID(x))
+	h.Set("Traceparent", traceparent(x))
+	h.Set(headerHops, hops)
+	token := auth.Bearer(string(x.Get("authorization")))
+	if token == "" {
+		return
+	}
+	c, err := g.cfg.Verifier.Verify(token)
+	if err != nil {
+		return // the service, which sees the token, says what it thinks of it
+	}
+	h.Set("X-User-ID", c.UserID)
+	h.Set("X-User-Slug", c.Slug)
+	if c.ActiveOrg != "" {
+		h.Set("X-Org-ID", c.ActiveOrg)
+	}
+	h.Set("X-Roles", c.RoleList())
+}
+
+// verdict is what an outcome says about the instance. What the client did wrong says nothing.
+func verdict(o *http1.Outcome) service.Outcome {
+	switch o.Result { //nolint:exhaustive // the others are the instance's failures
+	case http1.Answered, http1.BadRequest, http1.ClientGone:
+		if o.Status == http.StatusBadGateway || o.Status == http.StatusServiceUnavailable || o.Status == http.StatusGatewayTimeout {
+			return service.Refused
+		}
+		if o.Result == http1.Answered {
+			return service.Answered
+		}
+		return service.Unclear
+	case http1.TimedOut:
+		return service.Silent
+	}
+	return service.Failed
+}
+
+// conclude answers where no instance has.
+func (g *Gateway) conclude(x *http1.Exchange, group *service.Group, tried []*service.Backend, out *http1.Outcome) {
+	if len(tried) == 0 {
+		x.Fail(http.StatusNotFound, "NO_INSTANCE", "no instance of "+quote([]byte(group.Name))+" is live")
+		return
+	}
+	switch out.Result {
+	case http1.Answered, http1.ClientGone:
+		return
+	case http1.BadRequest:
+		x.Refuse(out.Err)
+		return
+	case http1.TimedOut:
+		x.Fail(http.StatusGatewayTimeout, "UPSTREAM_TIMEOUT", "the service did not answer in time")
+	case http1.ConnectFailed:
+		x.Fail(http.StatusBadGateway, "UPSTREAM_UNREACHABLE", "the service can't be reached")
+	case http1.Closed, http1.BadAnswer:
+		x.Fail(http.StatusBadGateway, "UPSTREAM_FAILED", "the service gave no proper answer")
+	case http1.Broken:
+	}
+	last := tried[len(tried)-1]
+	g.cfg.Logger.Warn("forward_failed", "slug", last.Slug, "instance", last.ID, "result", out.Result.String(), "error", out.Err,
+		"tries", len(tried), "request_id", requestID(x))
+}

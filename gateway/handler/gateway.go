@@ -1,0 +1,208 @@
+// Package handler is the gateway's HTTP side: it leads each request to an RPC method, an instance, or one of the
+// gateway's own pages, and gives every error the one shape that the API promises.
+package handler
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc/metadata"
+
+	"micromesh/gateway/http1"
+	"micromesh/gateway/service"
+	"micromesh/gateway/transcode"
+	"micromesh/pkg/auth"
+	"micromesh/pkg/errs"
+)
+
+// RPC calls a service with a message that is encoded already. pkg/rpc/client does.
+type RPC interface {
+	Raw(ctx context.Context, service, endpoint, subtype string, body []byte, md metadata.MD) ([]byte, metadata.MD, error)
+}
+
+// Table is where requests lead, and what the gateway waits for until it shows a change.
+type Table interface {
+	Slug(slug string) *service.Group
+	Host(host, path string) *service.Group
+	KnowsHost(host string) bool
+	Target(id string) (string, bool)
+	Changed() <-chan struct{}
+}
+
+// Config is what a gateway needs; all but the limits and times must be set.
+type Config struct {
+	Table    Table
+	Bindings *transcode.Bindings
+	RPC      RPC
+	Verifier *auth.Verifier
+	Permits  auth.Permits
+	Forward  *http1.Upstreams
+	Local    map[string]http1.Handler // the gateway's own pages, by path
+	Logger   *slog.Logger
+
+	HostsOnly   bool          // an edge: only host routes are served
+	Hosts       bool          // host routes are served
+	MaxMessage  int64         // of an RPC call's body, bytes; default 4 MiB
+	MaxBody     int64         // of a forwarded request's body, bytes; default 1 GiB
+	CallTimeout time.Duration // of an RPC call; default 10 s
+	WaitHeaders time.Duration // for an instance's answer to begin; default 60 s
+	CORS        []string      // origins that may call RPC services from a browser
+}
+
+// Gateway leads requests. It implements http1.Handler.
+type Gateway struct {
+	cfg Config
+	ids *requestIDs
+}
+
+var _ http1.Handler = (*Gateway)(nil)
+
+// New makes a gateway.
+func New(cfg Config) *Gateway {
+	if cfg.MaxMessage == 0 {
+		cfg.MaxMessage = 4 << 20
+	}
+	if cfg.MaxBody == 0 {
+		cfg.MaxBody = 1 << 30
+	}
+	if cfg.CallTimeout == 0 {
+		cfg.CallTimeout = 10 * time.Second
+	}
+	if cfg.WaitHeaders == 0 {
+		cfg.WaitHeaders = time.Minute
+	}
+	return &Gateway{cfg: cfg, ids: newRequestIDs()}
+}
+
+// ServeHTTP1 finds the request's way: the gateway's own pages, host routes, then the slug.
+func (g *Gateway) ServeHTTP1(x *http1.Exchange) {
+	g.ids.assign(x)
+	path := x.Path()
+	if g.cfg.HostsOnly {
+		g.edge(x, string(path))
+		return
+	}
+	if g.cfg.Hosts {
+		if group := g.cfg.Table.Host(string(x.Host()), string(path)); group != nil {
+			g.forward(x, group)
+			return
+		}
+	}
+	if h, ok := g.cfg.Local[string(path)]; ok {
+		h.ServeHTTP1(x)
+		return
+	}
+	slug := firstSegment(path)
+	if g.cfg.Bindings.Has(string(slug)) {
+		g.call(x, string(slug))
+		return
+	}
+	if group := g.cfg.Table.Slug(string(slug)); group.Size() > 0 {
+		g.forward(x, group)
+		return
+	}
+	if string(x.Method()) == http.MethodOptions {
+		g.options(x)
+		return
+	}
+	if len(slug) == 0 {
+		x.Fail(http.StatusNotFound, "NOT_FOUND", "name a service in the path: /{slug}/…")
+		return
+	}
+	x.Fail(http.StatusNotFound, "NO_INSTANCE", "no service with a live instance has the slug "+quote(slug))
+}
+
+// edge serves host routes alone (RFC 9110, 15.5.20 for a host that is none of ours).
+func (g *Gateway) edge(x *http1.Exchange, path string) {
+	host := string(x.Host())
+	if group := g.cfg.Table.Host(host, path); group != nil {
+		g.forward(x, group)
+		return
+	}
+	if g.cfg.Table.KnowsHost(host) {
+		x.Fail(http.StatusNotFound, "NO_ROUTE", "no route of this host fits the path")
+		return
+	}
+	x.Fail(http.StatusMisdirectedRequest, "UNKNOWN_HOST", "no route is configured for this host")
+}
+
+// options answers a preflight: 200, and what CORS allows for a configured origin. An origin is never reflected unless
+// it is configured.
+func (g *Gateway) options(x *http1.Exchange) {
+	g.allowOrigin(x)
+	x.Respond(http.StatusOK, "", nil)
+}
+
+func (g *Gateway) allowOrigin(x *http1.Exchange) {
+	if len(g.cfg.CORS) == 0 {
+		return
+	}
+	origin := string(x.Get("origin"))
+	x.Header().Add("Vary", "Origin")
+	for _, o := range g.cfg.CORS {
+		if o != origin || origin == "" {
+			continue
+		}
+		h := x.Header()
+		h.Set("Access-Control-Allow-Origin", origin)
+		h.Set("Access-Control-Allow-Methods", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
+		h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, X-Request-Id")
+		h.Set("Access-Control-Max-Age", "600")
+		return
+	}
+}
+
+// firstSegment is the path's first segment, as it was sent.
+func firstSegment(path []byte) []byte {
+	if len(path) == 0 || path[0] != '/' {
+		return nil
+	}
+	for i := 1; i < len(path); i++ {
+		if path[i] == '/' {
+			return path[1:i]
+		}
+	}
+	return path[1:]
+}
+
+// quote makes a piece of a request fit for a message.
+func quote(b []byte) string {
+	const longest = 63
+	if len(b) > longest {
+		return `"` + string(b[:longest]) + `…"`
+	}
+	return `"` + string(b) + `"`
+}
+
+// ErrorBody renders errors that http1 and this package make: the shape of errs.Body.
+func ErrorBody(x *http1.Exchange, status int, code, message string) (contentType string, body []byte) {
+	e := errs.New(errs.KindOf(status), code, "%s", message)
+	return jsonType, errs.Body(e, requestID(x))
+}
+
+// fail answers with an error of the domain or of a service.
+func (g *Gateway) fail(x *http1.Exchange, err error) {
+	e := errs.From(err)
+	h := x.Header()
+	if e.Kind == errs.Unauthenticated {
+		h.Set("WWW-Authenticate", challenge(e))
+	}
+	if e.RetryAfter > 0 {
+		h.Set("Retry-After", retryAfter(e.RetryAfter))
+	}
+	if e.Kind == errs.Internal {
+		g.cfg.Logger.Error("request_failed", "error", err, "request_id", requestID(x), "path", string(x.Path()))
+	}
+	x.Respond(e.Kind.Status(), jsonType, errs.Body(e, requestID(x)))
+}
+
+// challenge is the WWW-Authenticate header of a 401 (RFC 6750, section 3).
+func challenge(e *errs.Error) string {
+	if strings.Contains(e.Code, "TOKEN") {
+		return `Bearer realm="micromesh", error="invalid_token"`
+	}
+	return `Bearer realm="micromesh"`
+}

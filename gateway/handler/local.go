@@ -1,0 +1,105 @@
+package handler
+
+import (
+	"crypto/rsa"
+	"encoding/base64"
+	"encoding/json"
+	"math/big"
+	"net/http"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"micromesh/gateway/http1"
+	"micromesh/pkg/auth"
+)
+
+// Pages is what the gateway's own pages show.
+type Pages struct {
+	OpenAPI []byte
+	Keys    func() []*auth.Key
+	Ready   func() error // why the gateway can't serve yet, or nil
+	Metrics prometheus.Gatherer
+	Events  http1.Handler // the stream of events; nil leaves it out
+}
+
+// Handlers gives the pages by their path.
+func (p Pages) Handlers() map[string]http1.Handler {
+	out := map[string]http1.Handler{
+		"/":                      get(p.welcome),
+		"/healthz":               get(p.healthz),
+		"/readyz":                get(p.readyz),
+		"/openapi.json":          get(p.openAPI),
+		"/.well-known/jwks.json": get(p.jwks),
+	}
+	metrics := http1.AdaptHandler(promhttp.HandlerFor(p.Metrics, promhttp.HandlerOpts{DisableCompression: true}))
+	out["/metrics"] = get(metrics.ServeHTTP1)
+	if p.Events != nil {
+		out[EventsPath] = get(p.Events.ServeHTTP1)
+	}
+	return out
+}
+
+// get serves GET and HEAD alone.
+func get(f func(*http1.Exchange)) http1.Handler {
+	return http1.HandlerFunc(func(x *http1.Exchange) {
+		switch string(x.Method()) {
+		case http.MethodGet, http.MethodHead:
+			f(x)
+		default:
+			x.Header().Set("Allow", "GET, HEAD")
+			x.Fail(http.StatusMethodNotAllowed, "METHOD_NOT_ALLOWED", "this path takes GET")
+		}
+	})
+}
+
+func (p Pages) welcome(x *http1.Exchange) {
+	x.Respond(http.StatusOK, jsonType, []byte(`{"name":"micromesh gateway","api":"/openapi.json","health":"/healthz"}`))
+}
+
+// healthz tells that the process lives; readyz that it can lead requests.
+func (p Pages) healthz(x *http1.Exchange) {
+	x.Respond(http.StatusOK, jsonType, []byte(`{"status":"ok"}`))
+}
+
+func (p Pages) readyz(x *http1.Exchange) {
+	if err := p.Ready(); err != nil {
+		x.Header().Set("Retry-After", "1")
+		x.Fail(http.StatusServiceUnavailable, "NOT_READY", err.Error())
+		return
+	}
+	x.Respond(http.StatusOK, jsonType, []byte(`{"status":"ready"}`))
+}
+
+func (p Pages) openAPI(x *http1.Exchange) {
+	x.Respond(http.StatusOK, jsonType, p.OpenAPI)
+}
+
+// jwk is a public RSA key (RFC 7517, RFC 7518 section 6.3.1). It has no private fields to leak.
+type jwk struct {
+	Kty string `json:"kty"`
+	Use string `json:"use"`
+	Alg string `json:"alg"`
+	Kid string `json:"kid"`
+	N   string `json:"n"`
+	E   string `json:"e"`
+}
+
+func (p Pages) jwks(x *http1.Exchange) {
+	keys := []jwk{}
+	for _, k := range p.Keys() {
+		keys = append(keys, toJWK(k.ID, k.Public()))
+	}
+	b, err := json.Marshal(map[string][]jwk{"keys": keys})
+	if err != nil {
+		x.Fail(http.StatusInternalServerError, "INTERNAL", "something went wrong on our side")
+		return
+	}
+	x.Header().Set("Cache-Control", "public, max-age=60")
+	x.Respond(http.StatusOK, jsonType, b)
+}
+
+func toJWK(kid string, k *rsa.PublicKey) jwk {
+	enc := base64.RawURLEncoding.EncodeToString
+	return jwk{Kty: "RSA", Use: "sig", Alg: "RS256", Kid: kid, N: enc(k.N.Bytes()), E: enc(big.NewInt(int64(k.E)).Bytes())}
+}

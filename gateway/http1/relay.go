@@ -1,0 +1,149 @@
+package http1
+
+import (
+	"errors"
+	"net/http"
+
+	"micromesh/gateway/http1/wire"
+)
+
+// interim passes an interim answer on at once.
+func (f *forwarding) interim() {
+	x, res := f.x, &f.up.res
+	b := x.statusLine(x.answer.buf, res.Status, string(res.Reason))
+	for i := range res.Fields {
+		if field := &res.Fields[i]; oneHop>>field.ID&1 == 0 && !res.Names(field.Name) {
+			b = appendField(b, field.Name, field.Value)
+		}
+	}
+	x.answer.buf = append(b, "\r\n"...)
+	x.flush()
+}
+
+// relay sends the answer, whose head was read, to the client. It reports whether the upstream's connection can be used for
+// another request.
+func (f *forwarding) relay() bool {
+	x, res := f.x, &f.up.res
+	x.answer.status = res.Status
+	f.out.Reused = f.up.reused
+	if res.Status == http.StatusSwitchingProtocols {
+		return f.switchProtocols()
+	}
+	chunk := res.Length < 0 && x.req.Minor > 0
+	x.answer.close = x.answer.close || x.c.srv.draining.Load() || res.Length < 0 && !chunk
+	f.appendAnswer(chunk)
+	f.body.start(&f.up.link, res.Length)
+	f.body.idle = f.opts.StreamTimeout
+	if err := f.stream(chunk); err != nil {
+		f.breakOff(err)
+		return false
+	}
+	if chunk {
+		x.room(smallBuffer / 4)
+		x.answer.buf = appendTrailers(x.answer.buf, f.body.chunks.Trailers, nil)
+	}
+	x.flush()
+	f.out.Result, f.out.Err = Answered, nil
+	if x.answer.broken {
+		f.clientGone()
+		return false
+	}
+	return !res.Close && len(f.up.buffered()) == 0
+}
+
+// appendAnswer renders the head for the client.
+func (f *forwarding) appendAnswer(chunk bool) {
+	x, res := f.x, &f.up.res
+	x.room(smallBuffer / 2)
+	b := x.statusLine(x.answer.buf, res.Status, string(res.Reason))
+	dated := false
+	for i := range res.Fields {
+		field := &res.Fields[i]
+		switch {
+		case field.ID == wire.ContentLength && res.Length >= 0 && res.Status != http.StatusNoContent:
+		case field.ID == wire.Trailer && chunk:
+		case oneHop>>field.ID&1 != 0 || res.Names(field.Name) || x.header.has(field.Name):
+			continue
+		}
+		dated = dated || field.ID == wire.Date
+		b = appendField(b, field.Name, field.Value)
+	}
+	if !dated {
+		b = appendField(b, "Date", *x.c.srv.date.Load())
+	}
+	b = x.header.appendTo(b)
+	framed := wire.UntilClose
+	if chunk {
+		framed = wire.Chunked
+	}
+	x.answer.buf = append(x.framing(b, framed), "\r\n"...)
+}
+
+// stream sends the answer's body. What has come from the upstream is sent to the client before more is waited for.
+func (f *forwarding) stream(chunk bool) error {
+	for {
+		data, err := f.body.ready()
+		switch {
+		case err == nil:
+			f.pass(data, chunk)
+		case errors.Is(err, wire.ErrMore):
+			f.x.flush()
+			f.wrote = true
+			if f.x.answer.broken {
+				return ErrClientGone
+			}
+			if f.body.left > smallBuffer || f.body.length < 0 {
+				f.up.widen()
+			}
+			if err := f.body.fill(); err != nil && !f.body.ended() {
+				return err
+			}
+		case f.body.ended():
+			return nil
+		default:
+			return err
+		}
+	}
+}
+
+// pass renders data for the client, and writes it where that is worth a write.
+func (f *forwarding) pass(data []byte, chunk bool) {
+	const overhead = 32 // of a chunk
+	x := f.x
+	if !chunk && len(x.answer.buf) == 0 && len(data) >= smallBuffer {
+		f.wrote = true
+		x.send(data)
+		return
+	}
+	for len(data) > 0 {
+		n := min(len(data), wideBuffer-overhead-len(x.answer.buf))
+		if n <= 0 {
+			f.wrote = true
+			x.flush()
+			continue
+		}
+		x.room(n + overhead)
+		if chunk {
+			x.answer.buf = appendChunk(x.answer.buf, data[:n])
+		} else {
+			x.answer.buf = append(x.answer.buf, data[:n]...)
+		}
+		data = data[n:]
+	}
+}
+
+// breakOff ends an answer that can't be completed. As long as nothing of it was written, there can be another one.
+func (f *forwarding) breakOff(err error) {
+	x := f.x
+	x.answer.buf = x.answer.buf[:0]
+	switch {
+	case x.c.gone.Load():
+		f.clientGone()
+	case f.wrote:
+		x.answer.broken = true
+		f.fail(Broken, err)
+	default:
+		x.answer.status, x.answer.close = 0, x.req.Close
+		f.fail(BadAnswer, err)
+	}
+}

@@ -1,0 +1,120 @@
+package service
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// Backend is an instance as the gateway knows it: where it listens, and how it has answered so far. What was learned
+// outlives changes of the table for as long as the instance is in it.
+type Backend struct {
+	ID      string
+	Slug    string
+	URL     string
+	TLS     bool
+	Address string // host:port
+	// ServerName is what the certificate must be for.
+	ServerName string
+	Host       string // as a Host header names it
+	Prefix     string // path in front of every request's, without a trailing slash
+
+	live      atomic.Bool
+	inFlight  atomic.Int64
+	latency   atomic.Int64 // exponentially weighted moving average of the time to the first byte, in ns
+	failures  atomic.Int32 // in a row
+	ejections atomic.Int32
+	until     atomic.Int64 // ejected until, in ns of the clock below
+}
+
+// Outcome is how an instance has answered a request.
+type Outcome uint8
+
+// Outcomes of a request, as the instance's doing.
+const (
+	Answered Outcome = iota // with any status but those below
+	Refused                 // 502, 503 or 504: the instance itself says that it can't
+	Failed                  // no connection, none of an answer, or one that broke off
+	Silent                  // no answer in time
+	Unclear                 // the client broke it off: it says nothing
+)
+
+const (
+	firstEjection  = time.Second
+	longEjection   = 30 * time.Second
+	refusalsInARow = 5
+	smoothing      = 8 // a new latency counts for one eighth
+)
+
+func newBackend(id, slug, raw string) (*Backend, error) {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return nil, fmt.Errorf("parse URL of instance %s: %w", id, err)
+	}
+	port := u.Port()
+	switch {
+	case u.Scheme == "http" && port == "":
+		port = "80"
+	case u.Scheme == "https" && port == "":
+		port = "443"
+	case u.Scheme != "http" && u.Scheme != "https":
+		return nil, fmt.Errorf("instance %s: the gateway can't forward to the scheme %q", id, u.Scheme)
+	}
+	return &Backend{
+		ID: id, Slug: slug, URL: raw, TLS: u.Scheme == "https",
+		Address: net.JoinHostPort(u.Hostname(), port), ServerName: u.Hostname(), Host: u.Host, Prefix: strings.TrimSuffix(u.EscapedPath(), "/"),
+	}, nil
+}
+
+// Begin counts a request that is sent to the backend; Done must follow.
+func (b *Backend) Begin() { b.inFlight.Add(1) }
+
+// Done takes up how a request went. Failures in a row eject the backend for a time that doubles with each ejection.
+func (b *Backend) Done(o Outcome, latency time.Duration, now time.Time) {
+	b.inFlight.Add(-1)
+	if o == Unclear {
+		return
+	}
+	if o == Answered {
+		old := b.latency.Load()
+		b.latency.Store(old + (int64(latency)-old)/smoothing)
+		if b.failures.Load() != 0 {
+			b.failures.Store(0)
+		}
+		if b.ejections.Load() != 0 && now.UnixNano() > b.until.Load()+int64(longEjection) {
+			b.ejections.Store(0)
+		}
+		return
+	}
+	limit := int32(1)
+	if o == Refused {
+		limit = refusalsInARow
+	}
+	if b.failures.Add(1) >= limit {
+		b.eject(now)
+	}
+}
+
+func (b *Backend) eject(now time.Time) {
+	if now.UnixNano() < b.until.Load() {
+		return // already; requests that were under way don't count again
+	}
+	n := b.ejections.Add(1)
+	d := min(firstEjection<<min(n-1, 5), longEjection)
+	b.failures.Store(0)
+	b.until.Store(now.Add(d).UnixNano())
+}
+
+// Ejected tells whether the backend is to be spared for now.
+func (b *Backend) Ejected(now time.Time) bool { return now.UnixNano() < b.until.Load() }
+
+// Live tells whether the registry says that the backend answers.
+func (b *Backend) Live() bool { return b.live.Load() }
+
+// load is what P2C compares: how long a new request would wait, roughly.
+func (b *Backend) load() int64 {
+	return (b.inFlight.Load() + 1) * max(b.latency.Load(), int64(50*time.Microsecond))
+}

@@ -1,0 +1,247 @@
+package service
+
+import (
+	"cmp"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Instance is what the control plane says of an instance.
+type Instance struct {
+	ID, URL string
+	Live    bool
+}
+
+// HostRoute leads a host, or a path below it, to a URL. ID is "host" or "host/path".
+type HostRoute struct {
+	ID, Target string
+}
+
+// Table is where everything leads. It is replaced whole by Update; lookups never wait.
+type Table struct {
+	log *slog.Logger
+
+	mu      sync.Mutex // of Update
+	current atomic.Pointer[tables]
+	changed atomic.Pointer[chan struct{}] // closed, and replaced, by Update
+}
+
+type tables struct {
+	slugs map[string]*Group
+	hosts map[string][]hostRoute // longest path first
+	ids   map[string]string      // target by host route id
+}
+
+type hostRoute struct {
+	path  string // "" or "/a/b"
+	group *Group
+}
+
+// Group are the instances that requests of one slug, or of one host route, are shared among.
+type Group struct {
+	Name     string
+	backends []*Backend
+}
+
+// NewTable makes an empty table.
+func NewTable(log *slog.Logger) *Table {
+	t := &Table{log: log}
+	t.current.Store(&tables{})
+	ch := make(chan struct{})
+	t.changed.Store(&ch)
+	return t
+}
+
+// Changed gives a channel that is closed at the next Update. Take it before looking, so that none is missed.
+func (t *Table) Changed() <-chan struct{} { return *t.changed.Load() }
+
+// Update puts a new table in place. Instances that were in the old one keep what was learned about them. What can't be
+// understood is logged and left out: it must not cost the rest.
+func (t *Table) Update(slugs map[string][]Instance, hosts []HostRoute) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	old := t.current.Load()
+	next := &tables{slugs: make(map[string]*Group, len(slugs)), hosts: map[string][]hostRoute{}, ids: map[string]string{}}
+	for slug, instances := range slugs {
+		next.slugs[slug] = t.group(old.slugs[slug], slug, instances)
+	}
+	for _, h := range hosts {
+		host, path := splitHost(h.ID)
+		before := old.hostGroup(host, path)
+		g := t.group(before, h.ID, []Instance{{ID: h.ID, URL: h.Target, Live: true}})
+		if len(g.backends) == 0 {
+			continue
+		}
+		next.hosts[host] = append(next.hosts[host], hostRoute{path, g})
+		next.ids[h.ID] = h.Target
+	}
+	for _, routes := range next.hosts {
+		slices.SortFunc(routes, func(a, b hostRoute) int { return cmp.Compare(len(b.path), len(a.path)) })
+	}
+	t.current.Store(next)
+	ch := make(chan struct{})
+	close(*t.changed.Swap(&ch))
+}
+
+func (t *Table) group(old *Group, name string, instances []Instance) *Group {
+	g := &Group{Name: name, backends: make([]*Backend, 0, len(instances))}
+	for _, i := range instances {
+		b := old.find(i.ID, i.URL)
+		if b == nil {
+			var err error
+			if b, err = newBackend(i.ID, name, i.URL); err != nil {
+				t.log.Warn("instance_left_out", "name", name, "error", err)
+				continue
+			}
+		}
+		b.live.Store(i.Live)
+		g.backends = append(g.backends, b)
+	}
+	return g
+}
+
+// splitHost splits a route's id into its host and its path, which has no slash at its end.
+func splitHost(id string) (host, path string) {
+	host, path, _ = strings.Cut(id, "/")
+	path = strings.TrimSuffix(path, "/")
+	if path != "" {
+		path = "/" + path
+	}
+	return strings.ToLower(host), path
+}
+
+func (t *tables) hostGroup(host, path string) *Group {
+	for _, r := range t.hosts[host] {
+		if r.path == path {
+			return r.group
+		}
+	}
+	return nil
+}
+
+// Slug gives the group of a slug, or nil.
+func (t *Table) Slug(slug string) *Group { return t.current.Load().slugs[slug] }
+
+// HasHosts tells whether any host route is configured.
+func (t *Table) HasHosts() bool { return len(t.current.Load().hosts) > 0 }
+
+// KnowsHost tells whether a host has a route, whatever the path.
+func (t *Table) KnowsHost(host string) bool {
+	_, ok := t.current.Load().hosts[hostOnly(host)]
+	return ok
+}
+
+// Host gives the group of the host route whose path is the longest prefix of the request's, by whole segments; nil
+// where none is.
+func (t *Table) Host(host, path string) *Group {
+	hosts := t.current.Load().hosts
+	if len(hosts) == 0 {
+		return nil
+	}
+	for _, r := range hosts[hostOnly(host)] {
+		if strings.HasPrefix(path, r.path) && (len(path) == len(r.path) || path[len(r.path)] == '/' || r.path == "") {
+			return r.group
+		}
+	}
+	return nil
+}
+
+// hostOnly takes a Host header's port away and folds its case.
+func hostOnly(host string) string {
+	if i := strings.LastIndexByte(host, ':'); i >= 0 && !strings.HasSuffix(host, "]") {
+		host = host[:i]
+	}
+	return strings.ToLower(host)
+}
+
+// Target gives the target of a host route by its id.
+func (t *Table) Target(id string) (string, bool) {
+	target, ok := t.current.Load().ids[id]
+	return target, ok
+}
+
+// find gives the backend with an id and a URL. A nil group has none.
+func (g *Group) find(id, url string) *Backend {
+	if g == nil {
+		return nil
+	}
+	for _, b := range g.backends {
+		if b.ID == id && b.URL == url {
+			return b
+		}
+	}
+	return nil
+}
+
+// Find gives the backend with an id, or nil. A nil group has none.
+func (g *Group) Find(id string) *Backend {
+	if g == nil {
+		return nil
+	}
+	for _, b := range g.backends {
+		if b.ID == id {
+			return b
+		}
+	}
+	return nil
+}
+
+// ErrNoInstance says that a slug has no live instance that was not tried.
+var ErrNoInstance = errors.New("no live instance")
+
+// Pick chooses among the live backends that were not tried yet: of two at random the less loaded one (power of two
+// choices). Ejected ones are spared while any other is left. With none live it is ErrNoInstance.
+func (g *Group) Pick(now time.Time, tried []*Backend) (*Backend, error) {
+	if g == nil {
+		return nil, ErrNoInstance
+	}
+	if b := g.choose(tried, func(b *Backend) bool { return b.Live() && !b.Ejected(now) }); b != nil {
+		return b, nil
+	}
+	if b := g.choose(tried, (*Backend).Live); b != nil {
+		return b, nil
+	}
+	return nil, ErrNoInstance
+}
+
+// choose draws two of the backends that fit, and gives the less loaded. It allocates nothing.
+func (g *Group) choose(tried []*Backend, fits func(*Backend) bool) *Backend {
+	var first, second *Backend
+	n := 0
+	for _, b := range g.backends {
+		if !fits(b) || slices.Contains(tried, b) {
+			continue
+		}
+		n++
+		switch { // reservoir sampling of two
+		case n == 1:
+			first = b
+		case n == 2:
+			second = b
+		default:
+			if i := rand.IntN(n); i == 0 {
+				first = b
+			} else if i == 1 {
+				second = b
+			}
+		}
+	}
+	if second == nil || first.load() <= second.load() {
+		return first
+	}
+	return second
+}
+
+// Size is how many instances the group has, live or not. A nil group has none.
+func (g *Group) Size() int {
+	if g == nil {
+		return 0
+	}
+	return len(g.backends)
+}

@@ -1,0 +1,56 @@
+// Package store keeps the gateway's snapshot: what it must know to serve when it starts and everything else is down.
+package store
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// Snapshot is a file that holds one JSON value, replaced whole.
+type Snapshot struct {
+	file string
+}
+
+// NewSnapshot makes a snapshot of a file, whose folder exists.
+func NewSnapshot(file string) *Snapshot { return &Snapshot{file} }
+
+// Load reads the value into v, and tells whether there was one. A file that can't be read as JSON counts as none and
+// is told: the state it held comes back from the control plane.
+func (s *Snapshot) Load(v any) (bool, error) {
+	b, err := os.ReadFile(s.file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("read snapshot: %w", err)
+	}
+	if err := json.Unmarshal(b, v); err != nil {
+		return false, fmt.Errorf("read snapshot: %w", err)
+	}
+	return true, nil
+}
+
+// Save replaces the value: a crash leaves the old one or the new one, never half of one.
+func (s *Snapshot) Save(v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("save snapshot: %w", err)
+	}
+	tmp, err := os.CreateTemp(filepath.Dir(s.file), ".snapshot-*") // 0600: it holds what routes lead to
+	if err != nil {
+		return fmt.Errorf("save snapshot: %w", err)
+	}
+	defer func() { _ = os.Remove(tmp.Name()) }()
+	_, err = tmp.Write(b)
+	if err = errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
+		return fmt.Errorf("save snapshot: %w", err)
+	}
+	if err := os.Rename(tmp.Name(), s.file); err != nil {
+		return fmt.Errorf("save snapshot: %w", err)
+	}
+	return nil
+}

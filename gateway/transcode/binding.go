@@ -1,0 +1,227 @@
+// Package transcode turns HTTP requests into RPC calls by the HTTP bindings of services' .proto files
+// (google.api.http), and describes them as OpenAPI.
+package transcode
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"google.golang.org/genproto/googleapis/api/annotations"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"micromesh/pkg/meshpb"
+	rpcserver "micromesh/pkg/rpc/server"
+)
+
+// Binding leads an HTTP method and path to an RPC method.
+type Binding struct {
+	Service  string // go-micro service, the path's first segment: "user-svc"
+	Endpoint string // "UserService.Login"
+	Method   string // HTTP method
+	Pattern  string // "/user-svc/user/{userId}"
+	Success  int    // HTTP status of success
+	HasBody  bool   // whether the request's body is the message
+	Access   *meshpb.Access
+
+	Desc     protoreflect.MethodDescriptor
+	segments []segment
+	query    map[string]field // by JSON and by proto name
+}
+
+// segment of a pattern: a literal, or a parameter named as in JSON.
+type segment struct {
+	literal string
+	param   string
+	field   field
+}
+
+// Bindings is a set of bindings that a request is matched against. It doesn't change.
+type Bindings struct {
+	byService map[string][]*Binding
+}
+
+// New compiles the bindings of files. It tells all that are wrong at once: a method without a binding or an access
+// rule, a path whose first segment is a parameter, a parameter that is no field, two bindings of one route.
+func New(files ...protoreflect.FileDescriptor) (*Bindings, error) {
+	b := &Bindings{byService: map[string][]*Binding{}}
+	var wrong []error
+	for _, f := range files {
+		for i := range f.Services().Len() {
+			methods := f.Services().Get(i).Methods()
+			for j := range methods.Len() {
+				if err := b.add(methods.Get(j)); err != nil {
+					wrong = append(wrong, fmt.Errorf("%s: %w", methods.Get(j).FullName(), err))
+				}
+			}
+		}
+	}
+	for _, list := range b.byService {
+		// Literals before parameters, so that the first match is the most exact one.
+		slices.SortStableFunc(list, func(x, y *Binding) int { return strings.Compare(x.rank(), y.rank()) })
+		wrong = append(wrong, clashes(list)...)
+	}
+	return b, errors.Join(wrong...)
+}
+
+func (b *Bindings) add(m protoreflect.MethodDescriptor) error {
+	rule, _ := proto.GetExtension(m.Options(), annotations.E_Http).(*annotations.HttpRule)
+	if rule == nil {
+		return errors.New("add `option (google.api.http)`")
+	}
+	access, err := rpcserver.Access(m)
+	if err != nil {
+		return err
+	}
+	success, _ := proto.GetExtension(m.Options(), meshpb.E_Success).(int32)
+	if success == 0 {
+		success = http.StatusOK
+	}
+	for _, r := range append([]*annotations.HttpRule{rule}, rule.AdditionalBindings...) {
+		if err := b.bind(m, r, access, int(success)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *Bindings) bind(m protoreflect.MethodDescriptor, r *annotations.HttpRule, access *meshpb.Access, success int) error {
+	method, path := pattern(r)
+	if method == "" || !strings.HasPrefix(path, "/") {
+		return errors.New("the binding names no method and path")
+	}
+	if r.Body != "" && r.Body != "*" {
+		return fmt.Errorf("body %q: only \"*\" is supported", r.Body)
+	}
+	n := &Binding{
+		Endpoint: string(m.Parent().Name()) + "." + string(m.Name()),
+		Method:   method, Success: success, HasBody: r.Body == "*", Access: access, Desc: m, query: fieldsOf(m.Input()),
+	}
+	for _, s := range strings.Split(path[1:], "/") {
+		name, isParam := strings.CutPrefix(s, "{")
+		if !isParam {
+			n.segments = append(n.segments, segment{literal: s})
+			n.Pattern += "/" + s
+			continue
+		}
+		name = strings.TrimSuffix(name, "}")
+		f, ok := n.query[name]
+		if !ok || !f.scalar() {
+			return fmt.Errorf("the path's {%s} is not a plain field of %s", name, m.Input().FullName())
+		}
+		n.segments = append(n.segments, segment{param: f.json, field: f})
+		n.Pattern += "/{" + f.json + "}"
+	}
+	if n.Service = n.segments[0].literal; n.Service == "" {
+		return errors.New("the path's first segment must be the service's slug")
+	}
+	b.byService[n.Service] = append(b.byService[n.Service], n)
+	return nil
+}
+
+func pattern(r *annotations.HttpRule) (method, path string) {
+	switch p := r.Pattern.(type) {
+	case *annotations.HttpRule_Get:
+		return http.MethodGet, p.Get
+	case *annotations.HttpRule_Put:
+		return http.MethodPut, p.Put
+	case *annotations.HttpRule_Post:
+		return http.MethodPost, p.Post
+	case *annotations.HttpRule_Delete:
+		return http.MethodDelete, p.Delete
+	case *annotations.HttpRule_Patch:
+		return http.MethodPatch, p.Patch
+	}
+	return "", ""
+}
+
+// rank sorts a literal before a parameter at each segment.
+func (n *Binding) rank() string {
+	var s strings.Builder
+	for _, seg := range n.segments {
+		if seg.param != "" {
+			s.WriteString("/~")
+			continue
+		}
+		s.WriteString("/" + seg.literal)
+	}
+	return s.String()
+}
+
+func clashes(list []*Binding) (wrong []error) {
+	seen := map[string]*Binding{}
+	for _, n := range list {
+		key := n.Method + " " + n.rank()
+		if first, ok := seen[key]; ok {
+			wrong = append(wrong, fmt.Errorf("%s: %s %s is bound to %s already", n.Desc.FullName(), n.Method, n.Pattern, first.Desc.FullName()))
+			continue
+		}
+		seen[key] = n
+	}
+	return wrong
+}
+
+// Has tells whether a service has bindings.
+func (b *Bindings) Has(service string) bool { return len(b.byService[service]) > 0 }
+
+// All lists the bindings, sorted by service and path.
+func (b *Bindings) All() []*Binding {
+	var out []*Binding
+	for _, list := range b.byService {
+		out = append(out, list...)
+	}
+	slices.SortFunc(out, func(x, y *Binding) int {
+		return strings.Compare(x.Pattern+" "+x.Method, y.Pattern+" "+y.Method)
+	})
+	return out
+}
+
+// Match finds the binding for a path as it was sent. Where the path fits but not the method it gives the methods that
+// would. HEAD is never bound: only methods of the contract are.
+func (b *Bindings) Match(service, method, path string) (found *Binding, params []string, allowed []string) {
+	for _, n := range b.byService[service] {
+		p, ok := n.match(path)
+		if !ok {
+			continue
+		}
+		if n.Method == method {
+			return n, p, nil
+		}
+		allowed = append(allowed, n.Method)
+	}
+	return nil, nil, allowed
+}
+
+// match compares segment by segment, and gives the parameters' values, still encoded.
+func (n *Binding) match(path string) (params []string, ok bool) {
+	rest := path
+	for i, seg := range n.segments {
+		if len(rest) == 0 || rest[0] != '/' {
+			return nil, false
+		}
+		rest = rest[1:]
+		value := rest
+		if j := strings.IndexByte(rest, '/'); j >= 0 {
+			value, rest = rest[:j], rest[j:]
+		} else {
+			rest = ""
+		}
+		if i == len(n.segments)-1 && rest != "" {
+			return nil, false
+		}
+		if seg.param == "" {
+			if value != seg.literal {
+				return nil, false
+			}
+			continue
+		}
+		if value == "" {
+			return nil, false
+		}
+		params = append(params, value)
+	}
+	return params, true
+}

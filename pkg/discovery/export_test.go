@@ -1,0 +1,7 @@
+package discovery
+
+// For the tests of this package.
+var (
+	ParseKey = parseKey
+	Decode   = decode
+)

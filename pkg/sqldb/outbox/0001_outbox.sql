@@ -1,0 +1,10 @@
+CREATE TABLE outbox (
+	seq INTEGER PRIMARY KEY AUTOINCREMENT,                   -- +sqlite
+	seq BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,     -- +postgres
+	id TEXT NOT NULL UNIQUE,
+	topic TEXT NOT NULL,
+	key TEXT NOT NULL,
+	type TEXT NOT NULL,
+	payload BYTEA NOT NULL,
+	time BIGINT NOT NULL
+);
