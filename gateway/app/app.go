@@ -77,7 +77,7 @@ func (a *App) build(ctx context.Context) error {
 	}
 	a.upstream = http1.NewUpstreams(http1.UpstreamsConfig{HeaderTimeout: a.cfg.HeadersTimeout})
 	stream := &handler.EventStream{JS: a.host.JS, Verifier: a.host.Verifier}
-	pages := handler.Pages{OpenAPI: doc, Keys: a.host.Auth.Keys, Ready: a.Ready, Metrics: a.host.Metrics, Events: stream}
+	pages := handler.Pages{OpenAPI: doc, Keys: a.host.Auth.Keys, Revoked: a.host.Auth.Revocations, Ready: a.Ready, Metrics: a.host.Metrics, Events: stream}
 	cfg := handler.Config{
 		Table: a.table, Bindings: bindings, RPC: a.host.RPC, Verifier: a.host.Verifier, Permits: a.host.Auth,
 		Forward: a.upstream, Local: pages.Handlers(), Logger: a.log, Hosts: a.cfg.EdgeListen == "",

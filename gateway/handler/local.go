@@ -2,7 +2,9 @@ package handler
 
 import (
 	"crypto/rsa"
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"math/big"
 	"net/http"
@@ -18,6 +20,7 @@ import (
 type Pages struct {
 	OpenAPI []byte
 	Keys    func() []*auth.Key
+	Revoked func() auth.Revoked
 	Ready   func() error // why the gateway can't serve yet, or nil
 	Metrics prometheus.Gatherer
 	Events  http1.Handler // the stream of events; nil leaves it out
@@ -31,6 +34,7 @@ func (p Pages) Handlers() map[string]http1.Handler {
 		"/readyz":                get(p.readyz),
 		"/openapi.json":          get(p.openAPI),
 		"/.well-known/jwks.json": get(p.jwks),
+		RevocationsPath:          get(p.revocations),
 	}
 	metrics := http1.AdaptHandler(promhttp.HandlerFor(p.Metrics, promhttp.HandlerOpts{DisableCompression: true}))
 	out["/metrics"] = get(metrics.ServeHTTP1)
@@ -73,6 +77,27 @@ func (p Pages) readyz(x *http1.Exchange) {
 
 func (p Pages) openAPI(x *http1.Exchange) {
 	x.Respond(http.StatusOK, jsonType, p.OpenAPI)
+}
+
+// RevocationsPath is where services that verify tokens themselves learn which are void before they expire. It lists
+// ids alone, which say nothing about anybody.
+const RevocationsPath = "/.well-known/revocations.json"
+
+func (p Pages) revocations(x *http1.Exchange) {
+	b, err := json.Marshal(p.Revoked())
+	if err != nil {
+		x.Fail(http.StatusInternalServerError, "INTERNAL", "something went wrong on our side")
+		return
+	}
+	sum := sha256.Sum256(b)
+	tag := `"` + hex.EncodeToString(sum[:12]) + `"`
+	x.Header().Set("ETag", tag)
+	x.Header().Set("Cache-Control", "no-cache")
+	if string(x.Get("if-none-match")) == tag {
+		x.Respond(http.StatusNotModified, "", nil)
+		return
+	}
+	x.Respond(http.StatusOK, jsonType, b)
 }
 
 // jwk is a public RSA key (RFC 7517, RFC 7518 section 6.3.1). It has no private fields to leak.

@@ -47,16 +47,16 @@ func (b *body) ready() ([]byte, error) {
 		return nil, b.err
 	}
 	data, err := b.take()
-	if err != nil {
-		if err != wire.ErrMore {
-			b.err = err
-		}
-		return nil, err
-	}
 	b.seen += int64(len(data))
-	if b.seen+b.chunks.Left() > b.limit {
+	switch {
+	case err != nil && !errors.Is(err, wire.ErrMore):
+		b.err = err
+		return nil, err
+	case b.seen+b.chunks.Left() > b.limit: // also where only a chunk's size has come yet
 		b.err = bodyTooLarge(b.limit)
 		return nil, b.err
+	case err != nil:
+		return nil, err
 	}
 	if b.length > 0 && b.left == 0 {
 		b.err = io.EOF

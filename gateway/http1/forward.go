@@ -20,7 +20,6 @@ const (
 const maxInterim = 16
 
 var (
-	errBodyRead  = errors.New("the request's body was read through Body: it can't be forwarded")
 	errAnswered  = errors.New("the request is answered already")
 	errInterim   = errors.New("too many interim answers")
 	errUpgrade   = errors.New("the upstream switched to a protocol that it was not asked for")
@@ -60,7 +59,7 @@ func (u *Upstreams) Forward(x *Exchange, target Target, opts ForwardOptions) Out
 	case x.answer.status != 0:
 		return Outcome{Result: Broken, Err: errAnswered}
 	case x.streamed:
-		return Outcome{Result: BadRequest, Err: errBodyRead}
+		return Outcome{Result: BadRequest, Err: bodyConsumed()}
 	}
 	if err := f.prepare(); err != nil {
 		f.badBody(err)

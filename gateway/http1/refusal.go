@@ -39,6 +39,13 @@ func headerTooSlow() *wire.Error {
 	}
 }
 
+// bodyConsumed is the handler's fault: a body that was read through Exchange.Body can't be forwarded.
+func bodyConsumed() error {
+	return &wire.Error{
+		Status: http.StatusInternalServerError, Code: CodeInternal, Reason: "the body was read before it could be forwarded",
+	}
+}
+
 func isTimeout(err error) bool {
 	var e net.Error
 	return errors.As(err, &e) && e.Timeout()

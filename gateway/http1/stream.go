@@ -48,15 +48,16 @@ func (x *Exchange) Stream(status int, contentType string, length int64) *Stream 
 // Write sends p, in time: it may wait in a buffer until that is full, or Flush is called. It fails with ErrClientGone, or
 // with ErrBodyLength.
 func (s *Stream) Write(p []byte) (int, error) {
-	a := &s.x.answer
-	switch {
-	case s.none:
-		return len(p), nil
-	case s.left >= 0 && int64(len(p)) > s.left:
-		return 0, fmt.Errorf("write %d bytes of %d: %w", len(p), s.left, ErrBodyLength)
-	case s.left >= 0:
+	if s.left >= 0 {
+		if int64(len(p)) > s.left {
+			return 0, fmt.Errorf("write %d bytes of %d: %w", len(p), s.left, ErrBodyLength)
+		}
 		s.left -= int64(len(p))
 	}
+	if s.none {
+		return len(p), nil
+	}
+	a := &s.x.answer
 	if s.chunked {
 		a.buf = appendChunk(a.buf, p)
 	} else {

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	gateway "micromesh/gateway/app"
+	"micromesh/pkg/config"
 	"micromesh/pkg/host"
 	"micromesh/pkg/natsconn"
 	"micromesh/pkg/secret"
@@ -32,6 +33,11 @@ type Config struct {
 	Registry registry.Config
 	Proxy    proxy.Config
 	Gateway  gateway.Config
+}
+
+// Validate tells everything that is wrong with the settings at once.
+func (c *Config) Validate() error {
+	return config.Validate(&c.User, &c.Registry, &c.Proxy, &c.Gateway)
 }
 
 // Mesh is a mesh that runs.
@@ -73,6 +79,9 @@ func (m *Mesh) Addr() net.Addr { return m.gate.Addr() }
 
 // EdgeAddr is where host routes are served, or nil where they have no address of their own.
 func (m *Mesh) EdgeAddr() net.Addr { return m.gate.EdgeAddr() }
+
+// Dir is the folder of all data, as an absolute path.
+func (m *Mesh) Dir() string { return m.cfg.Dir }
 
 // AdminPassword is the password that was made up for the first admin; empty where none was.
 func (m *Mesh) AdminPassword() string { return m.user.AdminPassword() }

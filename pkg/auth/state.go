@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -46,11 +47,23 @@ type Revocation struct {
 	Lost map[string]time.Time `json:"lost,omitempty"`
 }
 
+const (
+	sessionPrefix = "s."
+	userPrefix    = "u."
+)
+
 // SessionKey is the key under which one session is revoked.
-func SessionKey(id string) string { return "s." + kv.Key(id) }
+func SessionKey(id string) string { return sessionPrefix + kv.Key(id) }
 
 // UserKey is the key under which an account's tokens lose roles.
-func UserKey(id string) string { return "u." + kv.Key(id) }
+func UserKey(id string) string { return userPrefix + kv.Key(id) }
+
+// Revoked is the list of revocations as the gateway shows it to services outside the mesh's own processes, so that
+// they can refuse what the gateway refuses.
+type Revoked struct {
+	Sessions []string                        `json:"sessions"` // ids that void a token with this sid
+	Lost     map[string]map[string]time.Time `json:"lost"`     // by user id: roles that older tokens lose
+}
 
 // State is the replicated state, watched. It implements [Source] and answers for permits.
 type State struct {
@@ -159,6 +172,34 @@ func (s *State) Changed() <-chan struct{} {
 		}
 	}()
 	return out
+}
+
+// Revocations lists what is revoked.
+func (s *State) Revocations() Revoked {
+	out := Revoked{Sessions: []string{}, Lost: map[string]map[string]time.Time{}}
+	for key, r := range s.revocations.Load() {
+		if k, ok := strings.CutPrefix(key, sessionPrefix); ok {
+			if id, ok := kv.Text(k); ok {
+				out.Sessions = append(out.Sessions, id)
+			}
+		}
+		if k, ok := strings.CutPrefix(key, userPrefix); ok {
+			if id, ok := kv.Text(k); ok {
+				out.Lost[id] = r.Lost
+			}
+		}
+	}
+	slices.Sort(out.Sessions)
+	return out
+}
+
+// Void tells whether a token is void, and which roles it has lost, by a list of revocations.
+func (r *Revoked) Void(c *Claims) (void bool, lost []string) {
+	if _, ok := slices.BinarySearch(r.Sessions, c.SessionID); ok {
+		return true, nil
+	}
+	rev := Revocation{Lost: r.Lost[c.UserID]}
+	return false, rev.takes(c)
 }
 
 // Saved is the state as a process saves it, to start from when the mesh's other parts are away.

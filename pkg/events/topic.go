@@ -9,15 +9,19 @@
 package events
 
 import (
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protodesc"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/descriptorpb"
+
+	"micromesh/pkg/sqldb"
 )
 
 // Stream is the JetStream stream of all events.
@@ -128,4 +132,13 @@ func enumName(e protoreflect.EnumDescriptor, n protoreflect.EnumNumber) string {
 		return name[len(prefix):]
 	}
 	return name
+}
+
+// NewMessage makes the outbox's message of an event that has just happened: with an id of its own.
+func NewMessage(topic, key string, at time.Time, event proto.Message) (sqldb.Message, error) {
+	b, err := proto.Marshal(event)
+	if err != nil {
+		return sqldb.Message{}, fmt.Errorf("encode event: %w", err)
+	}
+	return sqldb.Message{ID: rand.Text(), Topic: topic, Key: key, Type: TypeName(topic, event), Payload: b, Time: at}, nil
 }

@@ -44,6 +44,12 @@ var encoding = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPaddin
 // Key turns any text into a key that a bucket takes.
 func Key(s string) string { return encoding.EncodeToString([]byte(s)) }
 
+// Text gives the text that Key made a key of; it tells false for any other key.
+func Text(key string) (string, bool) {
+	b, err := encoding.DecodeString(key)
+	return string(b), err == nil
+}
+
 // Sync makes a bucket's content equal to what its owner's database says: it puts what is missing or differs and
 // deletes what is too much. Entries put by others between the owner's read and this call are the caller's business.
 func Sync(ctx context.Context, b jetstream.KeyValue, want map[string][]byte) error {

@@ -4,8 +4,12 @@ package secret
 import (
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/base64"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -19,6 +23,7 @@ const keySize = 32 // AES-256
 // Box seals and opens with one key: AES-256-GCM with a random nonce before the ciphertext (NIST SP 800-38D).
 type Box struct {
 	aead cipher.AEAD
+	mac  []byte // the key of MAC: HKDF (RFC 5869) of the box's
 }
 
 // New makes a box of a key of 32 bytes.
@@ -34,7 +39,11 @@ func New(key []byte) (*Box, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Box{aead}, nil
+	mac, err := hkdf.Key(sha256.New, key, nil, "micromesh secret mac", sha256.Size)
+	if err != nil {
+		return nil, err
+	}
+	return &Box{aead, mac}, nil
 }
 
 // Parse makes a box of a key in base64, as a setting holds it.
@@ -106,4 +115,13 @@ func (b *Box) Open(sealed []byte, context string) ([]byte, error) {
 		return nil, errors.New("open sealed value: wrong secret key, or the value was changed")
 	}
 	return plain, nil
+}
+
+// MAC authenticates data in a context, by HMAC-SHA256: only a box of the same key can make it.
+func (b *Box) MAC(data []byte, context string) []byte {
+	h := hmac.New(sha256.New, b.mac)
+	_ = binary.Write(h, binary.BigEndian, uint64(len(context))) // so that no context and data look like others; a hash takes all
+	h.Write([]byte(context))
+	h.Write(data)
+	return h.Sum(nil)
 }

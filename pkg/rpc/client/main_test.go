@@ -26,7 +26,15 @@ import (
 	"micromesh/pkg/rpc/client"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// go-micro's server starts these when it is imported, and never ends them.
+	goleak.VerifyTestMain(m,
+		goleak.IgnoreAnyFunction("github.com/patrickmn/go-cache.(*janitor).Run"),
+		goleak.IgnoreAnyFunction("go-micro.dev/v5/config.(*config).run"),
+		goleak.IgnoreAnyFunction("go-micro.dev/v5/config.(*config).run.func2"),
+		goleak.IgnoreAnyFunction("go-micro.dev/v5/config/loader/memory.(*memory).Watch.func1"),
+	)
+}
 
 // mesh is a NATS server with a registry on it.
 type mesh struct {

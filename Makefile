@@ -1,0 +1,82 @@
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+GOLANGCI_VERSION := v2.15.0
+BUF_VERSION := 1.69.0
+BIN := $(CURDIR)/.bin
+
+.PHONY: help
+help: ## Show what can be made
+	@grep -hE '^[a-z-]+[a-z%<>-]*:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 28
+
+.PHONY: run
+run: ## Run the whole mesh in one process: micro up, with its data in ./data
+	go run ./cmd/micro up
+
+.PHONY: build
+build: ## Build the command line into .bin/micro
+	go build -trimpath -o $(BIN)/micro ./cmd/micro
+
+.PHONY: install
+install: ## Install the command line into Go's bin folder
+	go install -trimpath ./cmd/micro
+
+.PHONY: test
+test: ## Run all tests, with the race detector
+	go test -race -timeout 20m ./...
+
+.PHONY: check
+check: fmt vet tidy generated arch proto lint ## Check format, vet, go.mod, generated code, import rules, protos, lint
+
+.PHONY: fmt
+fmt:
+	@files=$$(git ls-files '*.go' | xargs gofmt -l); [ -z "$$files" ] || { echo "not formatted, run gofmt -w:"; echo "$$files"; exit 1; }
+
+.PHONY: vet
+vet:
+	go vet ./...
+
+.PHONY: tidy
+tidy:
+	go mod tidy -diff
+	go mod verify
+
+.PHONY: generated
+generated:
+	go run ./internal/protogen -check
+
+.PHONY: arch
+arch:
+	go test ./internal/arch
+
+.PHONY: proto
+proto: $(BIN)/buf-$(BUF_VERSION)
+	$(BIN)/buf-$(BUF_VERSION) lint
+
+.PHONY: lint
+lint: $(BIN)/golangci-lint-$(GOLANGCI_VERSION)
+	$(BIN)/golangci-lint-$(GOLANGCI_VERSION) run ./...
+
+$(BIN)/golangci-lint-$(GOLANGCI_VERSION):
+	GOBIN=$(BIN) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+	mv $(BIN)/golangci-lint $@
+
+$(BIN)/buf-$(BUF_VERSION):
+	GOBIN=$(BIN) go install github.com/bufbuild/buf/cmd/buf@v$(BUF_VERSION)
+	mv $(BIN)/buf $@
+
+.PHONY: generate
+generate: ## Generate the Go code of the .proto files: messages, go-micro stubs, fakes
+	go run ./internal/protogen
+
+.PHONY: bench
+bench: ## Measure: each figure beside something else in the same run (see bench/README.md)
+	go run ./bench/forward
+	go run ./bench/rpc
+	go run ./bench/mesh
+	go run ./bench/heartbeats
+
+.PHONY: docker-rebuild-%
+docker-rebuild-%: ## docker-rebuild-<service>: build one service's image anew, and restart it
+	docker compose up -d --build --no-deps $*

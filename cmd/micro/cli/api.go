@@ -1,0 +1,160 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v3"
+
+	"micromesh/pkg/errs"
+)
+
+// errUnreachable says that no gateway answers.
+var errUnreachable = errors.New("no mesh answers")
+
+const (
+	longestAnswer = 64 << 20
+	refreshEarly  = 30 * time.Second // before a token expires
+)
+
+// api speaks to one mesh as one caller.
+type api struct {
+	base   string
+	token  string // of --token; else the environment's
+	env    *environment
+	cfg    *config
+	client *http.Client
+}
+
+func (c *commands) api(cmd *cli.Command) (*api, error) {
+	cfg, err := c.loadConfig()
+	if err != nil {
+		return nil, err
+	}
+	_, env, err := cfg.pick(cmd)
+	if err != nil {
+		return nil, err
+	}
+	u, err := url.Parse(env.URL)
+	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+		return nil, usagef("the server is %q; it must be a URL such as %s", env.URL, defaultServer)
+	}
+	return &api{base: strings.TrimSuffix(env.URL, "/"), token: cmd.String("token"), env: env, cfg: cfg, client: &http.Client{Timeout: time.Minute}}, nil
+}
+
+// bearer gives the token to call with, refreshed where it is about to expire.
+func (a *api) bearer(ctx context.Context) string {
+	if a.token != "" || a.env.Token == "" {
+		return a.token
+	}
+	expires, err := time.Parse(time.RFC3339, a.env.ExpiresAt)
+	if err != nil || time.Until(expires) > refreshEarly || a.env.RefreshToken == "" {
+		return a.env.Token
+	}
+	var out struct{ Token signIn }
+	if err := a.send(ctx, http.MethodPost, "/user-svc/refresh-token", a.env.RefreshToken, nil, &out); err == nil && out.Token.Token != "" {
+		a.keep(out.Token)
+	}
+	return a.env.Token // which says itself what is wrong, where it could not be refreshed
+}
+
+// signIn is what the API answers of a token.
+type signIn struct {
+	ID, Token, RefreshToken, ExpiresAt, UserID, Device string
+}
+
+// keep stores a sign-in.
+func (a *api) keep(t signIn) {
+	a.env.Token, a.env.RefreshToken, a.env.ExpiresAt = t.Token, t.RefreshToken, t.ExpiresAt
+	_ = a.cfg.save() // the token is good for this command in any case
+}
+
+// do calls the API as the caller. In is marshalled unless it is nil; out may be nil.
+func (a *api) do(ctx context.Context, method, path string, in, out any) error {
+	return a.send(ctx, method, path, a.bearer(ctx), in, out)
+}
+
+func (a *api) send(ctx context.Context, method, path, token string, in, out any) error {
+	var body io.Reader
+	if in != nil {
+		b, err := json.Marshal(in)
+		if err != nil {
+			return fmt.Errorf("encode request: %w", err)
+		}
+		body = bytes.NewReader(b)
+	}
+	rsp, err := a.roundTrip(ctx, method, path, token, body)
+	if err != nil {
+		return err
+	}
+	defer rsp.Body.Close()
+	b, err := io.ReadAll(io.LimitReader(rsp.Body, longestAnswer))
+	if err != nil {
+		return fmt.Errorf("read answer: %w", err)
+	}
+	if rsp.StatusCode >= http.StatusBadRequest {
+		return apiError(rsp, b)
+	}
+	if out == nil || len(b) == 0 {
+		return nil
+	}
+	if raw, ok := out.(*json.RawMessage); ok {
+		*raw = b
+		return nil
+	}
+	if err := json.Unmarshal(b, out); err != nil {
+		return fmt.Errorf("read answer of %s %s: it is not what the API promises: %w", method, path, err)
+	}
+	return nil
+}
+
+func (a *api) roundTrip(ctx context.Context, method, path, token string, body io.Reader) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, a.base+path, body)
+	if err != nil {
+		return nil, usagef("%s is no path", path)
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	rsp, err := a.client.Do(req)
+	if err != nil {
+		return nil, a.unreachable(err)
+	}
+	return rsp, nil
+}
+
+func (a *api) unreachable(err error) error {
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
+		return fmt.Errorf("%w at %s: start one with `micro up`, or name another with --server", errUnreachable, a.base)
+	}
+	if errors.Is(err, context.Canceled) {
+		return err
+	}
+	return fmt.Errorf("%w at %s: %w", errUnreachable, a.base, err)
+}
+
+// apiError reads the API's error shape; what has another is told by its status.
+func apiError(rsp *http.Response, body []byte) error {
+	var w errs.Wire
+	kind := errs.KindOf(rsp.StatusCode)
+	if err := json.Unmarshal(body, &w); err != nil || w.Error == "" {
+		return errs.New(kind, "", "the server answered %s", rsp.Status)
+	}
+	e := errs.New(kind, w.Code, "%s", w.Error).With(w.Details...)
+	if after := rsp.Header.Get("Retry-After"); after != "" {
+		e.Message += " (try again in " + after + " s)"
+	}
+	return e
+}

@@ -1,0 +1,105 @@
+package cli
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/urfave/cli/v3"
+)
+
+// defaultServer is where `micro up` listens.
+const defaultServer = "http://127.0.0.1:8080"
+
+// config is the file of environments: meshes that this person works with, and the sign-in at each.
+type config struct {
+	Current      string                  `json:"current"`
+	Environments map[string]*environment `json:"environments"`
+
+	file string
+}
+
+// environment is one mesh.
+type environment struct {
+	URL          string `json:"url"`
+	Slug         string `json:"slug,omitempty"`
+	Token        string `json:"token,omitempty"`
+	RefreshToken string `json:"refreshToken,omitempty"`
+	ExpiresAt    string `json:"expiresAt,omitempty"`
+}
+
+func (c *commands) loadConfig() (*config, error) {
+	cfg := &config{Current: "local", file: c.Config}
+	b, err := os.ReadFile(c.Config)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("read sign-ins: %w", err)
+	}
+	if err == nil {
+		if err := json.Unmarshal(b, cfg); err != nil {
+			return nil, fmt.Errorf("read sign-ins: %s is not valid JSON (%w): mend or remove it", c.Config, err)
+		}
+	}
+	if cfg.Environments == nil {
+		cfg.Environments = map[string]*environment{}
+	}
+	if len(cfg.Environments) == 0 {
+		cfg.Environments["local"] = &environment{URL: defaultServer}
+	}
+	return cfg, nil
+}
+
+// save replaces the file, readable for its owner alone.
+func (c *config) save() error {
+	b, err := json.MarshalIndent(c, "", "  ")
+	if err != nil {
+		return err
+	}
+	dir := filepath.Dir(c.file)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("save sign-in: %w", err)
+	}
+	tmp, err := os.CreateTemp(dir, ".config-*")
+	if err != nil {
+		return fmt.Errorf("save sign-in: %w", err)
+	}
+	defer func() { _ = os.Remove(tmp.Name()) }()
+	_, err = tmp.Write(append(b, '\n'))
+	if err = errors.Join(err, tmp.Close()); err != nil {
+		return fmt.Errorf("save sign-in: %w", err)
+	}
+	if err := os.Rename(tmp.Name(), c.file); err != nil {
+		return fmt.Errorf("save sign-in: %w", err)
+	}
+	return nil
+}
+
+// pick gives the environment that a command works with. A --server that no environment has gets one of its own, so
+// that its sign-in is never sent elsewhere.
+func (c *config) pick(cmd *cli.Command) (string, *environment, error) {
+	name := cmd.String("env")
+	server := cmd.String("server")
+	if server != "" && name == "" {
+		for n, e := range c.Environments {
+			if e.URL == server {
+				return n, e, nil
+			}
+		}
+		e := &environment{URL: server}
+		c.Environments[server] = e
+		return server, e, nil
+	}
+	if name == "" {
+		name = c.Current
+	}
+	e, ok := c.Environments[name]
+	if !ok {
+		return "", nil, usagef("there is no environment %q: add it with `micro env set %s <url>`", name, name)
+	}
+	if server != "" && server != e.URL {
+		return "", nil, usagef("--env %s is at %s, --server says %s: give one of them", name, e.URL, server)
+	}
+	return name, e, nil
+}

@@ -1,0 +1,148 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strings"
+	"syscall"
+
+	"github.com/urfave/cli/v3"
+
+	"micromesh/internal/mesh"
+	"micromesh/pkg/config"
+	"micromesh/pkg/host"
+)
+
+func (c *commands) up() *cli.Command {
+	return &cli.Command{
+		Name: "up", Usage: "run the whole mesh in this process: user, registry, proxy and gateway, with all data in one folder",
+		Description: settings,
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "data", Usage: "`DIR` of all data; it is made where there is none", Value: "data", Sources: cli.EnvVars("MICRO_DATA")},
+			&cli.StringFlag{Name: "listen", Usage: "`HOST:PORT` of the gateway", Value: "127.0.0.1:8080", Sources: cli.EnvVars("MICRO_LISTEN")},
+			&cli.StringFlag{Name: "log", Usage: "`LEVEL` of what is logged to standard error: debug, info, warn or error", Value: "warn", Sources: cli.EnvVars("MICRO_LOG")},
+		},
+		Action: func(ctx context.Context, cmd *cli.Command) error {
+			if _, err := args(cmd, 0, 0); err != nil {
+				return err
+			}
+			cfg, err := c.upConfig(cmd)
+			if err != nil {
+				return err
+			}
+			return c.runMesh(ctx, cfg)
+		},
+	}
+}
+
+const settings = `Settings, from the environment:
+
+   MICRO_ADMIN_SLUG          slug of the first admin (admin)
+   MICRO_ADMIN_PASSWORD      its password; where none is set one is made up, and printed once
+   MICRO_TOKEN_EXPIRATION    how long a token lives (5m)
+   MICRO_TOKEN_AUTO_REFRESH  accept an expired token as long as its session lives (false)
+   MICRO_VERIFY_CONTACTS     a contact needs its one-time code at registration (false)
+   MICRO_EDGE_LISTEN         HOST:PORT for host routes alone (they are on --listen)
+   MICRO_LEASE               how long an instance lives without a heartbeat (30s)
+   MICRO_CORS_ORIGINS        origins that browsers may call the mesh's own services from
+   MICRO_TRUSTED_PROXIES     CIDRs of proxies in front, whose X-Forwarded-* are believed
+
+Ctrl-C lets requests under way finish and stops; a second one stops at once.`
+
+// upConfig reads all settings, and tells all that are wrong at once.
+func (c *commands) upConfig(cmd *cli.Command) (mesh.Config, error) {
+	cfg := mesh.Config{Dir: cmd.String("data")}
+	var level slog.Level
+	errLevel := level.UnmarshalText([]byte(cmd.String("log")))
+	if errLevel != nil {
+		errLevel = fmt.Errorf("--log is %q; it must be debug, info, warn or error", cmd.String("log"))
+	}
+	err := config.Parse(config.Environ(), &cfg.User, &cfg.Registry, &cfg.Proxy, &cfg.Gateway)
+	cfg.Gateway.Listen = cmd.String("listen")
+	cfg.Gateway.DataDir = ""
+	if err := errors.Join(errLevel, err, cfg.Validate()); err != nil {
+		return cfg, usagef("%s", err)
+	}
+	cfg.Logger = slog.New(slog.NewTextHandler(c.Stderr, &slog.HandlerOptions{Level: level}))
+	return cfg, nil
+}
+
+func (c *commands) runMesh(ctx context.Context, cfg mesh.Config) error {
+	m, err := mesh.Start(ctx, cfg)
+	if err != nil {
+		return explainStart(err, cfg)
+	}
+	c.greet(m, cfg)
+	select {
+	case <-m.Done():
+		return fmt.Errorf("a part of the mesh ended: %w", m.Err())
+	case <-ctx.Done():
+	}
+	fmt.Fprintln(c.Stderr, "stopping; once more to stop at once")
+	m.Stop()
+	return m.Err()
+}
+
+// greet tells what runs and what to try. The last line says that everything answers: scripts wait for it.
+func (c *commands) greet(m *mesh.Mesh, cfg mesh.Config) {
+	base := "http://" + reachable(m.Addr())
+	w := c.Stdout
+	fmt.Fprintf(w, "Micromesh %s\n\n", host.Version)
+	fmt.Fprintf(w, "  gateway  %s\n", base)
+	if a := m.EdgeAddr(); a != nil {
+		fmt.Fprintf(w, "  edge     http://%s\n", reachable(a))
+	}
+	fmt.Fprintf(w, "  data     %s\n", m.Dir())
+	slug := cfg.User.AdminSlug
+	if p := m.AdminPassword(); p != "" {
+		fmt.Fprintf(w, "  admin    %s, password %s   (made up now, and shown only this once)\n", slug, p)
+	} else {
+		fmt.Fprintf(w, "  admin    %s\n", slug)
+	}
+	server := ""
+	if base != defaultServer {
+		server = " --server " + base
+	}
+	fmt.Fprintf(w, "\nTry next, in another terminal:\n\n")
+	fmt.Fprintf(w, "  micro%s login %s\n  micro%s instance ls\n  curl %s/openapi.json\n\n", server, slug, server, base)
+	fmt.Fprintf(w, "ready %s\n", base)
+}
+
+// reachable is an address as a client on this machine dials it.
+func reachable(a net.Addr) string {
+	t, ok := a.(*net.TCPAddr)
+	if !ok || !t.IP.IsUnspecified() {
+		return a.String()
+	}
+	return fmt.Sprintf("127.0.0.1:%d", t.Port)
+}
+
+// explainStart makes one line of why the mesh did not start, with what would be right.
+func explainStart(err error, cfg mesh.Config) error {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("%s is in use by another program: choose another address with --listen%s", busyAddress(err, cfg), edgeHint(cfg))
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return fmt.Errorf("%s is no address of this machine: choose another with --listen%s", busyAddress(err, cfg), edgeHint(cfg))
+	case errors.Is(err, syscall.EACCES) && strings.Contains(err.Error(), "listen"):
+		return fmt.Errorf("%s may not be listened on without privileges: choose a port above 1023 with --listen", busyAddress(err, cfg))
+	}
+	return err
+}
+
+func busyAddress(err error, cfg mesh.Config) string {
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Addr != nil {
+		return op.Addr.String()
+	}
+	return cfg.Gateway.Listen
+}
+
+func edgeHint(cfg mesh.Config) string {
+	if cfg.Gateway.EdgeListen == "" {
+		return ""
+	}
+	return " or MICRO_EDGE_LISTEN"
+}

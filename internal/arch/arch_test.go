@@ -1,0 +1,175 @@
+// Package arch_test checks the import rules of ARCHITECTURE.md: what each folder may import of this module, and what
+// the domain may import of the standard library.
+package arch_test
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "micromesh"
+
+var services = []string{"user", "registry", "proxy", "gateway"}
+
+// rule says what a folder of a service may import of the module: prefixes, with {svc} for the service's own folder.
+var rules = map[string][]string{
+	"app":        {"{svc}/", "pkg/", "*/proto"}, // the gateway's app links the services' descriptors
+	"service":    {"pkg/errs", "pkg/routing"},
+	"store":      {"{svc}/service", "pkg/sqldb"},
+	"handler":    {"{svc}/service", "*/proto", "pkg/"},
+	"subscriber": {"{svc}/service", "pkg/events", "pkg/sqldb"},
+	"proto":      {"pkg/meshpb"},
+}
+
+// extra are folders that one service has beside those, and what each may import.
+var extra = map[string][]string{
+	"gateway/http1":        {"gateway/http1"},
+	"gateway/transcode":    {"pkg/", "*/proto"},
+	"gateway/handler":      {"gateway/http1", "gateway/transcode"},
+	"registry/health":      {"registry/service", "pkg/"},
+	"registry/node":        {"registry/service", "pkg/"},
+	"user/proto/fakes":     {"user/proto"},
+	"proxy/proto/fakes":    {"proxy/proto"},
+	"registry/proto/fakes": {"registry/proto"},
+}
+
+// unfit are packages of the standard library that a domain does without: it has ports for what they do.
+var unfit = []string{"net/http", "database/sql", "os"}
+
+type file struct {
+	path    string // in the module
+	imports []string
+}
+
+func TestServicesImportOnlyWhatTheyMay(t *testing.T) {
+	checked := 0
+	for _, f := range sources(t) {
+		svc, rest, _ := strings.Cut(f.path, "/")
+		if !slices.Contains(services, svc) || strings.HasSuffix(f.path, "_test.go") {
+			continue
+		}
+		folder, _, nested := strings.Cut(rest, "/")
+		if !nested {
+			folder = "app" // main.go
+		}
+		checked++
+		for _, imp := range f.imports {
+			own, ok := strings.CutPrefix(imp, module+"/")
+			if ok && !allowed(f.path, svc, folder, own) {
+				t.Errorf("%s imports %s, which %s/ may not", f.path, own, folder)
+			}
+			if folder == "service" && slices.Contains(unfit, imp) {
+				t.Errorf("%s imports %s: the domain declares a port instead", f.path, imp)
+			}
+		}
+	}
+	if checked < 50 {
+		t.Fatalf("only %d files were checked: the services are not where this test looks", checked)
+	}
+}
+
+func allowed(file, svc, folder, imp string) bool {
+	dir := path.Dir(file)
+	if imp == dir {
+		return true
+	}
+	may := slices.Clone(rules[folder])
+	for d, more := range extra {
+		if dir == d || strings.HasPrefix(dir, d+"/") {
+			may = append(may, more...)
+		}
+	}
+	for _, m := range may {
+		m = strings.ReplaceAll(m, "{svc}", svc)
+		if p, ok := strings.CutPrefix(m, "*/"); ok {
+			if _, rest, cut := strings.Cut(imp, "/"); cut && rest == p {
+				return true
+			}
+			continue
+		}
+		if imp == m || strings.HasPrefix(imp, strings.TrimSuffix(m, "/")+"/") {
+			return true
+		}
+	}
+	// Suites and test servers are for tests alone, and are part of what they test.
+	return strings.HasSuffix(dir, "test") && strings.HasPrefix(imp, svc+"/")
+}
+
+func TestLeafLibrariesImportNoService(t *testing.T) {
+	for _, f := range sources(t) {
+		if !strings.HasPrefix(f.path, "pkg/") && !strings.HasPrefix(f.path, "sdk/") {
+			continue
+		}
+		for _, imp := range f.imports {
+			own, ok := strings.CutPrefix(imp, module+"/")
+			if !ok || strings.HasPrefix(own, "pkg/") || strings.HasPrefix(own, "sdk/") {
+				continue
+			}
+			if strings.HasSuffix(f.path, "_test.go") && strings.HasPrefix(own, "internal/") {
+				continue
+			}
+			t.Errorf("%s imports %s: leaf libraries import no service", f.path, own)
+		}
+	}
+}
+
+func TestFakesAreForTests(t *testing.T) {
+	for _, f := range sources(t) {
+		for _, imp := range f.imports {
+			if strings.HasSuffix(imp, "/fakes") && !strings.HasSuffix(f.path, "_test.go") {
+				t.Errorf("%s imports %s outside a test", f.path, imp)
+			}
+		}
+	}
+}
+
+// sources are the Go files of the module.
+func sources(t *testing.T) []file {
+	t.Helper()
+	root := filepath.Join("..", "..")
+	var out []file
+	err := filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && p != root && (strings.HasPrefix(d.Name(), ".") || d.Name() == "node_modules") {
+			return fs.SkipDir
+		}
+		if !strings.HasSuffix(p, ".go") {
+			return nil
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), p, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(root, p)
+		if err != nil {
+			return err
+		}
+		src := file{path: filepath.ToSlash(rel)}
+		for _, i := range f.Imports {
+			name, err := strconv.Unquote(i.Path.Value)
+			if err != nil {
+				return err
+			}
+			src.imports = append(src.imports, name)
+		}
+		out = append(out, src)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(root, "go.mod")); err != nil {
+		t.Fatal("the module's root is not where this test looks")
+	}
+	return out
+}

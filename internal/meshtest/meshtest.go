@@ -1,0 +1,166 @@
+// Package meshtest runs a whole mesh in a test: the real services on real NATS and SQLite, behind the real gateway.
+package meshtest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"testing"
+
+	"micromesh/internal/mesh"
+	"micromesh/pkg/config"
+)
+
+// Admin's account of every mesh that this package starts.
+const (
+	AdminSlug     = "1backend"
+	AdminPassword = "changeme"
+)
+
+// Mesh is a mesh in a test.
+type Mesh struct {
+	*mesh.Mesh
+	URL     string // of the gateway
+	EdgeURL string // of host routes, where they have an address of their own
+}
+
+// Option changes the configuration before the start.
+type Option func(*mesh.Config)
+
+// WithEdge serves host routes on an address of their own.
+func WithEdge() Option { return func(c *mesh.Config) { c.Gateway.EdgeListen = "127.0.0.1:0" } }
+
+// InDir uses a data folder that outlives the mesh.
+func InDir(dir string) Option { return func(c *mesh.Config) { c.Dir = dir } }
+
+// Start starts a mesh with the settings' defaults; it is stopped when the test ends. Variables of the environment of
+// the test don't reach it.
+func Start(t testing.TB, opts ...Option) *Mesh {
+	t.Helper()
+	cfg := mesh.Config{Dir: t.TempDir(), Logger: Logger(t)}
+	env := map[string]string{"MICRO_ADMIN_SLUG": AdminSlug, "MICRO_ADMIN_PASSWORD": AdminPassword}
+	if err := config.Parse(env, &cfg.User, &cfg.Registry, &cfg.Proxy, &cfg.Gateway); err != nil {
+		t.Fatal(err)
+	}
+	cfg.Gateway.Listen = "127.0.0.1:0"
+	for _, o := range opts {
+		o(&cfg)
+	}
+	ctx := context.WithoutCancel(t.Context()) // Stop ends it, so that it can end in order
+	m, err := mesh.Start(ctx, cfg)
+	if err != nil {
+		t.Fatalf("start mesh: %v", err)
+	}
+	t.Cleanup(m.Stop)
+	out := &Mesh{Mesh: m, URL: "http://" + m.Addr().String()}
+	if a := m.EdgeAddr(); a != nil {
+		out.EdgeURL = "http://" + a.String()
+	}
+	return out
+}
+
+// Logger writes warnings and errors to the test's output.
+func Logger(t testing.TB) *slog.Logger {
+	return slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+}
+
+// Answer is what the gateway has answered.
+type Answer struct {
+	Status int
+	Header http.Header
+	Body   []byte
+}
+
+// Field gives a field of a JSON answer by its path; nil where there is none.
+func (a Answer) Field(path ...string) any {
+	var v any
+	if json.Unmarshal(a.Body, &v) != nil {
+		return nil
+	}
+	for _, name := range path {
+		m, ok := v.(map[string]any)
+		if !ok {
+			return nil
+		}
+		v = m[name]
+	}
+	return v
+}
+
+// Text gives a text field of a JSON answer by its path; empty where there is none.
+func (a Answer) Text(path ...string) string {
+	s, _ := a.Field(path...).(string)
+	return s
+}
+
+// Do calls the gateway. In is JSON: text as it is, nil for no body, anything else marshalled.
+func (m *Mesh) Do(t testing.TB, method, path, token string, in any) Answer {
+	t.Helper()
+	var body io.Reader
+	switch v := in.(type) {
+	case nil:
+	case string:
+		body = bytes.NewReader([]byte(v))
+	default:
+		b, err := json.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body = bytes.NewReader(b)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), method, m.URL+path, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	return Send(t, req)
+}
+
+// Send sends a request and reads its answer whole. Redirects are not followed.
+func Send(t testing.TB, req *http.Request) Answer {
+	t.Helper()
+	rsp, err := http.DefaultTransport.RoundTrip(req)
+	if err != nil {
+		t.Fatalf("%s %s: %v", req.Method, req.URL, err)
+	}
+	defer rsp.Body.Close()
+	b, err := io.ReadAll(rsp.Body)
+	if err != nil {
+		t.Fatalf("%s %s: read answer: %v", req.Method, req.URL, err)
+	}
+	return Answer{Status: rsp.StatusCode, Header: rsp.Header, Body: b}
+}
+
+// Must fails the test unless the status is the one that is wanted.
+func (a Answer) Must(t testing.TB, status int) Answer {
+	t.Helper()
+	if a.Status != status {
+		t.Fatalf("status is %d, want %d: %s", a.Status, status, a.Body)
+	}
+	return a
+}
+
+// Login gives a token of an account.
+func (m *Mesh) Login(t testing.TB, slug, password string) string {
+	t.Helper()
+	a := m.Do(t, "POST", "/user-svc/login", "", map[string]string{"appHost": "unnamed", "slug": slug, "password": password})
+	return a.Must(t, 200).Text("token", "token")
+}
+
+// Admin gives a token of the admin.
+func (m *Mesh) Admin(t testing.TB) string { t.Helper(); return m.Login(t, AdminSlug, AdminPassword) }
+
+// Register makes an account, with the password "password-of-"+slug, and gives its token.
+func (m *Mesh) Register(t testing.TB, slug string) string {
+	t.Helper()
+	a := m.Do(t, "POST", "/user-svc/register", "", map[string]string{"appHost": "unnamed", "slug": slug, "name": slug, "password": "password-of-" + slug})
+	return a.Must(t, 200).Text("token", "token")
+}

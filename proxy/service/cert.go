@@ -1,0 +1,162 @@
+package service
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"micromesh/pkg/routing"
+)
+
+// Cert is a host's certificate. The private key is sealed, and opened only to serve with it.
+type Cert struct {
+	ID        string // the host
+	Chain     []byte // PEM, the leaf first
+	Sealed    []byte // PEM of the chain and the private key, sealed for CertContext(ID)
+	CreatedAt time.Time
+	UpdatedAt time.Time
+}
+
+// CertContext is what a sealed certificate is bound to: another host's can't be put in its place.
+func CertContext(id string) string { return "proxy-svc cert " + id }
+
+// CertInput is a certificate as it is given: PEM of the chain and of the private key.
+type CertInput struct{ ID, PEM string }
+
+// Leaf is the certificate itself, without what it chains to.
+func (c *Cert) Leaf() (*x509.Certificate, error) {
+	block, _ := pem.Decode(c.Chain)
+	if block == nil {
+		return nil, errors.New("the stored chain holds no certificate")
+	}
+	return x509.ParseCertificate(block.Bytes)
+}
+
+// SaveCerts creates or replaces certificates, all of them or none.
+//
+// Errors: Invalid, which names every certificate that is wrong; Unavailable.
+func (s *Service) SaveCerts(ctx context.Context, actor string, in []CertInput) error {
+	var bad wrong
+	certs := make([]Cert, 0, len(in))
+	events := make([]Event, 0, len(in))
+	for i, c := range in {
+		id, err := certID(c.ID)
+		bad.add(fmt.Sprintf("certs[%d].id", i), err)
+		chain, leaf, err := parseCert([]byte(c.PEM))
+		bad.add(fmt.Sprintf("certs[%d].cert", i), err)
+		if err != nil {
+			continue
+		}
+		now := s.now()
+		certs = append(certs, Cert{ID: id, Chain: chain, Sealed: s.sealer.Seal([]byte(c.PEM), CertContext(id)), CreatedAt: now, UpdatedAt: now})
+		events = append(events, Event{ID: id, ActorID: actor, What: CertSaved{leaf.NotAfter}, Time: now})
+	}
+	if err := bad.err(); err != nil {
+		return err
+	}
+	if err := s.store.SaveCerts(ctx, certs, events); err != nil {
+		return fmt.Errorf("save certificates: %w", err)
+	}
+	return nil
+}
+
+// Certs lists certificates by host, or all.
+//
+// Errors: Unavailable.
+func (s *Service) Certs(ctx context.Context, ids []string) ([]Cert, error) {
+	for i, id := range ids {
+		if c, err := certID(id); err == nil {
+			ids[i] = c
+		}
+	}
+	certs, err := s.store.Certs(ctx, ids)
+	if err != nil {
+		return nil, fmt.Errorf("list certificates: %w", err)
+	}
+	return certs, nil
+}
+
+// certID is a host, or one with a wildcard as its first label.
+func certID(id string) (string, error) {
+	name, wildcard := strings.CutPrefix(id, "*.")
+	host, err := routing.ParseHost(name)
+	if err != nil {
+		return "", err
+	}
+	if wildcard {
+		return "*." + host, nil
+	}
+	return host, nil
+}
+
+// parseCert reads PEM of a chain and its private key, and gives the chain alone.
+func parseCert(in []byte) (chain []byte, leaf *x509.Certificate, err error) {
+	var key crypto.Signer
+	var out bytes.Buffer
+	for rest := in; ; {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			break
+		}
+		switch {
+		case block.Type == "CERTIFICATE":
+			c, err := x509.ParseCertificate(block.Bytes)
+			if err != nil {
+				return nil, nil, errors.New("holds a certificate that can't be read")
+			}
+			if leaf == nil {
+				leaf = c
+			}
+			if err := pem.Encode(&out, &pem.Block{Type: block.Type, Bytes: block.Bytes}); err != nil {
+				return nil, nil, err
+			}
+		case strings.HasSuffix(block.Type, "PRIVATE KEY"):
+			if key, err = parseKey(block); err != nil {
+				return nil, nil, err
+			}
+		}
+	}
+	switch {
+	case leaf == nil:
+		return nil, nil, errors.New("holds no certificate: it must be PEM with BEGIN CERTIFICATE")
+	case key == nil:
+		return nil, nil, errors.New("holds no private key: put it behind the certificates")
+	case !sameKey(leaf.PublicKey, key.Public()):
+		return nil, nil, errors.New("holds a private key that is not the certificate's: the certificate of the host comes first")
+	}
+	return out.Bytes(), leaf, nil
+}
+
+func parseKey(block *pem.Block) (crypto.Signer, error) {
+	if key, err := x509.ParsePKCS8PrivateKey(block.Bytes); err == nil {
+		switch k := key.(type) {
+		case *rsa.PrivateKey:
+			return k, nil
+		case *ecdsa.PrivateKey:
+			return k, nil
+		case ed25519.PrivateKey:
+			return k, nil
+		}
+	}
+	if key, err := x509.ParsePKCS1PrivateKey(block.Bytes); err == nil {
+		return key, nil
+	}
+	if key, err := x509.ParseECPrivateKey(block.Bytes); err == nil {
+		return key, nil
+	}
+	return nil, errors.New("holds a private key that can't be read: it must be RSA, ECDSA or Ed25519, without a passphrase")
+}
+
+func sameKey(a, b crypto.PublicKey) bool {
+	eq, ok := a.(interface{ Equal(crypto.PublicKey) bool })
+	return ok && eq.Equal(b)
+}

@@ -1,0 +1,380 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"strings"
+	"time"
+
+	"micromesh/pkg/errs"
+)
+
+// Account is who somebody is: a person or a service.
+type Account struct {
+	ID           string
+	Slug         string // for ever
+	Name         string
+	Labels       map[string]string
+	Thumbnail    string // id of a file
+	PasswordHash string // empty where no password signs in
+	CreatedAt    time.Time
+	UpdatedAt    time.Time
+	DeletedAt    time.Time // zero for one that lives
+}
+
+// Bounds of what people write about accounts and organizations, in bytes.
+const (
+	maxName   = 256
+	maxLabels = 64
+)
+
+var errNoUser = errs.NotFoundf("there is no such account")
+
+// account finds an account that lives. Errors: NotFound.
+func account(ctx context.Context, r Reader, id string) (Account, error) {
+	a, err := r.Account(ctx, id)
+	if errors.Is(err, ErrNotFound) {
+		return Account{}, errNoUser
+	}
+	return a, err
+}
+
+// self finds the caller's account. One that is gone is no longer signed in.
+func self(ctx context.Context, r Reader, c Caller) (Account, error) {
+	a, err := r.Account(ctx, c.UserID)
+	if errors.Is(err, ErrNotFound) {
+		return Account{}, errRevoked
+	}
+	return a, err
+}
+
+// Registration is what someone says to get an account.
+type Registration struct {
+	AppHost  string
+	Slug     string
+	Name     string
+	Password string
+	Contact  *ContactProof
+	Device   string
+}
+
+// Register creates an account and signs it in, by a password, or by a contact with a one-time code. A contact that somebody
+// holds stays theirs, and the answer doesn't tell.
+//
+// Errors: Invalid, Unauthenticated for a wrong code, NotFound for the app, Conflict for the slug, Unavailable.
+func (s *Service) Register(ctx context.Context, ip string, r Registration) (Token, error) {
+	slug, contact, err := s.checkRegistration(r)
+	if err != nil {
+		return Token{}, err
+	}
+	hash, err := s.hashNew(ctx, slug, r.Password)
+	if err != nil {
+		return Token{}, err
+	}
+	now := s.now()
+	a := Account{ID: newID("usr"), Slug: slug, Name: r.Name, PasswordHash: hash, CreatedAt: now, UpdatedAt: now}
+	var t Token
+	var denied error
+	err = s.update(ctx, func(w *work) error {
+		app, err := appByHost(ctx, w, r.AppHost)
+		if err != nil {
+			return err
+		}
+		if denied, err = s.prove(ctx, w, &contact, r.Contact, ip, now); denied != nil || err != nil {
+			return err // a wrong code is counted
+		}
+		if err := s.create(ctx, w, a, app.ID, a.ID); err != nil {
+			return err
+		}
+		if err := s.takeContact(ctx, w, contact, a.ID, now); err != nil {
+			return err
+		}
+		t, err = s.signIn(ctx, w, a, app, r.Device, now)
+		return err
+	})
+	if err = errors.Join(err, denied); err != nil {
+		return Token{}, err
+	}
+	return s.sign(ctx, t)
+}
+
+// checkRegistration checks all that needs no database.
+func (s *Service) checkRegistration(r Registration) (slug string, contact Contact, err error) {
+	if slug, err = cleanSlug(r.Slug); err != nil {
+		return "", Contact{}, err
+	}
+	if err := errors.Join(checkName(r.Name), checkDevice(r.Device)); err != nil {
+		return "", Contact{}, errs.From(err)
+	}
+	if r.Contact != nil {
+		if contact, err = newContact(r.Contact.Platform, r.Contact.Handle); err != nil {
+			return "", Contact{}, err
+		}
+		if s.cfg.VerifyContacts && !r.Contact.hasCode() {
+			return "", Contact{}, errs.Field("contact.otpCode", "required", "is required: ask for a code with sendOtp first")
+		}
+	}
+	if r.Password == "" && (r.Contact == nil || !r.Contact.hasCode()) {
+		return "", Contact{}, errs.Field("password", "required", "is required, or a contact with a one-time code")
+	}
+	return slug, contact, nil
+}
+
+// hashNew hashes the password of a new account, if it has one. A slug that is taken costs no hash.
+func (s *Service) hashNew(ctx context.Context, slug, password string) (string, error) {
+	if password == "" {
+		return "", nil
+	}
+	if err := checkPassword("password", password); err != nil {
+		return "", err
+	}
+	if _, err := s.store.AccountBySlug(ctx, slug); !errors.Is(err, ErrNotFound) {
+		if err == nil {
+			err = errSlugTaken
+		}
+		return "", err
+	}
+	return s.hasher.hash(ctx, password)
+}
+
+// create inserts an account under a slug that nobody ever had.
+func (s *Service) create(ctx context.Context, w *work, a Account, appID, actor string) error {
+	if err := w.ReserveSlug(ctx, a.Slug, a.ID); err != nil {
+		if errors.Is(err, ErrTaken) {
+			return errSlugTaken
+		}
+		return err
+	}
+	if err := w.InsertAccount(ctx, a); err != nil {
+		if errors.Is(err, ErrTaken) {
+			return errs.Conflictf("another account has the id %q", a.ID)
+		}
+		return err
+	}
+	return w.Emit(ctx, Event{UserID: a.ID, Slug: a.Slug, ActorID: actor, What: Registered{Name: a.Name, AppID: appID}})
+}
+
+// NewAccount is an account that an admin creates for somebody.
+type NewAccount struct {
+	AppHost  string
+	ID       string // made up where it is empty
+	Slug     string
+	Name     string
+	Labels   map[string]string
+	Thumb    string
+	Password string // none where it is empty
+	Contacts []Contact
+	Roles    []string
+}
+
+// CreateUser creates an account on somebody's behalf. Errors: Invalid, NotFound, Conflict, Unavailable.
+func (s *Service) CreateUser(ctx context.Context, c Caller, n NewAccount) (Account, error) {
+	slug, err := cleanSlug(n.Slug)
+	if err != nil {
+		return Account{}, err
+	}
+	if err := errors.Join(checkName(n.Name), checkLabels(n.Labels), checkRoles(n.Roles), checkID("user.id", n.ID)); err != nil {
+		return Account{}, errs.From(err)
+	}
+	contacts := make([]Contact, len(n.Contacts))
+	for i, in := range n.Contacts {
+		if contacts[i], err = newContact(in.Platform, in.Handle); err != nil {
+			return Account{}, err
+		}
+		contacts[i].Verified = in.Verified
+	}
+	hash, err := s.hashNew(ctx, slug, n.Password)
+	if err != nil {
+		return Account{}, err
+	}
+	now := s.now()
+	a := Account{ID: n.ID, Slug: slug, Name: n.Name, Labels: n.Labels, Thumbnail: n.Thumb, PasswordHash: hash, CreatedAt: now, UpdatedAt: now}
+	if a.ID == "" {
+		a.ID = newID("usr")
+	}
+	return a, s.update(ctx, func(w *work) error {
+		app, err := appByHost(ctx, w, n.AppHost)
+		if err != nil {
+			return err
+		}
+		if err := s.create(ctx, w, a, app.ID, c.UserID); err != nil {
+			return err
+		}
+		for _, contact := range contacts {
+			if err := s.takeContact(ctx, w, contact, a.ID, now); err != nil {
+				return err
+			}
+		}
+		for _, role := range n.Roles {
+			if err := grant(ctx, w, c.UserID, Enroll{ID: newID("enr"), AppID: app.ID, Role: role, UserID: a.ID, CreatedBy: c.UserID, CreatedAt: now, UpdatedAt: now}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Change is what may be changed of an account; nil fields stay as they are.
+type Change struct {
+	Name      *string
+	Thumbnail *string
+	Labels    map[string]string // replaces all, where it isn't nil
+}
+
+// SaveSelf changes the caller's own account. Errors: Invalid, Unauthenticated, Unavailable.
+func (s *Service) SaveSelf(ctx context.Context, c Caller, ch Change) error {
+	return s.change(ctx, c, c.UserID, errRevoked, ch)
+}
+
+// SaveUser changes an account. Errors: Invalid, NotFound, Unavailable.
+func (s *Service) SaveUser(ctx context.Context, c Caller, id string, ch Change) error {
+	return s.change(ctx, c, id, errNoUser, ch)
+}
+
+func (s *Service) change(ctx context.Context, c Caller, id string, gone error, ch Change) error {
+	if ch.Name != nil {
+		if err := checkName(*ch.Name); err != nil {
+			return err
+		}
+	}
+	if err := checkLabels(ch.Labels); err != nil {
+		return err
+	}
+	defer s.known.forget()
+	return s.update(ctx, func(w *work) error {
+		a, err := w.Account(ctx, id)
+		if errors.Is(err, ErrNotFound) {
+			return gone
+		}
+		if err != nil {
+			return err
+		}
+		fields := ch.apply(&a)
+		if len(fields) == 0 {
+			return nil
+		}
+		a.UpdatedAt = s.now()
+		if err := w.UpdateAccount(ctx, a); err != nil {
+			return err
+		}
+		return w.Emit(ctx, Event{UserID: a.ID, Slug: a.Slug, ActorID: c.UserID, What: AccountChanged{Fields: fields}})
+	})
+}
+
+// apply changes a and tells which fields are different now.
+func (ch Change) apply(a *Account) (fields []string) {
+	if ch.Name != nil && *ch.Name != a.Name {
+		a.Name = *ch.Name
+		fields = append(fields, "name")
+	}
+	if ch.Thumbnail != nil && *ch.Thumbnail != a.Thumbnail {
+		a.Thumbnail = *ch.Thumbnail
+		fields = append(fields, "thumbnailFileId")
+	}
+	if ch.Labels != nil && !maps.Equal(ch.Labels, a.Labels) {
+		a.Labels = ch.Labels
+		fields = append(fields, "labels")
+	}
+	return fields
+}
+
+// DeleteUser deletes an account for good: its sessions end, its contacts are free, its slug stays taken. The last admin stays.
+//
+// Errors: NotFound, Conflict, Unavailable.
+func (s *Service) DeleteUser(ctx context.Context, c Caller, id string) error {
+	now := s.now()
+	defer s.known.forget()
+	return s.update(ctx, func(w *work) error {
+		a, err := account(ctx, w, id)
+		if err != nil {
+			return err
+		}
+		if err := keepAdmin(ctx, w, id); err != nil {
+			return err
+		}
+		if err := s.endSessions(ctx, w, a, c.UserID, Session{UserID: id}, "account deleted", now); err != nil {
+			return err
+		}
+		memberships, err := w.Memberships(ctx, id, "")
+		if err != nil {
+			return err
+		}
+		for _, m := range memberships {
+			if err := w.DeleteMembership(ctx, m.OrganizationID, id); err != nil {
+				return err
+			}
+		}
+		if err := errors.Join(w.DeleteContactsOf(ctx, id), w.DeleteEnrollsOf(ctx, id)); err != nil {
+			return err
+		}
+		a = Account{ID: a.ID, Slug: a.Slug, CreatedAt: a.CreatedAt, UpdatedAt: now, DeletedAt: now}
+		if err := w.UpdateAccount(ctx, a); err != nil {
+			return err
+		}
+		return w.Emit(ctx, Event{UserID: a.ID, Slug: a.Slug, ActorID: c.UserID, What: AccountDeleted{}})
+	})
+}
+
+// keepAdmin refuses to go on without any account that is an admin.
+func keepAdmin(ctx context.Context, w *work, without string) error {
+	admins, err := w.Enrolls(ctx, EnrollQuery{Role: RoleAdmin})
+	if err != nil {
+		return err
+	}
+	is := false
+	for _, e := range admins {
+		if e.UserID == without {
+			is = true
+		} else if e.UserID != "" {
+			return nil
+		}
+	}
+	if is {
+		return errs.New(errs.Conflict, "LAST_ADMIN", "this is the last admin: make another one first")
+	}
+	return nil
+}
+
+func checkName(name string) error {
+	if len(name) > maxName || strings.ContainsFunc(name, isControl) {
+		return errs.Field("name", "name", "must have at most %d bytes, without control characters", maxName)
+	}
+	return nil
+}
+
+func checkLabels(labels map[string]string) error {
+	if len(labels) > maxLabels {
+		return errs.Field("labels", "max_items", "has %d entries; at most %d are allowed", len(labels), maxLabels)
+	}
+	for k := range labels {
+		if k == "" {
+			return errs.Field("labels", "key", "must not have an empty key")
+		}
+	}
+	return nil
+}
+
+// checkID checks an id that a client chose; none is fine.
+func checkID(field, id string) error {
+	for _, r := range id {
+		if r <= ' ' || r > '~' || r == '/' {
+			return errs.Field(field, "id", "must be of printable ASCII without spaces and slashes")
+		}
+	}
+	if len(id) > 128 {
+		return errs.Field(field, "id", "must have at most 128 bytes")
+	}
+	return nil
+}
+
+// isControl tells control characters and those that make a text look like another one: line separators and marks of direction.
+func isControl(r rune) bool {
+	switch {
+	case r < ' ', r == 0x7f, 0x80 <= r && r < 0xa0, r == 0x2028, r == 0x2029, r == 0xfeff, r == 0xfffd:
+		return true
+	case 0x200e <= r && r <= 0x200f, 0x202a <= r && r <= 0x202e, 0x2066 <= r && r <= 0x2069:
+		return true
+	}
+	return false
+}

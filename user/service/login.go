@@ -1,0 +1,255 @@
+package service
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"strings"
+	"time"
+
+	"micromesh/pkg/errs"
+)
+
+// Credentials are what someone signs in with: a slug or a contact with a password, or a contact with a one-time code.
+type Credentials struct {
+	AppHost  string
+	Slug     string
+	Contact  *ContactProof
+	Password string
+	Device   string
+}
+
+// errBadCredentials is the one answer to an unknown account, a wrong password and an account without one.
+var errBadCredentials = errs.New(errs.Unauthenticated, "INVALID_CREDENTIALS", "the account or the password is wrong")
+
+// Login signs in. An account that doesn't exist costs as much time, and gives the same answer, as a wrong password.
+//
+// Errors: Invalid, Unauthenticated, NotFound for the app, TooMany, Unavailable.
+func (s *Service) Login(ctx context.Context, ip string, cr Credentials) (Token, error) {
+	if err := checkDevice(cr.Device); err != nil {
+		return Token{}, err
+	}
+	app, err := appByHost(ctx, s.store, cr.AppHost)
+	if err != nil {
+		return Token{}, err
+	}
+	var contact Contact
+	switch {
+	case cr.Slug != "" && cr.Contact != nil:
+		return Token{}, errs.Invalidf("name a slug or a contact, not both")
+	case cr.Slug != "":
+		cr.Slug = lowerASCII(cr.Slug)
+		err = checkSlug(cr.Slug)
+	case cr.Contact != nil:
+		contact, err = newContact(cr.Contact.Platform, cr.Contact.Handle)
+	default:
+		err = errs.Field("slug", "required", "is required, or a contact")
+	}
+	if err != nil {
+		return Token{}, err
+	}
+	var t Token
+	if contact.ID != "" && cr.Contact.hasCode() {
+		t, err = s.loginByCode(ctx, ip, app, contact, cr)
+	} else {
+		t, err = s.loginByPassword(ctx, ip, app, contact, cr)
+	}
+	if err != nil {
+		return Token{}, err
+	}
+	return s.sign(ctx, t)
+}
+
+func (s *Service) loginByPassword(ctx context.Context, ip string, app App, contact Contact, cr Credentials) (Token, error) {
+	if cr.Password == "" {
+		return Token{}, errs.Field("password", "required", "is required, or a contact with a one-time code")
+	}
+	subject := cr.Slug
+	if contact.ID != "" {
+		subject = contact.ID
+	}
+	a, err := s.findAccount(ctx, cr.Slug, contact.ID)
+	if err != nil {
+		return Token{}, err
+	}
+	if err := s.tryPassword(ctx, a.PasswordHash, cr.Password, subject, ip); err != nil {
+		return Token{}, err
+	}
+	now := s.now()
+	var t Token
+	err = s.update(ctx, func(w *work) error {
+		still, err := w.Account(ctx, a.ID)
+		if errors.Is(err, ErrNotFound) || (err == nil && still.PasswordHash != a.PasswordHash) {
+			return errBadCredentials // changed while the hash was computed
+		}
+		if err != nil {
+			return err
+		}
+		if err := w.ClearAttempts(ctx, attemptLogin, subject, ip); err != nil {
+			return err
+		}
+		t, err = s.signIn(ctx, w, still, app, cr.Device, now)
+		return err
+	})
+	return t, err
+}
+
+// findAccount gives the zero account where there is none.
+func (s *Service) findAccount(ctx context.Context, slug, contactID string) (Account, error) {
+	var a Account
+	var err error
+	if contactID == "" {
+		a, err = s.store.AccountBySlug(ctx, slug)
+	} else {
+		var c Contact
+		if c, err = s.store.Contact(ctx, contactID); err == nil {
+			a, err = s.store.Account(ctx, c.UserID)
+		}
+	}
+	if errors.Is(err, ErrNotFound) {
+		return Account{}, nil
+	}
+	return a, err
+}
+
+// tryPassword compares a password with a hash, within the limits, and counts a failure.
+func (s *Service) tryPassword(ctx context.Context, hash, password, subject, ip string) error {
+	if err := loginLimit.check(ctx, s.store, subject, ip, s.now()); err != nil {
+		return err
+	}
+	leave, err := s.hasher.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	// Once more: tries that waited together for their turn must not all be decided by what was known before.
+	if err := loginLimit.check(ctx, s.store, subject, ip, s.now()); err != nil {
+		return err
+	}
+	ok, err := s.hasher.matches(hash, password)
+	if err != nil || ok {
+		return err
+	}
+	err = s.update(ctx, func(w *work) error {
+		return w.InsertAttempt(ctx, Attempt{Kind: attemptLogin, Subject: subject, IP: ip, At: s.now()})
+	})
+	if err != nil {
+		return err
+	}
+	return errBadCredentials
+}
+
+func (s *Service) loginByCode(ctx context.Context, ip string, app App, contact Contact, cr Credentials) (Token, error) {
+	now := s.now()
+	var t Token
+	var denied error
+	err := s.update(ctx, func(w *work) (err error) {
+		if denied, err = s.prove(ctx, w, &contact, cr.Contact, ip, now); denied != nil || err != nil {
+			return err // a wrong code is counted
+		}
+		a, err := s.holder(ctx, w, app, contact, now)
+		if err != nil {
+			return err
+		}
+		if err := s.takeContact(ctx, w, contact, a.ID, now); err != nil {
+			return err
+		}
+		if err := w.ClearAttempts(ctx, attemptLogin, contact.ID, ip); err != nil {
+			return err
+		}
+		t, err = s.signIn(ctx, w, a, app, cr.Device, now)
+		return err
+	})
+	return t, errors.Join(err, denied)
+}
+
+// holder finds the account that holds a contact. Where contacts are verified, whoever proves one has an account.
+func (s *Service) holder(ctx context.Context, w *work, app App, contact Contact, now time.Time) (Account, error) {
+	c, err := w.Contact(ctx, contact.ID)
+	if err == nil {
+		return account(ctx, w, c.UserID)
+	}
+	if !errors.Is(err, ErrNotFound) {
+		return Account{}, err
+	}
+	if !s.cfg.VerifyContacts {
+		return Account{}, errBadCredentials
+	}
+	a := Account{ID: newID("usr"), Slug: slugFor(contact), CreatedAt: now, UpdatedAt: now}
+	return a, s.create(ctx, w, a, app.ID, a.ID)
+}
+
+// slugFor makes up a slug from the address of a contact, with a random end, so that it tells nobody's address.
+func slugFor(c Contact) string {
+	name, _, _ := strings.Cut(c.ID, "@")
+	var b strings.Builder
+	for _, r := range name {
+		if ('a' <= r && r <= 'z') || ('0' <= r && r <= '9') {
+			b.WriteRune(r)
+		} else if b.Len() > 0 && !strings.HasSuffix(b.String(), "-") {
+			b.WriteByte('-')
+		}
+		if b.Len() == 40 {
+			break
+		}
+	}
+	name = strings.Trim(b.String(), "-")
+	if name == "" {
+		name = "user"
+	}
+	return name + "-" + strings.ToLower(rand.Text()[:8])
+}
+
+// ChangePassword sets the caller's password and ends all other sessions of the caller.
+//
+// Errors: Invalid, Unauthenticated for a wrong current password, TooMany, Unavailable.
+func (s *Service) ChangePassword(ctx context.Context, c Caller, current, next string) error {
+	if err := checkPassword("newPassword", next); err != nil {
+		return err
+	}
+	a, err := self(ctx, s.store, c)
+	if err != nil {
+		return err
+	}
+	if err := s.tryPassword(ctx, a.PasswordHash, current, a.Slug, c.IP); err != nil {
+		return err
+	}
+	return s.setPassword(ctx, c, a.ID, next, false)
+}
+
+// ResetPassword sets an account's password and ends its sessions. Errors: Invalid, NotFound, Unavailable.
+func (s *Service) ResetPassword(ctx context.Context, c Caller, userID, next string) error {
+	if err := checkPassword("newPassword", next); err != nil {
+		return err
+	}
+	if _, err := account(ctx, s.store, userID); err != nil {
+		return err
+	}
+	return s.setPassword(ctx, c, userID, next, true)
+}
+
+func (s *Service) setPassword(ctx context.Context, c Caller, userID, next string, reset bool) error {
+	hash, err := s.hasher.hash(ctx, next)
+	if err != nil {
+		return err
+	}
+	now := s.now()
+	return s.update(ctx, func(w *work) error {
+		a, err := account(ctx, w, userID)
+		if err != nil {
+			return err
+		}
+		a.PasswordHash, a.UpdatedAt = hash, now
+		if err := w.UpdateAccount(ctx, a); err != nil {
+			return err
+		}
+		except := Session{UserID: userID}
+		if !reset {
+			except.ID = c.SessionID
+		}
+		if err := s.endSessions(ctx, w, a, c.UserID, except, "password changed", now); err != nil {
+			return err
+		}
+		return w.Emit(ctx, Event{UserID: a.ID, Slug: a.Slug, ActorID: c.UserID, What: PasswordChanged{Reset: reset}})
+	})
+}

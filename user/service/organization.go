@@ -1,0 +1,139 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"micromesh/pkg/errs"
+)
+
+// Roles in an organization.
+const (
+	OrgAdmin = "admin"
+	OrgUser  = "user"
+)
+
+// Organization is a group of accounts, in one app.
+type Organization struct {
+	ID        string
+	AppID     string
+	Slug      string // unique among organizations and accounts
+	Name      string
+	Thumbnail string
+	CreatedAt time.Time
+	UpdatedAt time.Time
+}
+
+// OrganizationQuery says which organizations to list, by their creation; empty fields match all.
+type OrganizationQuery struct {
+	IDs      []string
+	AppID    string
+	MemberID string
+	After    time.Time // only those created later
+	Limit    int
+}
+
+// NewOrganization is what someone asks to be saved.
+type NewOrganization struct {
+	ID           string
+	Slug         string
+	Name         string
+	Thumbnail    string
+	AssignCaller bool // an admin of the mesh becomes a member too
+}
+
+var errNoOrganization = errs.NotFoundf("there is no such organization")
+
+// SaveOrganization creates an organization in the caller's app, with the caller as its admin, or changes one. It gives a
+// fresh token too, which carries the new role.
+//
+// Errors: Invalid, Unauthenticated, Forbidden for an organization of others, Conflict for the slug, Unavailable.
+func (s *Service) SaveOrganization(ctx context.Context, c Caller, n NewOrganization) (Organization, Token, error) {
+	slug, err := cleanSlug(n.Slug)
+	if err != nil {
+		return Organization{}, Token{}, err
+	}
+	if err := errors.Join(checkName(n.Name), checkID("id", n.ID)); err != nil {
+		return Organization{}, Token{}, errs.From(err)
+	}
+	now := s.now()
+	o := Organization{ID: n.ID, AppID: c.AppID, Slug: slug, Name: n.Name, Thumbnail: n.Thumbnail, CreatedAt: now, UpdatedAt: now}
+	if o.ID == "" {
+		o.ID = newID("org")
+	}
+	var t Token
+	err = s.update(ctx, func(w *work) error {
+		session, a, app, err := s.family(ctx, w, c, now)
+		if err != nil {
+			return err
+		}
+		created, err := s.putOrganization(ctx, w, c, &o)
+		if err != nil {
+			return err
+		}
+		if (created && !c.IsAdmin()) || n.AssignCaller {
+			if err := join(ctx, w, Membership{OrganizationID: o.ID, UserID: a.ID, Role: OrgAdmin, CreatedAt: now}, app.ID, a, c.UserID); err != nil {
+				return err
+			}
+		}
+		old, err := latest(ctx, w, c.TokenID)
+		if err != nil {
+			return err
+		}
+		t, err = s.rotate(ctx, w, old, session, a, app, o.ID, now)
+		return err
+	})
+	if err != nil {
+		return Organization{}, Token{}, err
+	}
+	t, err = s.sign(ctx, t)
+	return o, t, err
+}
+
+// putOrganization inserts o, or replaces the one with its id where the caller may.
+func (s *Service) putOrganization(ctx context.Context, w *work, c Caller, o *Organization) (created bool, err error) {
+	old, err := w.Organization(ctx, o.ID)
+	created = errors.Is(err, ErrNotFound)
+	switch {
+	case created:
+	case err != nil:
+		return false, err
+	default:
+		if err := mayManage(ctx, w, c, o.ID); err != nil {
+			return false, err
+		}
+		o.AppID, o.CreatedAt = old.AppID, old.CreatedAt
+	}
+	if err := w.ReserveSlug(ctx, o.Slug, o.ID); err != nil {
+		if errors.Is(err, ErrTaken) {
+			return false, errSlugTaken
+		}
+		return false, err
+	}
+	if err := w.SaveOrganization(ctx, *o); err != nil {
+		return false, err
+	}
+	return created, w.Emit(ctx, Event{ActorID: c.UserID, What: OrganizationSaved{Organization: *o, Created: created}})
+}
+
+// mayManage refuses callers who are no admin of the organization now, whatever their token says.
+func mayManage(ctx context.Context, r Reader, c Caller, organizationID string) error {
+	if c.IsAdmin() {
+		return nil
+	}
+	m, err := r.Membership(ctx, organizationID, c.UserID)
+	if errors.Is(err, ErrNotFound) || (err == nil && m.Role != OrgAdmin) {
+		return errs.Forbiddenf("this takes an admin of the organization")
+	}
+	return err
+}
+
+// ListOrganizations lists the caller's organizations; for an admin, all. Errors: Unavailable.
+func (s *Service) ListOrganizations(ctx context.Context, c Caller, ids []string, after time.Time, limit int) ([]Organization, error) {
+	q := OrganizationQuery{IDs: ids, After: after, Limit: pageLimit(limit)}
+	if !c.IsAdmin() {
+		q.MemberID, q.AppID = c.UserID, c.AppID
+	}
+	return s.store.Organizations(ctx, q)
+}

@@ -1,0 +1,208 @@
+package service
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"micromesh/pkg/errs"
+)
+
+// Permit grants a permission to slugs and to holders of roles.
+type Permit struct {
+	ID         string
+	AppID      string // AnyApp holds in all
+	Permission string
+	Roles      []string
+	Slugs      []string
+	CreatedAt  time.Time
+	UpdatedAt  time.Time
+}
+
+// NewPermit is what someone asks to be permitted.
+type NewPermit struct {
+	AppHost    string
+	ID         string // the permit that is replaced; made of the rest where it is empty, so that saving again changes nothing
+	Permission string
+	Roles      []string
+	Slugs      []string
+}
+
+// SavePermits grants permissions that the caller owns. Errors: Invalid, Forbidden, NotFound for the app, Unavailable.
+func (s *Service) SavePermits(ctx context.Context, c Caller, asked []NewPermit) error {
+	for i := range asked {
+		if err := asked[i].check(c); err != nil {
+			return err
+		}
+	}
+	now := s.now()
+	return s.update(ctx, func(w *work) error {
+		for _, n := range asked {
+			if err := s.savePermit(ctx, w, c, n, now); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// check checks what someone asks, and brings it into its normal form.
+func (n *NewPermit) check(c Caller) error {
+	if err := errors.Join(checkRole("permission", n.Permission), checkRoles(n.Roles), checkID("id", n.ID)); err != nil {
+		return errs.From(err)
+	}
+	if !c.Owns(n.Permission) {
+		return errs.Forbiddenf("you can't grant the permission %s: it takes the account %s, or its admin role", n.Permission, firstSegment(n.Permission))
+	}
+	for i, slug := range n.Slugs {
+		n.Slugs[i] = lowerASCII(slug)
+		if err := checkSlug(n.Slugs[i]); err != nil {
+			return err
+		}
+	}
+	if len(n.Roles) == 0 && len(n.Slugs) == 0 && n.ID == "" {
+		return errs.Field("slugs", "required", "or roles are required: to whom is it granted?")
+	}
+	slices.Sort(n.Roles)
+	slices.Sort(n.Slugs)
+	n.Roles, n.Slugs = slices.Compact(n.Roles), slices.Compact(n.Slugs)
+	return nil
+}
+
+func (s *Service) savePermit(ctx context.Context, w *work, c Caller, n NewPermit, now time.Time) error {
+	appID, err := appIDOf(ctx, w, n.AppHost)
+	if err != nil {
+		return err
+	}
+	p := Permit{ID: n.ID, AppID: appID, Permission: n.Permission, Roles: n.Roles, Slugs: n.Slugs, CreatedAt: now, UpdatedAt: now}
+	if p.ID == "" {
+		p.ID = p.digest()
+	}
+	old, err := w.Permit(ctx, p.ID)
+	switch {
+	case err == nil && !c.Owns(old.Permission):
+		return errs.Forbiddenf("the permit %s is another owner's", p.ID)
+	case err == nil:
+		p.CreatedAt = old.CreatedAt
+		if old.AppID == p.AppID && old.Permission == p.Permission && slices.Equal(old.Roles, p.Roles) && slices.Equal(old.Slugs, p.Slugs) {
+			return nil
+		}
+	case !errors.Is(err, ErrNotFound):
+		return err
+	}
+	if err := w.SavePermit(ctx, p); err != nil {
+		return err
+	}
+	w.changes.Permits = append(w.changes.Permits, p.ID)
+	return w.Emit(ctx, Event{ActorID: c.UserID, What: PermitSaved{Permit: p}})
+}
+
+// digest makes an id of what a permit says.
+func (p Permit) digest() string {
+	h := sha256.New()
+	for _, part := range [][]string{{p.AppID, p.Permission}, p.Roles, {""}, p.Slugs} {
+		for _, s := range part {
+			h.Write([]byte(s))
+			h.Write([]byte{0})
+		}
+	}
+	return "prm_" + hex.EncodeToString(h.Sum(nil)[:12])
+}
+
+// ListPermits lists permits: all for an admin, those that the caller owns for others. Empty filters match all.
+//
+// Errors: Unavailable.
+func (s *Service) ListPermits(ctx context.Context, c Caller, permission, slug string) ([]Permit, error) {
+	all, err := s.store.Permits(ctx, permission, lowerASCII(slug))
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(all, func(p Permit) bool { return !c.Owns(p.Permission) }), nil
+}
+
+// ListPermissions lists what permits grant to the caller's slug and roles; for an admin, all that is known.
+//
+// Errors: Unavailable.
+func (s *Service) ListPermissions(ctx context.Context, c Caller) ([]string, error) {
+	if !c.IsAdmin() {
+		return s.permits.Permissions(c), nil
+	}
+	all, err := s.store.Permits(ctx, "", "")
+	if err != nil {
+		return nil, err
+	}
+	names := make([]string, len(all))
+	for i, p := range all {
+		names[i] = p.Permission
+	}
+	slices.Sort(names)
+	return slices.Compact(names), nil
+}
+
+// permissionFor is how long an answer of HasPermission may be kept.
+const permissionFor = time.Minute
+
+// Verdict is the answer of HasPermission.
+type Verdict struct {
+	Authorized bool
+	Until      time.Time
+	Account    Account
+	App        App
+}
+
+// known is what a verdict tells about its caller.
+type known struct {
+	account Account
+	app     App
+}
+
+// HasPermission tells whether the caller has a permission: by role, by a permit on a role, or by one on the slug.
+//
+// Errors: Invalid, Unauthenticated where the account was deleted, Unavailable.
+func (s *Service) HasPermission(ctx context.Context, c Caller, permission string) (Verdict, error) {
+	if !strings.Contains(permission, ":") {
+		return Verdict{}, errs.Field("permission", "permission", "must begin with a slug and a colon, such as pet-svc:pet:edit")
+	}
+	k, err := s.knownCaller(ctx, c)
+	if err != nil {
+		return Verdict{}, err
+	}
+	until := s.now().Add(permissionFor)
+	if !s.cfg.AutoRefresh && c.ExpiresAt.Before(until) {
+		until = c.ExpiresAt
+	}
+	return Verdict{
+		Authorized: c.IsAdmin() || s.permits.Permitted(c, permission),
+		Until:      until, Account: k.account, App: k.app,
+	}, nil
+}
+
+// knownCaller reads the caller's account and app, at most once a second.
+func (s *Service) knownCaller(ctx context.Context, c Caller) (known, error) {
+	key := c.UserID + " " + c.AppID
+	if k, ok := s.known.get(key); ok {
+		return k, nil
+	}
+	read := s.known.now()
+	a, err := self(ctx, s.store, c)
+	if err != nil {
+		return known{}, err
+	}
+	app, err := s.store.App(ctx, c.AppID)
+	if err != nil {
+		return known{}, err
+	}
+	k := known{a, app}
+	s.known.put(key, k, read)
+	return k, nil
+}
+
+// firstSegment is a role's or a permission's up to the colon.
+func firstSegment(name string) string {
+	prefix, _, _ := strings.Cut(name, ":")
+	return prefix
+}

@@ -1,0 +1,67 @@
+package service
+
+import (
+	"context"
+	"crypto/rsa"
+	"time"
+)
+
+// Sealer keeps private keys unreadable in the database, and makes secrets that need not be kept.
+type Sealer interface {
+	// Seal encrypts plain; context is authenticated with it.
+	Seal(plain []byte, context string) []byte
+	// Open decrypts what Seal made with the same context.
+	Open(sealed []byte, context string) ([]byte, error)
+	// MAC authenticates data in a context: nobody else can make it.
+	MAC(data []byte, context string) []byte
+}
+
+// Signer makes the JWT of a token. Equal tokens and keys give equal JWTs.
+type Signer interface {
+	Sign(key *rsa.PrivateKey, t Token) (string, error)
+}
+
+// Mailer sends mails.
+type Mailer interface {
+	// Send hands a mail over for delivery. Errors: Unavailable.
+	Send(ctx context.Context, m Mail) error
+	// From is the sender of its mails.
+	From() (name, address string)
+}
+
+// Mail is a text for one address.
+type Mail struct {
+	To      string
+	Subject string
+	Text    string
+}
+
+// Permits answers from the replicated permits.
+type Permits interface {
+	// Permitted tells whether a permit grants a permission to the caller's slug or roles.
+	Permitted(c Caller, permission string) bool
+	// Permissions lists all that permits grant to the caller.
+	Permissions(c Caller) []string
+}
+
+// Replica tells the other processes of the mesh what they decide by.
+type Replica interface {
+	// Changed replicates what a committed transaction has changed, and waits a moment until this process, at least, knows
+	// it. It cannot fail: what could not be replicated now is as soon as possible.
+	Changed(ctx context.Context, c Changes)
+}
+
+// Changes names what was changed of what every process must know.
+type Changes struct {
+	Permits  []string // ids
+	Sessions []string // ids of revoked ones
+	Users    []string // ids of those who lost or regained a role
+	Keys     bool
+}
+
+func (c Changes) empty() bool {
+	return len(c.Permits) == 0 && len(c.Sessions) == 0 && len(c.Users) == 0 && !c.Keys
+}
+
+// Clock tells the time.
+type Clock func() time.Time

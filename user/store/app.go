@@ -1,0 +1,51 @@
+package store
+
+import (
+	"context"
+
+	"micromesh/pkg/sqldb"
+	"micromesh/user/service"
+)
+
+const appColumns = "SELECT id, host FROM apps"
+
+func scanApp(row sqldb.Scanner) (a service.App, err error) { return a, row.Scan(&a.ID, &a.Host) }
+
+// App implements service.Reader.
+func (r reader) App(ctx context.Context, id string) (service.App, error) {
+	return one("read app", r.q.QueryRow(ctx, appColumns+" WHERE id = ?", id), scanApp)
+}
+
+// AppByHost implements service.Reader.
+func (r reader) AppByHost(ctx context.Context, host string) (service.App, error) {
+	return one("read app", r.q.QueryRow(ctx, appColumns+" WHERE host = ?", host), scanApp)
+}
+
+// Apps implements service.Reader.
+func (r reader) Apps(ctx context.Context, hosts, ids []string) ([]service.App, error) {
+	var w where
+	switch {
+	case len(hosts) > 0 && len(ids) > 0:
+		inHosts, hostArgs := sqldb.In(hosts)
+		inIDs, idArgs := sqldb.In(ids)
+		w.and("(host IN "+inHosts+" OR id IN "+inIDs+")", append(hostArgs, idArgs...)...)
+	default:
+		w.in("host", hosts)
+		w.in("id", ids)
+	}
+	return all(ctx, r, "list apps", scanApp, appColumns+w.text+" ORDER BY host", w.args...)
+}
+
+// InsertApp implements service.Tx.
+func (t *tx) InsertApp(ctx context.Context, a service.App) error {
+	return t.insert(ctx, "insert app", "INSERT INTO apps (id, host) VALUES (?, ?)", a.ID, a.Host)
+}
+
+// SetAppHost implements service.Tx.
+func (t *tx) SetAppHost(ctx context.Context, id, host string) error {
+	other, err := t.AppByHost(ctx, host)
+	if err == nil && other.ID != id {
+		return service.ErrTaken
+	}
+	return t.exec(ctx, "update app", "UPDATE apps SET host = ? WHERE id = ?", host, id)
+}

@@ -1,0 +1,126 @@
+package store
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"micromesh/pkg/sqldb"
+	"micromesh/user/service"
+)
+
+const enrollColumns = "SELECT id, app_id, role, user_id, contact_id, created_by, created_at, updated_at FROM enrolls"
+
+func scanEnroll(row sqldb.Scanner) (e service.Enroll, err error) {
+	return e, row.Scan(&e.ID, &e.AppID, &e.Role, sqldb.ScanText(&e.UserID), sqldb.ScanText(&e.ContactID), sqldb.ScanText(&e.CreatedBy),
+		sqldb.ScanTime(&e.CreatedAt), sqldb.ScanTime(&e.UpdatedAt))
+}
+
+// Enrolls implements service.Reader.
+func (r reader) Enrolls(ctx context.Context, q service.EnrollQuery) ([]service.Enroll, error) {
+	var w where
+	w.is("role", q.Role)
+	w.is("contact_id", q.ContactID)
+	w.in("user_id", q.UserIDs)
+	if q.AppID != "" {
+		w.and("app_id IN (?, ?)", q.AppID, service.AnyApp)
+	}
+	if len(q.Prefixes) > 0 {
+		var either []string
+		var args []any
+		for _, p := range q.Prefixes {
+			either = append(either, `role LIKE ? ESCAPE '\'`)
+			args = append(args, sqldb.EscapeLike(p)+":%")
+		}
+		w.and("("+strings.Join(either, " OR ")+")", args...)
+	}
+	query := enrollColumns + w.text + " ORDER BY created_at, id"
+	if q.Limit > 0 {
+		query += " LIMIT ?"
+		w.args = append(w.args, q.Limit)
+	}
+	return all(ctx, r, "list enrolls", scanEnroll, query, w.args...)
+}
+
+// InsertEnroll implements service.Tx.
+func (t *tx) InsertEnroll(ctx context.Context, e service.Enroll) error {
+	return t.insert(ctx, "insert enroll", `INSERT INTO enrolls (id, app_id, role, user_id, contact_id, created_by, created_at, updated_at)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+		e.ID, e.AppID, e.Role, sqldb.Text(e.UserID), sqldb.Text(e.ContactID), sqldb.Text(e.CreatedBy), sqldb.Time(e.CreatedAt), sqldb.Time(e.UpdatedAt))
+}
+
+// ClaimEnrolls implements service.Tx.
+func (t *tx) ClaimEnrolls(ctx context.Context, contactID, userID string, at time.Time) error {
+	return t.exec(ctx, "claim enrolls", "UPDATE enrolls SET user_id = ?, updated_at = ? WHERE contact_id = ? AND user_id IS NULL",
+		userID, sqldb.Time(at), contactID)
+}
+
+// DeleteEnrollsOf implements service.Tx.
+func (t *tx) DeleteEnrollsOf(ctx context.Context, userID string) error {
+	return t.exec(ctx, "delete enrolls", "DELETE FROM enrolls WHERE user_id = ?", userID)
+}
+
+// RolesLost implements service.Reader.
+func (r reader) RolesLost(ctx context.Context, userID string) (map[string]map[string]time.Time, error) {
+	type lost struct {
+		user, role string
+		at         time.Time
+	}
+	scan := func(row sqldb.Scanner) (l lost, err error) {
+		return l, row.Scan(&l.user, &l.role, sqldb.ScanTime(&l.at))
+	}
+	var w where
+	w.is("user_id", userID)
+	rows, err := all(ctx, r, "list lost roles", scan, "SELECT user_id, role, lost_at FROM lost_roles"+w.text, w.args...)
+	if err != nil {
+		return nil, err
+	}
+	byUser := make(map[string]map[string]time.Time)
+	for _, l := range rows {
+		if byUser[l.user] == nil {
+			byUser[l.user] = make(map[string]time.Time)
+		}
+		byUser[l.user][l.role] = l.at
+	}
+	return byUser, nil
+}
+
+// LoseRole implements service.Tx.
+func (t *tx) LoseRole(ctx context.Context, userID, role string, at time.Time) error {
+	return t.exec(ctx, "take role", `INSERT INTO lost_roles (user_id, role, lost_at) VALUES (?, ?, ?)
+		ON CONFLICT (user_id, role) DO UPDATE SET lost_at = excluded.lost_at`, userID, role, sqldb.Time(at))
+}
+
+// RegainRole implements service.Tx.
+func (t *tx) RegainRole(ctx context.Context, userID, role string) error {
+	return t.exec(ctx, "give role back", "DELETE FROM lost_roles WHERE user_id = ? AND role = ?", userID, role)
+}
+
+const permitColumns = "SELECT id, app_id, permission, roles, slugs, created_at, updated_at FROM permits"
+
+func scanPermit(row sqldb.Scanner) (p service.Permit, err error) {
+	return p, row.Scan(&p.ID, &p.AppID, &p.Permission, sqldb.ScanJSON(&p.Roles), sqldb.ScanJSON(&p.Slugs), sqldb.ScanTime(&p.CreatedAt), sqldb.ScanTime(&p.UpdatedAt))
+}
+
+// Permit implements service.Reader.
+func (r reader) Permit(ctx context.Context, id string) (service.Permit, error) {
+	return one("read permit", r.q.QueryRow(ctx, permitColumns+" WHERE id = ?", id), scanPermit)
+}
+
+// Permits implements service.Reader.
+func (r reader) Permits(ctx context.Context, permission, slug string) ([]service.Permit, error) {
+	var w where
+	w.is("permission", permission)
+	if slug != "" {
+		w.and(`slugs LIKE ? ESCAPE '\'`, `%"`+sqldb.EscapeLike(slug)+`"%`)
+	}
+	return all(ctx, r, "list permits", scanPermit, permitColumns+w.text+" ORDER BY created_at, id", w.args...)
+}
+
+// SavePermit implements service.Tx.
+func (t *tx) SavePermit(ctx context.Context, p service.Permit) error {
+	return t.exec(ctx, "save permit", `INSERT INTO permits (id, app_id, permission, roles, slugs, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (id) DO UPDATE SET app_id = excluded.app_id, permission = excluded.permission, roles = excluded.roles, slugs = excluded.slugs,
+			updated_at = excluded.updated_at`,
+		p.ID, p.AppID, p.Permission, sqldb.JSON(p.Roles), sqldb.JSON(p.Slugs), sqldb.Time(p.CreatedAt), sqldb.Time(p.UpdatedAt))
+}
