@@ -69,7 +69,7 @@ func traceparent(x *http1.Exchange) string {
 	for i := 0; i < len(id); i += 8 {
 		n := mrand.Uint64() | 1 // no part is all zero
 		for j := range 8 {
-			id[i+j] = byte(n >> (8 * j))
+			id[i+j] = byte(n >> (8 * j)) //nolint:gosec // the lowest byte is wanted
 		}
 	}
 	b := make([]byte, 0, 55)

@@ -90,7 +90,8 @@ func (x *Exchange) room(n int) {
 	if cap(buf)-len(buf) >= n {
 		return
 	}
-	x.answer.buf = append(x.c.srv.buffers.get(len(buf) + n)[:0], buf...)
+	bigger := x.c.srv.buffers.get(len(buf) + n)
+	x.answer.buf = bigger[:copy(bigger, buf)]
 	x.c.srv.buffers.put(buf)
 }
 
@@ -103,8 +104,7 @@ func (x *Exchange) localHead(contentType string, length int64) {
 	if contentType != "" && wire.IsValue([]byte(contentType)) {
 		b = appendField(b, "Content-Type", contentType)
 	}
-	b = x.framing(b, length)
-	x.answer.buf = append(b, "\r\n"...)
+	x.answer.buf = x.framing(b, length)
 }
 
 func (x *Exchange) statusLine(b []byte, status int, reason string) []byte {
@@ -115,7 +115,7 @@ func (x *Exchange) statusLine(b []byte, status int, reason string) []byte {
 	return append(b, "\r\n"...)
 }
 
-// framing renders the fields that say where the body ends and what becomes of the connection.
+// framing renders the end of a head: the fields that say where the body ends and what becomes of the connection.
 func (x *Exchange) framing(b []byte, length int64) []byte {
 	switch {
 	case x.answer.status < 200 || x.answer.status == http.StatusNoContent:
@@ -132,7 +132,7 @@ func (x *Exchange) framing(b []byte, length int64) []byte {
 	case x.req.Minor == 0:
 		b = append(b, "Connection: keep-alive\r\n"...)
 	}
-	return b
+	return append(b, "\r\n"...)
 }
 
 // flush writes what is rendered.

@@ -23,6 +23,7 @@ type body struct {
 	seen  int64
 	limit int64 // of seen
 	err   error // sticky
+	over  bool  // err is io.EOF
 
 	idle    time.Duration // between reads; 0 is no limit
 	minRate int           // bytes a second, on average; 0 is none
@@ -34,12 +35,15 @@ func (b *body) start(l *link, length int64) {
 	chunks.Reset()
 	*b = body{l: l, length: length, left: max(length, 0), chunks: chunks, limit: math.MaxInt64}
 	if length == 0 {
-		b.err = io.EOF
+		b.end()
 	}
 }
 
+// end notes that all of the body has been taken.
+func (b *body) end() { b.err, b.over = io.EOF, true }
+
 // ended reports whether all of the body has been read, as far as is known without reading.
-func (b *body) ended() bool { return b.err == io.EOF }
+func (b *body) ended() bool { return b.over }
 
 // ready gives what can be had without reading from the connection; wire.ErrMore if that is nothing.
 func (b *body) ready() ([]byte, error) {
@@ -49,6 +53,9 @@ func (b *body) ready() ([]byte, error) {
 	data, err := b.take()
 	b.seen += int64(len(data))
 	switch {
+	case errors.Is(err, io.EOF):
+		b.end()
+		return nil, err
 	case err != nil && !errors.Is(err, wire.ErrMore):
 		b.err = err
 		return nil, err
@@ -59,7 +66,7 @@ func (b *body) ready() ([]byte, error) {
 		return nil, err
 	}
 	if b.length > 0 && b.left == 0 {
-		b.err = io.EOF
+		b.end()
 	}
 	return data, nil
 }
@@ -87,7 +94,7 @@ func (b *body) take() ([]byte, error) {
 func (b *body) next() ([]byte, error) {
 	for {
 		data, err := b.ready()
-		if err != wire.ErrMore {
+		if !errors.Is(err, wire.ErrMore) {
 			return data, err
 		}
 		if err := b.fill(); err != nil {
@@ -113,7 +120,7 @@ func (b *body) fill() error {
 	case isTimeout(err):
 		return bodyTooSlow()
 	case errors.Is(err, io.EOF) && b.length == wire.UntilClose:
-		b.err = io.EOF
+		b.end()
 	case errors.Is(err, io.EOF):
 		b.err = io.ErrUnexpectedEOF
 	default:

@@ -57,6 +57,7 @@ func newConn(s *Server, nc net.Conn) *conn {
 	c.trusted = s.trusts(c.remote.Addr())
 	c.scan.Limits = s.cfg.limits()
 	c.watched = make(chan struct{}, 1)
+	c.state.Store(c.at(phaseBusy))
 	c.x.c = c
 	return c
 }

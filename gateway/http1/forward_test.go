@@ -1,6 +1,7 @@
 package http1_test
 
 import (
+	"net/http"
 	"net/netip"
 	"strings"
 	"testing"
@@ -103,7 +104,7 @@ func TestForwardedRequests(t *testing.T) {
 			}})
 			c := dial(t, p.addr)
 			c.send(lines(row.request...))
-			if a := c.answer(); a.StatusCode != 200 || a.body != "ok" {
+			if a := c.answer(); a.StatusCode != http.StatusOK || a.body != "ok" {
 				t.Fatalf("answer is %d %q", a.StatusCode, a.body)
 			}
 			want := append([]string(nil), row.want...)
@@ -261,7 +262,7 @@ func TestForwardedAnswers(t *testing.T) {
 				return
 			}
 			c.send("BAD\r\n\r\n") // if what came was the end of the answer, the answer to this is next
-			if a := c.answer(); a.StatusCode != 400 {
+			if a := c.answer(); a.StatusCode != http.StatusBadRequest {
 				t.Errorf("next answer is %d", a.StatusCode)
 			}
 		})
@@ -301,7 +302,7 @@ func TestBadAnswers(t *testing.T) {
 			p := newProxy(t, to(up), proxyConfig{})
 			c := dial(t, p.addr)
 			c.send("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n") // to HTTP/1.0, interim answers aren't passed on
-			if a := c.answer(); a.StatusCode != 502 || !strings.Contains(a.body, "bad_answer") {
+			if a := c.answer(); a.StatusCode != http.StatusBadGateway || !strings.Contains(a.body, "bad_answer") {
 				t.Errorf("answer is %d %q", a.StatusCode, a.body)
 			}
 			if o := p.outcome(t); o.Result != http1.BadAnswer || o.Err == nil || !o.Retryable {
@@ -363,7 +364,7 @@ func TestSmuggling(t *testing.T) {
 			c := dial(t, p.addr)
 			c.send(raw)
 			a := c.answer()
-			if a.StatusCode != 400 && a.StatusCode != 501 {
+			if a.StatusCode != http.StatusBadRequest && a.StatusCode != http.StatusNotImplemented {
 				t.Errorf("answer is %d", a.StatusCode)
 			}
 			c.closed()

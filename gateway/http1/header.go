@@ -119,6 +119,7 @@ func sendable(name, value string) bool {
 	case wire.Connection, wire.ContentLength, wire.TransferEncoding, wire.Upgrade, wire.KeepAlive, wire.ProxyConnection,
 		wire.TE, wire.Trailer, wire.Host:
 		return false
+	default:
+		return true
 	}
-	return true
 }

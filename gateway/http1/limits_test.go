@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/http"
 	"runtime"
 	"strconv"
 	"strings"
@@ -79,7 +80,7 @@ func TestBodyOverLimitIsNotRead(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := dial(t, addr)
 			p.send("POST / HTTP/1.1\r\nHost: a\r\n" + head)
-			if a := p.answer(); a.StatusCode != 413 || !strings.Contains(a.body, "100 bytes") {
+			if a := p.answer(); a.StatusCode != http.StatusRequestEntityTooLarge || !strings.Contains(a.body, "100 bytes") {
 				t.Errorf("answer is %d %q", a.StatusCode, a.body)
 			}
 		})
@@ -109,7 +110,7 @@ func TestExpectContinue(t *testing.T) {
 		t.Errorf("answer is %q", a.body)
 	}
 	p.send("POST /refused HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n")
-	if a := p.answer(); a.StatusCode != 403 || !a.Close {
+	if a := p.answer(); a.StatusCode != http.StatusForbidden || !a.Close {
 		t.Errorf("answer is %d, close is %t; what comes next could be the body or a request", a.StatusCode, a.Close)
 	}
 	p = dial(t, addr)
@@ -125,12 +126,12 @@ func TestUnwantedBody(t *testing.T) {
 	p := dial(t, addr)
 	p.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 200000\r\n\r\n" + strings.Repeat("x", 200000) + get)
 	for range 2 {
-		if a := p.answer(); a.StatusCode != 200 || a.Close {
+		if a := p.answer(); a.StatusCode != http.StatusOK || a.Close {
 			t.Fatalf("answer is %d, close is %t", a.StatusCode, a.Close)
 		}
 	}
 	p.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 300000\r\n\r\n")
-	if a := p.answer(); a.StatusCode != 200 || !a.Close {
+	if a := p.answer(); a.StatusCode != http.StatusOK || !a.Close {
 		t.Errorf("answer is %d, close is %t", a.StatusCode, a.Close)
 	}
 	p.closed()
@@ -163,7 +164,7 @@ func TestSlowClients(t *testing.T) {
 	t.Run("header, byte by byte", func(t *testing.T) {
 		p := dial(t, addr)
 		trickle(t, p, get[:len(get)-2])
-		if a := p.answer(); a.StatusCode != 408 {
+		if a := p.answer(); a.StatusCode != http.StatusRequestTimeout {
 			t.Errorf("answer is %d", a.StatusCode)
 		}
 		p.closed()
@@ -171,7 +172,7 @@ func TestSlowClients(t *testing.T) {
 	t.Run("body", func(t *testing.T) {
 		p := dial(t, addr)
 		p.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nab")
-		if a := p.answer(); a.StatusCode != 408 {
+		if a := p.answer(); a.StatusCode != http.StatusRequestTimeout {
 			t.Errorf("answer is %d", a.StatusCode)
 		}
 		p.closed()
@@ -214,7 +215,7 @@ func TestBodyRate(t *testing.T) {
 	p := dial(t, addr)
 	p.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10000\r\n\r\n")
 	trickle(t, p, strings.Repeat("x", 600))
-	if a := p.answer(); a.StatusCode != 408 {
+	if a := p.answer(); a.StatusCode != http.StatusRequestTimeout {
 		t.Errorf("answer is %d", a.StatusCode)
 	}
 	if took := wait(t, "failure", failed); took < 5*time.Second || took > 7*time.Second {
@@ -233,7 +234,7 @@ func TestSlowClientsLeaveRoomForOthers(t *testing.T) {
 	eventually(t, "they are all there", func() bool { return srv.Stats().OpenConns > 900 })
 	p := dial(t, addr)
 	p.send(get)
-	if a := p.answer(); a.StatusCode != 200 {
+	if a := p.answer(); a.StatusCode != http.StatusOK {
 		t.Errorf("answer is %d", a.StatusCode)
 	}
 	runtime.ReadMemStats(&after)

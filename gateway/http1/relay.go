@@ -16,7 +16,8 @@ func (f *forwarding) interim() {
 			b = appendField(b, field.Name, field.Value)
 		}
 	}
-	x.answer.buf = append(b, "\r\n"...)
+	b = append(b, "\r\n"...)
+	x.answer.buf = b
 	x.flush()
 }
 
@@ -76,7 +77,7 @@ func (f *forwarding) appendAnswer(chunk bool) {
 	if chunk {
 		framed = wire.Chunked
 	}
-	x.answer.buf = append(x.framing(b, framed), "\r\n"...)
+	x.answer.buf = x.framing(b, framed)
 }
 
 // stream sends the answer's body. What has come from the upstream is sent to the client before more is waited for.

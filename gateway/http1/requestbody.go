@@ -73,12 +73,10 @@ func (x *Exchange) openBody() error {
 	if x.req.Length > x.body.limit {
 		return bodyTooLarge(x.body.limit)
 	}
-	if !x.expects || x.body.err != nil {
-		return nil
-	}
+	waits := x.expects && len(x.c.in.buffered()) == 0
 	x.expects = false
-	if len(x.c.in.buffered()) > 0 {
-		return nil // it doesn't wait
+	if !waits {
+		return nil
 	}
 	if _, err := x.c.in.write([]byte("HTTP/1.1 100 Continue\r\n\r\n"), x.c.srv.cfg.WriteTimeout); err != nil {
 		return ErrClientGone
@@ -90,7 +88,7 @@ func (x *Exchange) openBody() error {
 func (x *Exchange) readAhead(limit int) error {
 	for len(x.pre) < limit {
 		data, err := x.body.next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			x.bodyRead()
 			return nil
 		}
@@ -106,13 +104,13 @@ func (x *Exchange) readAhead(limit int) error {
 func (x *Exchange) readReady(limit int) error {
 	for len(x.pre) < limit {
 		data, err := x.body.ready()
-		switch err {
-		case nil:
+		switch {
+		case err == nil:
 			x.keep(data)
-		case io.EOF:
+		case errors.Is(err, io.EOF):
 			x.bodyRead()
 			return nil
-		case wire.ErrMore:
+		case errors.Is(err, wire.ErrMore):
 			return nil
 		default:
 			return err

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -67,7 +68,7 @@ func TestOutcomes(t *testing.T) {
 			p := newProxy(t, target, proxyConfig{options: http1.ForwardOptions{HeaderTimeout: 200 * time.Millisecond}})
 			c := dial(t, p.addr)
 			c.send(row.request)
-			if a := c.answer(); a.StatusCode < 502 {
+			if a := c.answer(); a.StatusCode < http.StatusBadGateway {
 				t.Errorf("answer is %d", a.StatusCode)
 			}
 			o := p.outcome(t)
@@ -190,7 +191,7 @@ func TestConnectionsAreReused(t *testing.T) {
 			c := dial(t, p.addr)
 			for range 5 {
 				c.send(get)
-				if a := c.answer(); a.StatusCode != 200 {
+				if a := c.answer(); a.StatusCode != http.StatusOK {
 					t.Fatalf("answer is %d", a.StatusCode)
 				}
 				p.outcome(t)
@@ -238,7 +239,7 @@ func TestIdleConnectionsAreBounded(t *testing.T) {
 	}
 	p.upstreams.Close()
 	clients[0].send(get)
-	if a := clients[0].answer(); a.StatusCode != 502 {
+	if a := clients[0].answer(); a.StatusCode != http.StatusBadGateway {
 		t.Errorf("answer after Close is %d", a.StatusCode)
 	}
 }
@@ -283,7 +284,7 @@ func TestBodyMustBeWhole(t *testing.T) {
 	p := newProxy(t, to(up), proxyConfig{before: func(x *http1.Exchange) { _, _ = x.Body().Read(make([]byte, 1)) }})
 	c := dial(t, p.addr)
 	c.send(post)
-	if a := c.answer(); a.StatusCode == 200 || len(heads) > 0 {
+	if a := c.answer(); a.StatusCode == http.StatusOK || len(heads) > 0 {
 		t.Errorf("answer is %d, the upstream got %d requests", a.StatusCode, len(heads))
 	}
 }

@@ -31,7 +31,7 @@ func TestBodies(t *testing.T) {
 			sending.Go(func() { c.send(request) })
 			a := c.answer()
 			sending.Wait()
-			if a.StatusCode != 200 || a.body != body {
+			if a.StatusCode != http.StatusOK || a.body != body {
 				t.Fatalf("%d bytes by %s came as %d, %d bytes", size, framing, a.StatusCode, len(a.body))
 			}
 			if o := p.outcome(t); o.Result != http1.Answered {
@@ -190,7 +190,7 @@ func TestEarlyAnswer(t *testing.T) {
 			p := newProxy(t, to(up), proxyConfig{})
 			c := dial(t, p.addr)
 			c.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: " + strconv.Itoa(size) + "\r\n\r\n" + strings.Repeat("x", 70_000))
-			if a := c.answer(); a.StatusCode != 403 || a.body != "no" {
+			if a := c.answer(); a.StatusCode != http.StatusForbidden || a.body != "no" {
 				t.Fatalf("answer is %d %q", a.StatusCode, a.body)
 			}
 			if o := p.outcome(t); o.Result != http1.Answered || o.Status != 403 {
@@ -204,7 +204,7 @@ func TestEarlyAnswer(t *testing.T) {
 				return
 			}
 			c.send(strings.Repeat("x", size-70_000) + get)
-			if a := c.answer(); a.StatusCode != 403 {
+			if a := c.answer(); a.StatusCode != http.StatusForbidden {
 				t.Errorf("next answer is %d", a.StatusCode)
 			}
 		})
@@ -258,7 +258,7 @@ func TestBadBodies(t *testing.T) {
 // TestChunkedSizes cuts a body at random places and checks that it arrives whole.
 func TestChunkedSizes(t *testing.T) {
 	p := newProxy(t, to(echoing(t)), proxyConfig{})
-	rnd := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // the same on each run
+	rnd := rand.New(rand.NewPCG(1, 2))
 	for range 20 {
 		var body, coded bytes.Buffer
 		for range 1 + rnd.IntN(30) {

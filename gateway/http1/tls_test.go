@@ -43,7 +43,7 @@ func TestSecureUpstream(t *testing.T) {
 		{"another name", "evil.example", roots, http1.ConnectFailed},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			cfg := proxyConfig{upstreams: http1.UpstreamsConfig{TLS: &tls.Config{RootCAs: row.roots}}} //nolint:gosec // Go's default
+			cfg := proxyConfig{upstreams: http1.UpstreamsConfig{TLS: &tls.Config{RootCAs: row.roots}}}
 			p := newProxy(t, http1.Target{Address: address, TLS: true, ServerName: row.serverName}, cfg)
 			c := dial(t, p.addr)
 			for range 3 {
@@ -87,7 +87,7 @@ func TestSecureServer(t *testing.T) {
 			t.Errorf("outcome is %+v", o)
 		}
 	})
-	cfg := &tls.Config{RootCAs: roots, ServerName: "example.com", NextProtos: []string{"h2", "http/1.1"}} //nolint:gosec // Go's default
+	cfg := &tls.Config{RootCAs: roots, ServerName: "example.com", NextProtos: []string{"h2", "http/1.1"}}
 	conn, err := tls.Dial("tcp", inner.Addr().String(), cfg)
 	if err != nil {
 		t.Fatal(err)

@@ -36,7 +36,8 @@ func (f *forwarding) switchProtocols() bool {
 	b = x.header.appendTo(b)
 	b = append(b, "Connection: Upgrade\r\n"...)
 	b = appendField(b, "Upgrade", res.Upgrade)
-	x.answer.buf = append(b, "\r\n"...)
+	b = append(b, "\r\n"...)
+	x.answer.buf = b
 	f.wrote = true
 	x.flush()
 	x.answer.detour = true
@@ -46,10 +47,10 @@ func (f *forwarding) switchProtocols() bool {
 		return false
 	}
 	x.c.busy()
-	x.c.state.Store(x.c.seq<<8 | phaseTunnel)
+	x.c.state.Store(x.c.at(phaseTunnel))
 	t := &tunnel{f: f, client: &x.c.in, up: &f.up.link}
 	t.run()
-	x.c.state.Store(x.c.seq<<8 | phaseBusy)
+	x.c.state.Store(x.c.at(phaseBusy))
 	return false
 }
 

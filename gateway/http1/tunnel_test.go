@@ -2,6 +2,7 @@ package http1_test
 
 import (
 	"io"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -162,7 +163,7 @@ func TestNoTunnel(t *testing.T) {
 		c := dial(t, newProxy(t, to(up), proxyConfig{}).addr)
 		for range 2 {
 			c.send(upgrade)
-			if a := c.answer(); a.StatusCode != 403 || a.body != "no" {
+			if a := c.answer(); a.StatusCode != http.StatusForbidden || a.body != "no" {
 				t.Errorf("answer is %d %q", a.StatusCode, a.body)
 			}
 		}
@@ -171,7 +172,7 @@ func TestNoTunnel(t *testing.T) {
 		up, _ := answering(t, strings.Replace(switching, "websocket", "h2c", 1), true)
 		c := dial(t, newProxy(t, to(up), proxyConfig{}).addr)
 		c.send(upgrade)
-		if a := c.answer(); a.StatusCode != 502 {
+		if a := c.answer(); a.StatusCode != http.StatusBadGateway {
 			t.Errorf("answer is %d", a.StatusCode)
 		}
 	})
@@ -186,7 +187,7 @@ func TestNoTunnel(t *testing.T) {
 			up, heads := answering(t, ok, true)
 			c := dial(t, newProxy(t, to(up), proxyConfig{}).addr)
 			c.send(request)
-			if a := c.answer(); a.StatusCode != 200 {
+			if a := c.answer(); a.StatusCode != http.StatusOK {
 				t.Errorf("answer is %d", a.StatusCode)
 			}
 			if head := wait(t, "request", heads); strings.Contains(strings.ToLower(head), "upgrade:") {

@@ -207,7 +207,7 @@ func (u *Upstreams) dial(ctx context.Context, t *Target, p *pool) (*upstreamConn
 			return nil, err
 		}
 	}
-	up.link.init(nc, &u.buffers)
+	up.init(nc, &u.buffers)
 	up.scan.Limits = u.cfg.limits()
 	return up, nil
 }

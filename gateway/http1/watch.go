@@ -13,13 +13,13 @@ const sweep = 100 * time.Millisecond
 type phase = uint64
 
 const (
-	phaseBusy    phase = iota // its own goroutine, for the present request
-	phaseIdle                 // its own goroutine, waiting for a request
-	phasePoking               // Shutdown is about to wake it from idling
-	phasePoked                // Shutdown has
-	phaseWaiting              // nobody, while the answer is being made
-	phaseWatched              // the watcher, meanwhile
-	phaseTunnel               // the tunnel that it has become
+	phaseBusy    phase = iota + 1 // its own goroutine, for the present request
+	phaseIdle                     // its own goroutine, waiting for a request
+	phasePoking                   // Shutdown is about to wake it from idling
+	phasePoked                    // Shutdown has
+	phaseWaiting                  // nobody, while the answer is being made
+	phaseWatched                  // the watcher, meanwhile
+	phaseTunnel                   // the tunnel that it has become
 	phaseMask    = 0xff
 )
 
@@ -32,17 +32,20 @@ type watch struct {
 	watched chan struct{} // the watcher is done
 }
 
+// at is the state that says that the present request is in that phase.
+func (w *watch) at(p phase) uint64 { return w.seq<<8 | p }
+
 // nextRequest counts a request.
 func (c *conn) nextRequest() {
 	c.seq++
-	c.state.Store(c.seq<<8 | phaseBusy)
+	c.state.Store(c.at(phaseBusy))
 }
 
 // idle says that the connection waits for a request.
-func (c *conn) idle() { c.state.Store(c.seq<<8 | phaseIdle) }
+func (c *conn) idle() { c.state.Store(c.at(phaseIdle)) }
 
 // waiting says that all of the request has been read, and the connection may be watched. Saying so again changes nothing.
-func (c *conn) waiting() { c.state.CompareAndSwap(c.seq<<8|phaseBusy, c.seq<<8|phaseWaiting) }
+func (c *conn) waiting() { c.state.CompareAndSwap(c.at(phaseBusy), c.at(phaseWaiting)) }
 
 // busy takes the connection back, from whoever reads it.
 func (c *conn) busy() {
@@ -52,7 +55,7 @@ func (c *conn) busy() {
 		case phaseBusy:
 			return
 		case phaseIdle, phaseWaiting:
-			if c.state.CompareAndSwap(s, c.seq<<8|phaseBusy) {
+			if c.state.CompareAndSwap(s, c.at(phaseBusy)) {
 				return
 			}
 			continue
@@ -64,7 +67,7 @@ func (c *conn) busy() {
 			<-c.watched
 		}
 		c.in.resume()
-		c.state.Store(c.seq<<8 | phaseBusy)
+		c.state.Store(c.at(phaseBusy))
 		return
 	}
 }

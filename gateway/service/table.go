@@ -219,10 +219,10 @@ func (g *Group) choose(tried []*Backend, fits func(*Backend) bool) *Backend {
 			continue
 		}
 		n++
-		switch { // reservoir sampling of two
-		case n == 1:
+		switch n { // reservoir sampling of two
+		case 1:
 			first = b
-		case n == 2:
+		case 2:
 			second = b
 		default:
 			if i := rand.IntN(n); i == 0 {

@@ -22,7 +22,6 @@ type field struct {
 	json string
 	kind protoreflect.Kind
 	list bool
-	open bool // of google.protobuf.Struct: any name, always text
 }
 
 // scalar tells whether one text is one value of the field.

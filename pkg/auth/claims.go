@@ -40,6 +40,7 @@ type Claims struct {
 	SessionID string   `json:"sid"` // the sign-in that the token descends from
 	jwt.RegisteredClaims
 
+	kid      string // of the key that signed it
 	roleList string // joined once, since a verified token is used many times
 }
 

@@ -88,6 +88,10 @@ func (v *Verifier) Verify(token string) (*Claims, error) {
 		return nil, ErrMissingToken
 	}
 	c, ok := v.cache.GetIfPresent(token)
+	if ok {
+		// A key that was removed takes the tokens that it signed with it.
+		_, ok = v.source.Key(c.kid)
+	}
 	if !ok {
 		var err error
 		if c, err = v.parse(token); err != nil {
@@ -122,9 +126,11 @@ func (v *Verifier) parse(token string) (*Claims, error) {
 		return nil, ErrNotReady
 	}
 	c := &Claims{}
-	if _, err := v.parser.ParseWithClaims(token, c, v.key); err != nil {
+	t, err := v.parser.ParseWithClaims(token, c, v.key)
+	if err != nil {
 		return nil, ErrBadToken.Because(err)
 	}
+	c.kid, _ = t.Header["kid"].(string)
 	if c.Issuer != Issuer || len(c.Audience) != 1 || c.Audience[0] != Audience {
 		return nil, ErrBadToken.Because(errors.New("wrong issuer or audience"))
 	}

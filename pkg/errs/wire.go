@@ -49,7 +49,7 @@ func Decode(b []byte) (*Error, bool) {
 		return nil, false
 	}
 	var w Wire
-	if err := json.Unmarshal(b, &w); err != nil || w.Status < 400 || w.Status > 599 || w.Code == "" {
+	if json.Unmarshal(b, &w) != nil || w.Status < 400 || w.Status > 599 || w.Code == "" {
 		return nil, false
 	}
 	e := New(KindOf(w.Status), w.Code, "%s", w.Error)

@@ -239,11 +239,11 @@ func (m *Map[V]) same(ctx context.Context, js jetstream.JetStream, created time.
 		return errGone
 	}
 	if err != nil {
-		return nil //nolint:nilerr // an outage: the watcher resumes by itself when it ends
+		return nil // an outage: the watcher resumes by itself when it ends
 	}
 	status, err := bucket.Status(ctx)
 	if err != nil {
-		return nil //nolint:nilerr // as above
+		return nil // as above
 	}
 	if !status.(*jetstream.KeyValueBucketStatus).StreamInfo().Created.Equal(created) {
 		return errGone

@@ -27,8 +27,8 @@ const (
 
 // Bounds of a password, in bytes. It is never cut off.
 const (
-	minPassword = 8
-	maxPassword = 1024
+	MinPassword = 8
+	MaxPassword = 1024
 )
 
 // hashWait is how long a caller waits for its turn to hash.
@@ -37,8 +37,8 @@ const hashWait = 50 * time.Millisecond
 var errHashBusy = errs.New(errs.Unavailable, "BUSY", "too many people are signing in right now: try again").After(time.Second)
 
 func checkPassword(field, password string) error {
-	if len(password) < minPassword || len(password) > maxPassword {
-		return errs.Field(field, "password", "must have %d to %d bytes", minPassword, maxPassword)
+	if len(password) < MinPassword || len(password) > MaxPassword {
+		return errs.Field(field, "password", "must have %d to %d bytes", MinPassword, MaxPassword)
 	}
 	return nil
 }

@@ -12,6 +12,14 @@ type Admin struct {
 	Password string
 }
 
+// CheckAdminSlug tells what is wrong with the slug of an admin, which may be one that nobody can register.
+func CheckAdminSlug(slug string) error {
+	if checkSlug(lowerASCII(slug)) != nil {
+		return errors.New("must be 2 to 63 of the letters a-z and the digits, in parts joined by single hyphens")
+	}
+	return nil
+}
+
 // Prepare makes sure that there are the default app, a signing key and an admin, and tells whether it created the admin.
 // One that exists keeps its password. Of processes that start at once, one does it.
 //

@@ -9,24 +9,17 @@ import (
 
 	"micromesh/pkg/events"
 	"micromesh/pkg/events/proto/accounts"
+	"micromesh/pkg/sqldb"
 	"micromesh/user/service"
 )
-
-// Message is an encoded event.
-type Message struct {
-	Topic   string
-	Key     string // what it is about
-	Type    string
-	Payload []byte
-}
 
 // Schema is that of the events that Encode makes.
 func Schema() (events.Schema, error) {
 	return events.NewSchema(accounts.Topic, accounts.File_accounts_events_proto)
 }
 
-// Encode encodes an event.
-func Encode(e service.Event) (Message, error) {
+// Encode makes the message of an event for the outbox, apart from its id and time. It is a store.Encoder.
+func Encode(e service.Event) (sqldb.Message, error) {
 	m := &accounts.Event{ActorId: e.ActorID}
 	key := e.UserID
 	if e.UserID != "" {
@@ -36,13 +29,13 @@ func Encode(e service.Event) (Message, error) {
 		key = about
 	}
 	if m.GetType() == accounts.EventType_EVENT_TYPE_UNSPECIFIED {
-		return Message{}, fmt.Errorf("there is no event for a %T", e.What)
+		return sqldb.Message{}, fmt.Errorf("there is no event for a %T", e.What)
 	}
 	payload, err := proto.Marshal(m)
 	if err != nil {
-		return Message{}, err
+		return sqldb.Message{}, err
 	}
-	return Message{Topic: accounts.Topic, Key: key, Type: events.TypeName(accounts.Topic, m), Payload: payload}, nil
+	return sqldb.Message{Topic: accounts.Topic, Key: key, Type: events.TypeName(accounts.Topic, m), Payload: payload}, nil
 }
 
 // fill sets the type and the payload of m, and tells what an event that concerns no account is about.

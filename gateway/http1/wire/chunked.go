@@ -126,7 +126,7 @@ func (c *Chunks) dataEnd(b []byte) (int, error) {
 func (c *Chunks) trailer(b []byte) (int, error) {
 	var scan HeadScanner
 	scan.Limits = Limits{Line: maxTrailer, Head: maxTrailer, Fields: maxTrailerFields}
-	end := 0
+	var end int
 	switch {
 	case len(b) >= 2 && b[0] == '\r' && b[1] == '\n':
 		end = 2

@@ -64,8 +64,9 @@ func (m *Message) frame() error {
 		case Upgrade:
 			upgrades++
 			m.Upgrade = f.Value
+		default:
 		}
-		if err != nil && !(f.ID == TransferEncoding && m.Minor == 0) {
+		if err != nil && (f.ID != TransferEncoding || m.Minor > 0) { // in HTTP/1.0 it is refused below, whatever it says
 			return err
 		}
 	}

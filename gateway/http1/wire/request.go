@@ -102,6 +102,7 @@ func (r *Request) fields() error {
 				}
 			}
 			r.Continue = r.Minor > 0
+		default:
 		}
 	}
 	if hosts > 1 || hosts == 0 && r.Minor > 0 {

@@ -150,5 +150,5 @@ func hexPair(p []byte) (byte, bool) {
 	if hi < 0 || lo < 0 {
 		return 0, false
 	}
-	return byte(hi<<4 | lo), true
+	return byte(hi<<4 | lo), true //nolint:gosec // two hexadecimal digits are a byte
 }

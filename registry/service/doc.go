@@ -1,0 +1,144 @@
+// Package service is the registry's domain: which instances run, whose they are and how they are; definitions of
+// services; nodes.
+//
+// The database is the truth of what is registered. How it is doing changes all the time, and is kept in memory: a
+// heartbeat touches one counter, and reaches the database with those of all others some seconds later. One registry
+// serves a mesh; where two overlap, as in a rolling restart, the database lets no URL have two owners.
+package service
+
+import (
+	"context"
+	"hash/maphash"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"micromesh/pkg/routing"
+)
+
+// Store keeps what must survive. Each change and the event that tells of it are one transaction.
+type Store interface {
+	// Instances gives all instances.
+	Instances(ctx context.Context) ([]Instance, error)
+	// Add inserts an instance and gives it as it is stored: with the generation that follows that of an earlier one at
+	// the same URL or of the same id, and where it has no id, with the earlier one's or a new one. known is the
+	// generation that the caller knows, or 0.
+	//
+	// Errors: Conflict where the URL has an owner already or known is older than a removal; Forbidden where the id is
+	// another account's.
+	Add(ctx context.Context, in Instance, known int32, event func(Instance) Event) (Instance, error)
+	// Replace stores another version of an instance, of which the stored one has the generation before.
+	//
+	// Errors: Conflict where the URL has an owner already, or the stored instance isn't the one that is replaced.
+	Replace(ctx context.Context, in Instance, event Event) error
+	// Remove deletes an instance and remembers its generation; barred raises that, so that heartbeats of the removed one
+	// don't bring it back. It is no error if there is none.
+	Remove(ctx context.Context, id string, barred bool, event Event) error
+	// SaveStatuses stores what was last seen of instances; those that are gone are passed over.
+	SaveStatuses(ctx context.Context, in []Instance, events []Event) error
+	// SaveHeartbeats stores the last heartbeat of instances.
+	SaveHeartbeats(ctx context.Context, ids []string, at time.Time) error
+	// Forget drops what is remembered of instances that were removed before a time.
+	Forget(ctx context.Context, before time.Time) error
+
+	// SaveDefinition creates or replaces a definition.
+	SaveDefinition(ctx context.Context, d Definition, event Event) error
+	// DeleteDefinition deletes a definition. Errors: NotFound.
+	DeleteDefinition(ctx context.Context, id string, event Event) error
+	// Definitions gives all definitions by id.
+	Definitions(ctx context.Context) ([]Definition, error)
+
+	// SaveNode creates or replaces a node.
+	SaveNode(ctx context.Context, n Node) error
+	// DeleteNode deletes a node. Errors: NotFound.
+	DeleteNode(ctx context.Context, url string) error
+	// Nodes gives the nodes with these ids, or all where none is named, by id.
+	Nodes(ctx context.Context, ids []string) ([]Node, error)
+}
+
+// Checker looks how an instance is.
+type Checker interface {
+	Check(ctx context.Context, url routing.URL, healthPath string) Health
+}
+
+// Board is where everybody looks up instances.
+type Board interface {
+	// Changed tells that an instance was added, has changed, or is gone. It returns at once.
+	Changed(slug, id string)
+}
+
+// Nodes tells which RPC services run.
+type Nodes interface {
+	RPCNodes() []RPCNode
+}
+
+// Config of the domain. All durations must be positive.
+type Config struct {
+	Lease         time.Duration // how long an instance that isn't well lives without a heartbeat
+	CheckInterval time.Duration // between health checks of one instance
+	MaxInstances  int           // of one slug
+	Reserved      []string      // addresses of the mesh itself, "host:port", which no instance may have
+	Logger        *slog.Logger
+	Now           func() time.Time
+}
+
+// Service is the registry. Its methods are safe for concurrent use.
+type Service struct {
+	cfg      Config
+	store    Store
+	checker  Checker
+	board    Board
+	nodes    Nodes
+	reserved map[string]bool
+	started  time.Time
+
+	fleet  fleet
+	checks schedule
+
+	// Changes of one slug's instances come one after the other: what is true when it is looked at is true when it is
+	// stored, and memory follows the database in order. Slugs share locks by their hash.
+	slugs [256]sync.Mutex
+	seed  maphash.Seed
+
+	suspects atomic.Int64 // instances that may soon expire
+	frozen   atomic.Bool  // so many that it is rather us who are cut off
+
+	statuses dirty // whose status is not stored yet
+}
+
+// New makes a registry with the instances of its store. Every lease begins anew.
+//
+// Errors: Unavailable.
+func New(ctx context.Context, cfg Config, st Store, checker Checker, board Board, nodes Nodes) (*Service, error) {
+	s := &Service{
+		cfg: cfg, store: st, checker: checker, board: board, nodes: nodes,
+		reserved: reservedSet(cfg.Reserved), started: cfg.Now(), seed: maphash.MakeSeed(),
+	}
+	s.fleet.init()
+	s.checks.init()
+	all, err := st.Instances(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, in := range all {
+		m := newMember(in)
+		m.beat.Store(s.elapsed())
+		m.lastBeat.Store(in.LastHeartbeat.UnixMicro())
+		m.flushed = in.LastHeartbeat.UnixMicro()
+		s.fleet.put(m, "")
+		s.soon(m, rand.N(cfg.CheckInterval))
+	}
+	return s, nil
+}
+
+// elapsed is the time on a clock that never jumps.
+func (s *Service) elapsed() int64 { return int64(s.cfg.Now().Sub(s.started)) }
+
+// lock takes the lock of a slug's instances.
+func (s *Service) lock(slug string) *sync.Mutex {
+	mu := &s.slugs[maphash.String(s.seed, slug)%uint64(len(s.slugs))]
+	mu.Lock()
+	return mu
+}

@@ -1,0 +1,121 @@
+package service
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+// member is an instance with what is measured of it.
+type member struct {
+	mu sync.Mutex // over changing current
+	// current is replaced as a whole: readers see one version of it.
+	current atomic.Pointer[Instance]
+	gone    atomic.Bool
+
+	beat     atomic.Int64 // when the last heartbeat came: Service.elapsed
+	lastBeat atomic.Int64 // the same, for people: microseconds of Unix time
+
+	// What follows belongs to the goroutine that flushes heartbeats.
+	flushed int64
+
+	// What follows belongs to whoever checks the instance: there is one at a time.
+	failures int
+
+	suspect atomic.Bool // counted in Service.suspects
+
+	// What follows belongs to the schedule.
+	slot    int   // in its heap, or idle, or running
+	due     int64 // when it is checked next
+	hurried bool  // it is to be checked again at once after the check that runs
+}
+
+func newMember(in Instance) *member {
+	m := &member{slot: idle}
+	m.current.Store(&in)
+	return m
+}
+
+// change replaces the current version and gives the new one.
+func (m *member) change(fn func(*Instance)) Instance {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	next := *m.current.Load()
+	fn(&next)
+	m.current.Store(&next)
+	return next
+}
+
+// fleet is all instances, by id and by URL.
+type fleet struct {
+	mu     sync.RWMutex
+	byID   map[string]*member
+	byURL  map[string]*member
+	bySlug map[string]int // how many
+}
+
+func (f *fleet) init() {
+	f.byID, f.byURL, f.bySlug = map[string]*member{}, map[string]*member{}, map[string]int{}
+}
+
+// find gives the member with an id and the one at a URL, each nil where there is none.
+func (f *fleet) find(id, url string) (byID, byURL *member) {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return f.byID[id], f.byURL[url]
+}
+
+// put adds a member, or follows its move from another URL.
+func (f *fleet) put(m *member, movedFrom string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	in := m.current.Load()
+	if f.byID[in.ID] == nil {
+		f.bySlug[in.Slug]++
+	}
+	if movedFrom != "" && f.byURL[movedFrom] == m {
+		delete(f.byURL, movedFrom)
+	}
+	f.byID[in.ID] = m
+	f.byURL[in.URL.String()] = m
+}
+
+// drop takes a member out.
+func (f *fleet) drop(m *member) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	in := m.current.Load()
+	if f.byID[in.ID] != m {
+		return
+	}
+	m.gone.Store(true)
+	delete(f.byID, in.ID)
+	if u := in.URL.String(); f.byURL[u] == m {
+		delete(f.byURL, u)
+	}
+	if f.bySlug[in.Slug]--; f.bySlug[in.Slug] == 0 {
+		delete(f.bySlug, in.Slug)
+	}
+}
+
+func (f *fleet) count(slug string) int {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return f.bySlug[slug]
+}
+
+func (f *fleet) size() int {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return len(f.byID)
+}
+
+// all gives the members of the moment.
+func (f *fleet) all() []*member {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	out := make([]*member, 0, len(f.byID))
+	for _, m := range f.byID {
+		out = append(out, m)
+	}
+	return out
+}

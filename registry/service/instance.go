@@ -1,0 +1,47 @@
+package service
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"micromesh/pkg/routing"
+)
+
+// Instance is a running process of a service, at one URL.
+type Instance struct {
+	ID            string
+	Slug          string // the owner
+	URL           routing.URL
+	Host, IP      string // as they were registered, or taken from the URL
+	DeploymentID  string
+	HealthPath    string // of the check; empty checks that the port accepts connections
+	Metadata      map[string]string
+	Tags          []string
+	Generation    int32
+	NodeURL       string
+	CreatedAt     time.Time
+	LastHeartbeat time.Time
+
+	Status  routing.Status
+	Details string    // why the status is what it is, for the owner
+	Since   time.Time // of the status
+}
+
+// same tells whether a registration says what is known already.
+func (in Instance) same(other Instance) bool {
+	return in.URL == other.URL && in.Host == other.Host && in.IP == other.IP && in.DeploymentID == other.DeploymentID &&
+		in.HealthPath == other.HealthPath && maps.Equal(in.Metadata, other.Metadata) && slices.Equal(in.Tags, other.Tags)
+}
+
+// RPCNode is a node of an RPC service. Such services don't register here; the registry sees them in discovery.
+type RPCNode struct {
+	ID, Service, Address string
+	Metadata             map[string]string
+}
+
+// Health is what a check found.
+type Health struct {
+	Status  routing.Status // Healthy, Degraded, Unreachable or Error
+	Details string         // one line for the owner; never an answer's body
+}

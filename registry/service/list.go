@@ -1,0 +1,125 @@
+package service
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"time"
+
+	"micromesh/pkg/errs"
+	"micromesh/pkg/routing"
+)
+
+// Filter chooses instances: those that equal each part that is set.
+type Filter struct {
+	Scheme, IP, DeploymentID, Host, ID, Slug string
+}
+
+func (f Filter) fits(in Instance) bool {
+	is := func(want, got string) bool { return want == "" || want == got }
+	return is(f.Scheme, in.URL.Scheme) && is(f.IP, in.IP) && is(f.DeploymentID, in.DeploymentID) && is(f.Host, in.Host) &&
+		is(f.ID, in.ID) && is(f.Slug, in.Slug)
+}
+
+// List gives the instances that the caller may see, those of RPC services among them, by slug and URL.
+func (s *Service) List(by Caller, f Filter) []Instance {
+	var out []Instance
+	for _, m := range s.fleet.all() {
+		in := s.view(m)
+		if (by.seesAll() || by.Slug == in.Slug) && f.fits(in) {
+			out = append(out, in)
+		}
+	}
+	for _, n := range s.nodes.RPCNodes() {
+		in, err := s.rpcInstance(n)
+		if err == nil && (by.seesAll() || by.Slug == in.Slug) && f.fits(in) {
+			out = append(out, in)
+		}
+	}
+	slices.SortFunc(out, func(a, b Instance) int {
+		return cmp.Or(cmp.Compare(a.Slug, b.Slug), cmp.Compare(a.URL.String(), b.URL.String()))
+	})
+	return out
+}
+
+// Instance gives one instance as everybody may look it up, for whoever publishes it.
+func (s *Service) Instance(id string) (Instance, bool) {
+	m, _ := s.fleet.find(id, "")
+	if m == nil {
+		return Instance{}, false
+	}
+	return s.view(m), true
+}
+
+// Instances gives all instances that registered, without RPC services, for whoever publishes them.
+func (s *Service) Instances() []Instance {
+	members := s.fleet.all()
+	out := make([]Instance, len(members))
+	for i, m := range members {
+		out[i] = s.view(m)
+	}
+	return out
+}
+
+// view is an instance with its last heartbeat.
+func (s *Service) view(m *member) Instance {
+	in := *m.current.Load()
+	in.LastHeartbeat = time.UnixMicro(m.lastBeat.Load()).UTC()
+	return in
+}
+
+// rpcInstance shows a node of an RPC service. That discovery knows it means that it is alive.
+func (s *Service) rpcInstance(n RPCNode) (Instance, error) {
+	host, port, err := net.SplitHostPort(n.Address)
+	if err != nil {
+		return Instance{}, err
+	}
+	number, err := strconv.Atoi(port)
+	if err != nil {
+		return Instance{}, err
+	}
+	in := Instance{
+		ID: n.ID, Slug: n.Service, URL: routing.URL{Scheme: "grpc", Host: host, Port: number}, Host: host, Metadata: n.Metadata,
+		Status: routing.Healthy, Details: "seen in discovery", LastHeartbeat: s.cfg.Now().UTC(),
+	}
+	if net.ParseIP(host) != nil {
+		in.Host, in.IP = "", host
+	}
+	return in, nil
+}
+
+// Remove takes an instance out, and bars heartbeats of its generation. It gives what was removed.
+//
+// Errors: NotFound; Forbidden; Unavailable.
+func (s *Service) Remove(ctx context.Context, by Caller, id string) (Instance, error) {
+	m, _ := s.fleet.find(id, "")
+	if m == nil {
+		return Instance{}, notFound(id)
+	}
+	in := *m.current.Load()
+	if !by.owns(in.Slug) {
+		return Instance{}, errs.Forbiddenf("instance %q belongs to another account", id)
+	}
+	defer s.lock(in.Slug).Unlock()
+	if m.gone.Load() {
+		return Instance{}, notFound(id)
+	}
+	in = *m.current.Load()
+	if err := s.store.Remove(ctx, id, true, s.event(in, by.UserID, Removed{})); err != nil {
+		return Instance{}, fmt.Errorf("remove instance: %w", err)
+	}
+	s.drop(m)
+	return in, nil
+}
+
+// drop takes an instance out of memory, after the store.
+func (s *Service) drop(m *member) {
+	s.fleet.drop(m)
+	s.checks.remove(m)
+	s.suspect(m, false)
+	in := m.current.Load()
+	s.board.Changed(in.Slug, in.ID)
+}

@@ -1,0 +1,215 @@
+package service
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"micromesh/pkg/errs"
+	"micromesh/pkg/routing"
+)
+
+// Registration is what an owner says of an instance.
+type Registration struct {
+	Address
+	ID           string // of the instance; may be empty
+	Slug         string // the owner, where an admin registers for another; may be empty
+	DeploymentID string
+	HealthPath   string
+	Metadata     map[string]string
+	Tags         []string
+	Generation   int32 // that the caller knows; 0 is not checked
+}
+
+// Result tells what came of a registration.
+type Result struct {
+	Instance Instance
+	Lease    time.Duration
+	Changed  bool // it was more than a heartbeat
+}
+
+// maxID bounds an id that an owner chose.
+const maxID = 128
+
+// Register adds an instance, changes it, moves it to another URL, or takes note of its heartbeat: whichever the
+// registration amounts to. A heartbeat writes nothing to the database.
+//
+// Errors: Invalid; Forbidden for what belongs to others; Conflict for a URL that another account has, and for a
+// generation that is over; TooMany; Unavailable.
+func (s *Service) Register(ctx context.Context, by Caller, r Registration) (*Result, error) {
+	in, err := s.instance(by, r)
+	if err != nil {
+		return nil, err
+	}
+	// Without the lock first: nearly all registrations are heartbeats.
+	if m := s.beats(in, r.Generation); m != nil {
+		return s.answer(m, false), nil
+	}
+	defer s.lock(in.Slug).Unlock()
+	return s.register(ctx, by, in, r.Generation)
+}
+
+// instance reads a registration.
+func (s *Service) instance(by Caller, r Registration) (in Instance, err error) {
+	if len(r.ID) > maxID || !printable(r.ID) {
+		return in, errs.Field("id", "format", "has at most %d printable ASCII characters", maxID)
+	}
+	if r.Generation < 0 {
+		return in, errs.Field("generation", "range", "must not be negative")
+	}
+	u, host, ip, err := r.Address.parse()
+	if err != nil {
+		return in, err
+	}
+	healthPath, err := parseHealthPath(r.HealthPath)
+	if err != nil {
+		return in, err
+	}
+	slug, err := s.ownerOf(by, r)
+	if err != nil {
+		return in, err
+	}
+	return Instance{
+		ID: r.ID, Slug: slug, URL: u, Host: host, IP: ip, DeploymentID: r.DeploymentID, HealthPath: healthPath,
+		Metadata: r.Metadata, Tags: r.Tags,
+	}, nil
+}
+
+// ownerOf tells whose instance a registration is about. An admin need not say again whose an instance is.
+func (s *Service) ownerOf(by Caller, r Registration) (string, error) {
+	switch {
+	case by.Slug == "":
+		return "", errs.Forbiddenf("an account without a slug can't have instances")
+	case r.Slug != "" && r.Slug != by.Slug && !by.Admin:
+		return "", errs.Forbiddenf("you can register instances of %s alone", by.Slug)
+	case r.Slug != "":
+		return r.Slug, nil
+	case by.Admin && r.ID != "":
+		if m, _ := s.fleet.find(r.ID, ""); m != nil {
+			return m.current.Load().Slug, nil
+		}
+	}
+	return by.Slug, nil
+}
+
+// beats takes note of a heartbeat, and gives nil for anything else.
+func (s *Service) beats(in Instance, known int32) *member {
+	byID, m := s.fleet.find(in.ID, in.URL.String())
+	if m == nil || byID != nil && byID != m {
+		return nil
+	}
+	is := m.current.Load()
+	if is.Slug != in.Slug || known != 0 && known != is.Generation || !is.same(in) {
+		return nil
+	}
+	s.beat(m)
+	return m
+}
+
+func (s *Service) beat(m *member) {
+	now := s.cfg.Now()
+	m.beat.Store(int64(now.Sub(s.started)))
+	m.lastBeat.Store(now.UnixMicro())
+}
+
+// register does what needs the lock of the slug.
+func (s *Service) register(ctx context.Context, by Caller, in Instance, known int32) (*Result, error) {
+	byID, byURL := s.fleet.find(in.ID, in.URL.String())
+	switch {
+	case byID != nil && byID.current.Load().Slug != in.Slug:
+		return nil, errs.Forbiddenf("instance %q belongs to another account", in.ID)
+	case byURL != nil && byURL.current.Load().Slug != in.Slug:
+		return nil, errTaken
+	case byID != nil && byURL != nil && byID != byURL:
+		return nil, errs.Conflictf("your instance %q has that URL: remove it first", byURL.current.Load().ID)
+	case byURL != nil:
+		return s.change(ctx, by, byURL, in, known)
+	case byID != nil:
+		return s.change(ctx, by, byID, in, known)
+	}
+	return s.add(ctx, by, in, known)
+}
+
+var errTaken = errs.Conflictf("another account has an instance at that URL")
+
+// add registers an instance that is not known.
+func (s *Service) add(ctx context.Context, by Caller, in Instance, known int32) (*Result, error) {
+	if err := s.free(in.URL); err != nil {
+		return nil, err
+	}
+	if s.fleet.count(in.Slug) >= s.cfg.MaxInstances {
+		return nil, errs.New(errs.TooMany, "TOO_MANY_INSTANCES", "%s has %d instances, and can't have more", in.Slug, s.cfg.MaxInstances).After(s.cfg.Lease)
+	}
+	now := s.cfg.Now()
+	in.Metadata, in.Tags = maps.Clone(in.Metadata), slices.Clone(in.Tags)
+	in.CreatedAt, in.LastHeartbeat, in.Status, in.Since = now, now, routing.Unknown, now
+	stored, err := s.store.Add(ctx, in, known, func(in Instance) Event {
+		return s.event(in, by.UserID, Registered{in.DeploymentID, in.Generation})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("add instance: %w", err)
+	}
+	m := newMember(stored)
+	s.beat(m)
+	s.fleet.put(m, "")
+	s.soon(m, 0)
+	s.board.Changed(stored.Slug, stored.ID)
+	return s.answer(m, true), nil
+}
+
+// change registers an instance that is known, which differs or was late for the quick path.
+func (s *Service) change(ctx context.Context, by Caller, m *member, in Instance, known int32) (*Result, error) {
+	is := *m.current.Load()
+	if known != 0 && known < is.Generation {
+		return nil, errStale
+	}
+	if is.same(in) {
+		s.beat(m)
+		return s.answer(m, false), nil
+	}
+	moved := is.URL != in.URL
+	if moved {
+		if err := s.free(in.URL); err != nil {
+			return nil, err
+		}
+	}
+	next := is
+	next.URL, next.Host, next.IP, next.DeploymentID, next.HealthPath = in.URL, in.Host, in.IP, in.DeploymentID, in.HealthPath
+	next.Metadata, next.Tags = maps.Clone(in.Metadata), slices.Clone(in.Tags)
+	next.Generation++
+	if moved {
+		next.Status, next.Since, next.Details = routing.Unknown, s.cfg.Now(), ""
+	}
+	previous := is.URL.String()
+	if err := s.store.Replace(ctx, next, s.event(next, by.UserID, Changed{previous, next.Generation})); err != nil {
+		return nil, fmt.Errorf("change instance: %w", err)
+	}
+	m.change(func(cur *Instance) {
+		if !moved { // a check may have seen more since
+			next.Status, next.Since, next.Details = cur.Status, cur.Since, cur.Details
+		}
+		*cur = next
+	})
+	s.beat(m)
+	s.fleet.put(m, previous)
+	s.soon(m, 0)
+	s.board.Changed(next.Slug, next.ID)
+	return s.answer(m, true), nil
+}
+
+var errStale = errs.New(errs.Conflict, "STALE_GENERATION", "this generation of the instance is over: register it without a generation")
+
+func (s *Service) answer(m *member, changed bool) *Result {
+	return &Result{Instance: s.view(m), Lease: s.cfg.Lease, Changed: changed}
+}
+
+func printable(s string) bool {
+	for i := range len(s) {
+		if s[i] <= ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,83 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/mail"
+	"time"
+
+	"micromesh/user/service"
+)
+
+// Config of the user service, from the environment. Times are Go durations.
+type Config struct {
+	DatabaseURL string `env:"MICRO_DATABASE_URL"` // sqlite:<file> or postgres://…
+
+	AdminSlug     string `env:"MICRO_ADMIN_SLUG" envDefault:"admin"`
+	AdminPassword string `env:"MICRO_ADMIN_PASSWORD"` // for the first start; empty makes one up
+
+	TokenExpiration  time.Duration `env:"MICRO_TOKEN_EXPIRATION" envDefault:"5m"`
+	TokenAutoRefresh bool          `env:"MICRO_TOKEN_AUTO_REFRESH"` // expired tokens are good while their session lives
+	SessionLife      time.Duration `env:"MICRO_SESSION_LIFE" envDefault:"720h"`
+	KeyRotation      time.Duration `env:"MICRO_KEY_ROTATION" envDefault:"720h"`
+	VerifyContacts   bool          `env:"MICRO_VERIFY_CONTACTS"` // a contact needs a one-time code to be registered
+
+	SMTPAddress  string `env:"MICRO_SMTP_ADDRESS"` // host:port; empty writes mails into MailDir
+	SMTPUser     string `env:"MICRO_SMTP_USER"`
+	SMTPPassword string `env:"MICRO_SMTP_PASSWORD"`
+	SMTPInsecure bool   `env:"MICRO_SMTP_INSECURE"` // allows a server without TLS
+	MailFrom     string `env:"MICRO_MAIL_FROM" envDefault:"Micromesh <noreply@localhost>"`
+	MailDir      string `env:"MICRO_MAIL_DIR" envDefault:"mail"`
+}
+
+// AcceptExpired is how old an expired token may be: 0 where none is accepted.
+func (c *Config) AcceptExpired() time.Duration {
+	if c.TokenAutoRefresh {
+		return c.SessionLife
+	}
+	return 0
+}
+
+// Validate tells everything that is wrong at once. The database's URL is checked when it is opened.
+func (c *Config) Validate() error {
+	var wrong []error
+	if err := service.CheckAdminSlug(c.AdminSlug); err != nil {
+		wrong = append(wrong, fmt.Errorf("MICRO_ADMIN_SLUG is %q; it %w", c.AdminSlug, err))
+	}
+	if n := len(c.AdminPassword); n > 0 && (n < service.MinPassword || n > service.MaxPassword) {
+		wrong = append(wrong, fmt.Errorf("MICRO_ADMIN_PASSWORD has %d bytes; it must have %d to %d", n, service.MinPassword, service.MaxPassword))
+	}
+	for _, v := range []struct {
+		name  string
+		value time.Duration
+		least time.Duration
+	}{
+		{"MICRO_TOKEN_EXPIRATION", c.TokenExpiration, time.Second},
+		{"MICRO_SESSION_LIFE", c.SessionLife, c.TokenExpiration},
+		{"MICRO_KEY_ROTATION", c.KeyRotation, time.Hour},
+	} {
+		if v.value < v.least {
+			wrong = append(wrong, fmt.Errorf("%s is %s; it must be at least %s", v.name, v.value, v.least))
+		}
+	}
+	if _, err := mail.ParseAddress(c.MailFrom); err != nil {
+		wrong = append(wrong, fmt.Errorf("MICRO_MAIL_FROM is %q; it must be an address, such as Mesh <noreply@example.com>", c.MailFrom))
+	}
+	if c.SMTPAddress != "" {
+		if _, _, err := net.SplitHostPort(c.SMTPAddress); err != nil {
+			wrong = append(wrong, fmt.Errorf("MICRO_SMTP_ADDRESS is %q; it must be host:port", c.SMTPAddress))
+		}
+	} else if c.MailDir == "" {
+		wrong = append(wrong, errors.New("MICRO_MAIL_DIR must name a folder where MICRO_SMTP_ADDRESS names no server"))
+	}
+	return errors.Join(wrong...)
+}
+
+// domain is the part of the configuration that the domain wants.
+func (c *Config) domain() service.Config {
+	return service.Config{
+		TokenLife: c.TokenExpiration, SessionLife: c.SessionLife, KeyLife: c.KeyRotation,
+		AutoRefresh: c.TokenAutoRefresh, VerifyContacts: c.VerifyContacts,
+	}
+}

@@ -1,0 +1,334 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"micromesh/pkg/auth"
+	"micromesh/pkg/kv"
+	"micromesh/user/service"
+)
+
+// Times of the replication.
+const (
+	replicateTimeout = 2 * time.Second  // of what a call waits for at most, with the wait below
+	seenTimeout      = 1 * time.Second  // until this process knows what it has put
+	syncTimeout      = 10 * time.Second // of a full comparison
+	syncInterval     = 30 * time.Second // between full comparisons
+	firstRetry       = 100 * time.Millisecond
+	lastRetry        = 2 * time.Second
+)
+
+// replicator keeps three buckets equal to what the database says: keys, permits and revocations. What a call has changed it
+// puts at once; everything is compared at the start, after a failure, after a reconnect, and now and then.
+type replicator struct {
+	js     jetstream.JetStream
+	nats   *nats.Conn
+	state  *auth.State
+	reader service.Reader
+	source source // set before anything is called
+	log    *slog.Logger
+
+	started atomic.Bool // until then, what changes is left to start
+
+	mu    sync.Mutex    // held while the buckets are written
+	dirty chan struct{} // signalled when a full comparison is due
+}
+
+// source gives all that is to be replicated. A *service.Service does.
+type source interface {
+	PublishedKeys(ctx context.Context) ([]service.PublishedKey, error)
+	AllPermits(ctx context.Context) ([]service.Permit, error)
+	Revocations(ctx context.Context) (sessions []string, lost map[string]map[string]time.Time, err error)
+}
+
+var _ service.Replica = (*replicator)(nil)
+
+func newReplicator(js jetstream.JetStream, nc *nats.Conn, state *auth.State, reader service.Reader, log *slog.Logger) *replicator {
+	return &replicator{js: js, nats: nc, state: state, reader: reader, log: log, dirty: make(chan struct{}, 1)}
+}
+
+// entries is what the buckets should hold, by bucket and key.
+type entries map[string]map[string][]byte
+
+// load reads all of it from the database.
+func (r *replicator) load(ctx context.Context) (entries, error) {
+	all := entries{kv.Keys: {}, kv.Permits: {}, kv.Revocations: {}}
+	keys, err := r.source.PublishedKeys(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read keys: %w", err)
+	}
+	for _, k := range keys {
+		all[kv.Keys][k.ID] = encode(auth.Key{ID: k.ID, PEM: k.Public, Current: k.Current})
+	}
+	permits, err := r.source.AllPermits(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read permits: %w", err)
+	}
+	for _, p := range permits {
+		all[kv.Permits][kv.Key(p.ID)] = encodePermit(p)
+	}
+	sessions, lost, err := r.source.Revocations(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read revocations: %w", err)
+	}
+	for _, id := range sessions {
+		all[kv.Revocations][auth.SessionKey(id)] = encode(auth.Revocation{})
+	}
+	for user, roles := range lost {
+		all[kv.Revocations][auth.UserKey(user)] = encode(auth.Revocation{Lost: roles})
+	}
+	return all, nil
+}
+
+func encodePermit(p service.Permit) []byte {
+	return encode(auth.Permit{AppID: p.AppID, Permission: p.Permission, Roles: p.Roles, Slugs: p.Slugs})
+}
+
+func encode(v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // these types always marshal
+	}
+	return b
+}
+
+// start gives this process what the database says, and puts it into the buckets. Where NATS is away that is left to run:
+// the service can answer without it.
+func (r *replicator) start(ctx context.Context) error {
+	r.started.Store(true)
+	all, err := r.load(ctx)
+	if err != nil {
+		return err
+	}
+	if err := r.restore(all); err != nil {
+		return err
+	}
+	if err := r.sync(ctx); err != nil {
+		r.log.Warn("replication_waits", "error", err)
+		r.soon()
+		return nil
+	}
+	wait, cancel := context.WithTimeout(ctx, seenTimeout)
+	defer cancel()
+	if err := r.state.WaitReady(wait); err != nil {
+		r.log.Warn("replication_waits", "error", err)
+	}
+	return nil
+}
+
+// restore seeds this process's state, until the buckets are read.
+func (r *replicator) restore(all entries) error {
+	saved := auth.Saved{Keys: map[string]*auth.Key{}, Permits: map[string]*auth.Permit{}, Revocations: map[string]*auth.Revocation{}}
+	return errors.Join(
+		decodeAll(all[kv.Keys], saved.Keys), decodeAll(all[kv.Permits], saved.Permits), decodeAll(all[kv.Revocations], saved.Revocations),
+		r.state.Restore(saved))
+}
+
+func decodeAll[T any](from map[string][]byte, to map[string]*T) error {
+	for k, b := range from {
+		v := new(T)
+		if err := json.Unmarshal(b, v); err != nil {
+			return err
+		}
+		to[k] = v
+	}
+	return nil
+}
+
+// sync makes the buckets equal to the database. What another process changes meanwhile is looked at again.
+func (r *replicator) sync(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, syncTimeout)
+	defer cancel()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	want, err := r.load(ctx)
+	for err == nil {
+		for _, bucket := range slices.Sorted(maps.Keys(want)) { // keys come first: a token is of no use without
+			if err := r.syncBucket(ctx, bucket, want[bucket]); err != nil {
+				return err
+			}
+		}
+		var now entries
+		if now, err = r.load(ctx); err == nil && now.equal(want) {
+			return nil
+		}
+		want = now
+	}
+	return err
+}
+
+func (r *replicator) syncBucket(ctx context.Context, bucket string, want map[string][]byte) error {
+	b, err := kv.Open(ctx, r.js, bucket, kv.Options{})
+	if err != nil {
+		return err
+	}
+	return kv.Sync(ctx, b, want)
+}
+
+func (e entries) equal(other entries) bool {
+	return maps.EqualFunc(e, other, func(a, b map[string][]byte) bool {
+		return maps.EqualFunc(a, b, slices.Equal[[]byte])
+	})
+}
+
+// soon asks run for a full comparison.
+func (r *replicator) soon() {
+	select {
+	case r.dirty <- struct{}{}:
+	default:
+	}
+}
+
+// run compares everything when it is due, and again until it succeeds, until ctx ends.
+func (r *replicator) run(ctx context.Context) {
+	reconnected := r.nats.StatusChanged(nats.CONNECTED)
+	defer r.nats.RemoveStatusListener(reconnected)
+	delay := time.Duration(0)
+	for {
+		timer := time.NewTimer(syncInterval)
+		if delay > 0 {
+			timer.Reset(delay)
+		}
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-timer.C:
+		case <-r.dirty:
+		case <-reconnected:
+		}
+		timer.Stop()
+		err := r.sync(ctx)
+		switch {
+		case err == nil:
+			delay = 0
+		case ctx.Err() == nil:
+			delay = min(max(2*delay, firstRetry), lastRetry)
+			r.log.Warn("replication_waits", "error", err)
+		}
+	}
+}
+
+// Changed implements service.Replica.
+func (r *replicator) Changed(ctx context.Context, c service.Changes) {
+	if !r.started.Load() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), replicateTimeout)
+	defer cancel()
+	if err := r.put(ctx, c); err != nil {
+		r.log.Warn("replication_waits", "error", err)
+		r.soon()
+	}
+}
+
+// put puts what was changed, and waits until this process has seen it.
+func (r *replicator) put(ctx context.Context, c service.Changes) error {
+	want, err := r.write(ctx, c)
+	if err != nil {
+		return err
+	}
+	wait, cancel := context.WithTimeout(ctx, seenTimeout)
+	defer cancel()
+	for !r.seen(want) {
+		select {
+		case <-wait.Done():
+			return errors.New("what was put is not seen yet")
+		case <-time.After(time.Millisecond):
+		}
+	}
+	return nil
+}
+
+// write puts what the database says now of what was changed; a nil value is an entry that must go.
+func (r *replicator) write(ctx context.Context, c service.Changes) (entries, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	want, err := r.changed(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	for bucket, values := range want {
+		if len(values) == 0 {
+			continue
+		}
+		b, err := r.js.KeyValue(ctx, bucket)
+		if err != nil {
+			return nil, fmt.Errorf("open bucket %s: %w", bucket, err)
+		}
+		for key, value := range values {
+			if value == nil {
+				err = b.Delete(ctx, key)
+			} else {
+				_, err = b.Put(ctx, key, value)
+			}
+			if err != nil {
+				return nil, fmt.Errorf("write to bucket %s: %w", bucket, err)
+			}
+		}
+	}
+	return want, nil
+}
+
+func (r *replicator) changed(ctx context.Context, c service.Changes) (entries, error) {
+	want := entries{kv.Revocations: {}, kv.Permits: {}, kv.Keys: {}}
+	if c.Keys {
+		keys, err := r.source.PublishedKeys(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, k := range keys {
+			want[kv.Keys][k.ID] = encode(auth.Key{ID: k.ID, PEM: k.Public, Current: k.Current})
+		}
+		r.soon() // for those that were dropped
+	}
+	for _, id := range c.Permits {
+		p, err := r.reader.Permit(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		want[kv.Permits][kv.Key(id)] = encodePermit(p)
+	}
+	for _, id := range c.Sessions {
+		want[kv.Revocations][auth.SessionKey(id)] = encode(auth.Revocation{})
+	}
+	for _, id := range c.Users {
+		lost, err := r.reader.RolesLost(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		want[kv.Revocations][auth.UserKey(id)] = nil
+		if len(lost[id]) > 0 {
+			want[kv.Revocations][auth.UserKey(id)] = encode(auth.Revocation{Lost: lost[id]})
+		}
+	}
+	return want, nil
+}
+
+// seen tells whether this process decides by what was put.
+func (r *replicator) seen(want entries) bool {
+	now := r.state.Save()
+	return holds(now.Keys, want[kv.Keys]) && holds(now.Permits, want[kv.Permits]) && holds(now.Revocations, want[kv.Revocations])
+}
+
+func holds[T any](have map[string]*T, want map[string][]byte) bool {
+	for key, value := range want {
+		v, ok := have[key]
+		if ok != (value != nil) || (ok && !slices.Equal(encode(v), value)) {
+			return false
+		}
+	}
+	return true
+}
