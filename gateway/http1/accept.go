@@ -114,7 +114,7 @@ func (s *Server) forget(c *conn) {
 // turnAway answers 503 without waiting for a request. A TLS client can't be told before a handshake, which is too much
 // work for a server that is full.
 func (c *conn) turnAway() {
-	defer c.in.release()
+	defer c.release()
 	c.srv.turnedAway.Add(1)
 	select {
 	case c.srv.turning <- struct{}{}:

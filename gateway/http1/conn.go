@@ -64,9 +64,16 @@ func newConn(s *Server, nc net.Conn) *conn {
 
 // serve serves requests until the connection ends.
 func (c *conn) serve() {
-	defer c.in.release()
+	defer c.release()
 	for c.readHead() && c.serveRequest() {
 	}
+}
+
+// release gives the buffers back.
+func (c *conn) release() {
+	c.in.release()
+	c.srv.buffers.put(c.x.answer.buf)
+	c.x.answer.buf = nil
 }
 
 // readHead reads the next request's head into the exchange. It reports false where the connection has ended instead,

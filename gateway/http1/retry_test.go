@@ -278,6 +278,24 @@ func TestClientGoneWhileUpstreamIsSilent(t *testing.T) {
 	}
 }
 
+// TestAnswerStops checks that an answer of which nothing more comes is given up.
+func TestAnswerStops(t *testing.T) {
+	up := newUpstream(t, func(p *peer) {
+		_, _ = p.head()
+		p.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc")
+		_, _ = p.rest()
+	})
+	p := newProxy(t, to(up), proxyConfig{options: http1.ForwardOptions{StreamTimeout: 100 * time.Millisecond}})
+	c := dial(t, p.addr)
+	c.send(get)
+	if raw, err := c.rest(); err == nil && strings.HasSuffix(raw, "abc0123456") {
+		t.Errorf("got %q", raw)
+	}
+	if o := p.outcome(t); o.Result != http1.Broken {
+		t.Errorf("outcome is %+v", o)
+	}
+}
+
 // TestBodyMustBeWhole checks that a request whose body was read bit by bit is not forwarded without it.
 func TestBodyMustBeWhole(t *testing.T) {
 	up, heads := answering(t, ok, false)

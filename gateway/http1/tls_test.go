@@ -46,15 +46,15 @@ func TestSecureUpstream(t *testing.T) {
 			cfg := proxyConfig{upstreams: http1.UpstreamsConfig{TLS: &tls.Config{RootCAs: row.roots}}}
 			p := newProxy(t, http1.Target{Address: address, TLS: true, ServerName: row.serverName}, cfg)
 			c := dial(t, p.addr)
-			for range 3 {
+			for i := range 3 {
 				c.send(post)
 				a := c.answer()
 				o := p.outcome(t)
 				if o.Result != row.result {
 					t.Fatalf("outcome is %+v", o)
 				}
-				if row.result == http1.Answered && a.body != "a abc" {
-					t.Errorf("answer is %q", a.body)
+				if row.result == http1.Answered && (a.body != "a abc" || o.Reused != (i > 0)) {
+					t.Errorf("answer %d is %q, reused %t", i, a.body, o.Reused)
 				}
 			}
 			if want := map[bool]int{true: 1}[row.result == http1.Answered]; p.upstreams.Idle() != want {

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// tunnelCheck is how often KeepTunnel is asked.
+// tunnelCheck is how often a tunnel is looked at, if its timeout does not ask for more.
 const tunnelCheck = 15 * time.Second
 
 // tunnel passes bytes between a client and an upstream that have switched to another protocol.
@@ -80,7 +80,7 @@ func (t *tunnel) pipe(dst, src *link, keep func() bool) {
 			src.discard(len(data))
 			t.touch()
 		}
-		if keep != nil && time.Since(asked) >= tunnelCheck {
+		if keep != nil && time.Since(asked) >= t.patience() {
 			if asked = time.Now(); !keep() {
 				break
 			}
@@ -101,7 +101,7 @@ func (t *tunnel) pipe(dst, src *link, keep func() bool) {
 	_ = t.up.conn.Close()
 }
 
-// patience is how long a read may take until the tunnel is looked at.
+// patience is the time between two looks at the tunnel: whether it is idle, and whether it may stay.
 func (t *tunnel) patience() time.Duration {
 	if idle := t.f.opts.TunnelTimeout; idle > 0 {
 		return min(idle/4, tunnelCheck)

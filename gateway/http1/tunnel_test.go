@@ -4,6 +4,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -119,6 +120,16 @@ func TestHalfClose(t *testing.T) {
 	})
 }
 
+// trickleFrames keeps a tunnel busy until it ends.
+func trickleFrames(c *peer) {
+	for {
+		if _, err := io.WriteString(c, frame); err != nil {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
 func TestTunnelEnds(t *testing.T) {
 	t.Run("when it is idle", func(t *testing.T) {
 		up, _ := switchAnd(t, echo)
@@ -130,6 +141,24 @@ func TestTunnelEnds(t *testing.T) {
 			time.Sleep(40 * time.Millisecond)
 		}
 		c.closed()
+	})
+	t.Run("when it may not stay", func(t *testing.T) {
+		up, _ := switchAnd(t, echo)
+		var may atomic.Bool
+		may.Store(true)
+		p := newProxy(t, to(up), proxyConfig{options: http1.ForwardOptions{TunnelTimeout: 400 * time.Millisecond, KeepTunnel: may.Load}})
+		c := open(t, p)
+		for range 10 {
+			c.send(frame)
+			c.read(len(frame))
+			time.Sleep(20 * time.Millisecond)
+		}
+		may.Store(false)
+		start := time.Now()
+		go trickleFrames(c)
+		if _, err := c.rest(); time.Since(start) > patience/2 {
+			t.Errorf("it stays, %v", err)
+		}
 	})
 	t.Run("when the server is shut down", func(t *testing.T) {
 		left := make(chan struct{})

@@ -59,7 +59,10 @@ func petNames(t testing.TB, from sqldb.Reader) []string {
 	return names
 }
 
-func scanName(row sqldb.Scanner) (name string, err error) { return name, row.Scan(&name) }
+func scanName(row sqldb.Scanner) (name string, err error) {
+	err = row.Scan(&name)
+	return name, err
+}
 
 func checkPets(t testing.TB, db *sqldb.DB, want ...string) {
 	t.Helper()
@@ -78,7 +81,8 @@ func TestRoundTrip(t *testing.T) {
 			Good        bool
 		}
 		scan := func(row sqldb.Scanner) (p pet, err error) {
-			return p, row.Scan(&p.Name, sqldb.ScanText(&p.Owner), sqldb.ScanTime(&p.Born), sqldb.ScanJSON(&p.Tags), &p.Photo, &p.Good)
+			err = row.Scan(&p.Name, sqldb.ScanText(&p.Owner), sqldb.ScanTime(&p.Born), sqldb.ScanJSON(&p.Tags), &p.Photo, &p.Good)
+			return p, err
 		}
 		pets := []pet{
 			{Name: "rex", Owner: "o'hara?", Born: time.Date(2020, 2, 3, 4, 5, 6, 7000, time.UTC), Tags: []string{"big", "ü"}, Photo: []byte{0, 0xff}, Good: true},

@@ -112,7 +112,8 @@ func migrateStep(ctx context.Context, tx *Tx, dialect Dialect, component string,
 }
 
 func scanMigration(row Scanner) (m migration, err error) {
-	return m, row.Scan(&m.version, &m.name, &m.checksum)
+	err = row.Scan(&m.version, &m.name, &m.checksum)
+	return m, err
 }
 
 // checkApplied makes sure that what was applied is how all begins.

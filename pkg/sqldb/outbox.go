@@ -51,7 +51,8 @@ func (db *DB) Pending(ctx context.Context, limit int) ([]Message, error) {
 }
 
 func scanMessage(row Scanner) (m Message, err error) {
-	return m, row.Scan(&m.ID, &m.Topic, &m.Key, &m.Type, &m.Payload, ScanTime(&m.Time))
+	err = row.Scan(&m.ID, &m.Topic, &m.Key, &m.Type, &m.Payload, ScanTime(&m.Time))
+	return m, err
 }
 
 // Sent removes messages that were published for good.

@@ -214,7 +214,10 @@ func TestServerRefuses(t *testing.T) {
 // killOthers ends every session of the database but the caller's.
 func killOthers(t *testing.T, db *sqldb.DB) {
 	t.Helper()
-	_, err := sqldb.All(t.Context(), db, func(row sqldb.Scanner) (ok bool, err error) { return ok, row.Scan(&ok) },
+	_, err := sqldb.All(t.Context(), db, func(row sqldb.Scanner) (ok bool, err error) {
+		err = row.Scan(&ok)
+		return ok, err
+	},
 		"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
 	if err != nil {
 		t.Fatal(err)

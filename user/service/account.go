@@ -68,6 +68,11 @@ func (s *Service) Register(ctx context.Context, ip string, r Registration) (Toke
 	if err != nil {
 		return Token{}, err
 	}
+	done, err := s.turns.take(ctx, slug)
+	if err != nil {
+		return Token{}, err
+	}
+	defer done()
 	hash, err := s.hashNew(ctx, slug, r.Password)
 	if err != nil {
 		return Token{}, err
@@ -76,7 +81,7 @@ func (s *Service) Register(ctx context.Context, ip string, r Registration) (Toke
 	a := Account{ID: newID("usr"), Slug: slug, Name: r.Name, PasswordHash: hash, CreatedAt: now, UpdatedAt: now}
 	var t Token
 	var denied error
-	err = s.update(ctx, func(w *work) error {
+	err = s.issuing(ctx, func(w *work) error {
 		app, err := appByHost(ctx, w, r.AppHost)
 		if err != nil {
 			return err

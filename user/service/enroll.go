@@ -50,7 +50,7 @@ func (s *Service) SaveEnrolls(ctx context.Context, c Caller, asked []NewEnroll) 
 	}
 	now := s.now()
 	var saved []Enroll
-	return saved, s.update(ctx, func(w *work) error {
+	err := s.update(ctx, func(w *work) error {
 		saved = make([]Enroll, len(asked))
 		for i, n := range asked {
 			var err error
@@ -60,6 +60,7 @@ func (s *Service) SaveEnrolls(ctx context.Context, c Caller, asked []NewEnroll) 
 		}
 		return nil
 	})
+	return saved, err
 }
 
 func (n NewEnroll) check(c Caller) error {

@@ -77,7 +77,7 @@ func (s *Service) loginByPassword(ctx context.Context, ip string, app App, conta
 	}
 	now := s.now()
 	var t Token
-	err = s.update(ctx, func(w *work) error {
+	err = s.issuing(ctx, func(w *work) error {
 		still, err := w.Account(ctx, a.ID)
 		if errors.Is(err, ErrNotFound) || (err == nil && still.PasswordHash != a.PasswordHash) {
 			return errBadCredentials // changed while the hash was computed
@@ -143,7 +143,7 @@ func (s *Service) loginByCode(ctx context.Context, ip string, app App, contact C
 	now := s.now()
 	var t Token
 	var denied error
-	err := s.update(ctx, func(w *work) (err error) {
+	err := s.issuing(ctx, func(w *work) (err error) {
 		if denied, err = s.prove(ctx, w, &contact, cr.Contact, ip, now); denied != nil || err != nil {
 			return err // a wrong code is counted
 		}

@@ -63,7 +63,7 @@ func (s *Service) SaveOrganization(ctx context.Context, c Caller, n NewOrganizat
 		o.ID = newID("org")
 	}
 	var t Token
-	err = s.update(ctx, func(w *work) error {
+	err = s.issuing(ctx, func(w *work) error {
 		session, a, app, err := s.family(ctx, w, c, now)
 		if err != nil {
 			return err

@@ -58,6 +58,7 @@ type Service struct {
 	seen    *sightings
 	known   *briefly[known] // by account and app, for hasPermission
 	keys    keyring
+	turns   turns // of registrations, by slug
 }
 
 // New makes a service. [Service.Prepare] comes before anything else.
@@ -100,6 +101,7 @@ func (t *ticker) next() time.Time {
 type work struct {
 	Tx
 	changes Changes
+	key     Key // that signs, in a transaction that issues tokens
 }
 
 // update runs fn in a transaction, and replicates what it changed after the commit.
@@ -115,6 +117,19 @@ func (s *Service) update(ctx context.Context, fn func(w *work) error) error {
 		s.replica.Changed(ctx, changes)
 	}
 	return err
+}
+
+// issuing is update for a transaction that issues tokens. The key is read before it, so that nobody holds one connection while
+// waiting for another.
+func (s *Service) issuing(ctx context.Context, fn func(w *work) error) error {
+	key, err := s.keys.current(ctx, s)
+	if err != nil {
+		return err
+	}
+	return s.update(ctx, func(w *work) error {
+		w.key = key
+		return fn(w)
+	})
 }
 
 // newID makes up an id of 100 random bits.

@@ -62,12 +62,8 @@ func (s *Service) issue(ctx context.Context, w *work, a Account, app App, sessio
 			org = orgs[0]
 		}
 	}
-	key, err := s.keys.current(ctx, s)
-	if err != nil {
-		return Token{}, err
-	}
 	t := Token{
-		ID: newID("tok"), SessionID: session.ID, KeyID: key.ID, UserID: a.ID, Slug: a.Slug, AppID: app.ID, Device: session.Device,
+		ID: newID("tok"), SessionID: session.ID, KeyID: w.key.ID, UserID: a.ID, Slug: a.Slug, AppID: app.ID, Device: session.Device,
 		Roles: roles, ActiveOrg: org, IssuedAt: now, ExpiresAt: now.Add(s.cfg.TokenLife),
 	}
 	return t.of(session, app), w.InsertToken(ctx, t)
@@ -148,7 +144,7 @@ func (s *Service) RefreshBySecret(ctx context.Context, secret string) (Token, er
 func (s *Service) refresh(ctx context.Context, c Caller, now time.Time) (Token, error) {
 	var t Token
 	var denied error
-	err := s.update(ctx, func(w *work) error {
+	err := s.issuing(ctx, func(w *work) error {
 		denied = nil
 		session, a, app, err := s.family(ctx, w, c, now)
 		if err != nil {
@@ -244,7 +240,7 @@ func (s *Service) ExchangeToken(ctx context.Context, c Caller, x Exchange) (Toke
 	}
 	now := s.now()
 	var t Token
-	err := s.update(ctx, func(w *work) error {
+	err := s.issuing(ctx, func(w *work) error {
 		_, a, app, err := s.family(ctx, w, c, now)
 		if err != nil {
 			return err

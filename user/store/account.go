@@ -12,8 +12,9 @@ import (
 const accountColumns = "SELECT id, slug, name, labels, thumbnail, password, created_at, updated_at, deleted_at FROM accounts"
 
 func scanAccount(row sqldb.Scanner) (a service.Account, err error) {
-	return a, row.Scan(&a.ID, &a.Slug, &a.Name, sqldb.ScanJSON(&a.Labels), sqldb.ScanText(&a.Thumbnail), sqldb.ScanText(&a.PasswordHash),
+	err = row.Scan(&a.ID, &a.Slug, &a.Name, sqldb.ScanJSON(&a.Labels), sqldb.ScanText(&a.Thumbnail), sqldb.ScanText(&a.PasswordHash),
 		sqldb.ScanTime(&a.CreatedAt), sqldb.ScanTime(&a.UpdatedAt), sqldb.ScanTime(&a.DeletedAt))
+	return a, err
 }
 
 // Account implements service.Reader.
@@ -76,7 +77,10 @@ func (r reader) CountAccounts(ctx context.Context, q service.AccountQuery) (int,
 	return one("count accounts", r.q.QueryRow(ctx, "SELECT count(*) FROM accounts"+w.text, w.args...), scanInt)
 }
 
-func scanInt(row sqldb.Scanner) (n int, err error) { return n, row.Scan(&n) }
+func scanInt(row sqldb.Scanner) (n int, err error) {
+	err = row.Scan(&n)
+	return n, err
+}
 
 // ReserveSlug implements service.Tx.
 func (t *tx) ReserveSlug(ctx context.Context, slug, owner string) error {

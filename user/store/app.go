@@ -9,7 +9,10 @@ import (
 
 const appColumns = "SELECT id, host FROM apps"
 
-func scanApp(row sqldb.Scanner) (a service.App, err error) { return a, row.Scan(&a.ID, &a.Host) }
+func scanApp(row sqldb.Scanner) (a service.App, err error) {
+	err = row.Scan(&a.ID, &a.Host)
+	return a, err
+}
 
 // App implements service.Reader.
 func (r reader) App(ctx context.Context, id string) (service.App, error) {

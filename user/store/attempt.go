@@ -35,7 +35,8 @@ func (t *tx) ClearAttempts(ctx context.Context, kind, subject, ip string) error 
 }
 
 func scanCode(row sqldb.Scanner) (c service.Code, err error) {
-	return c, row.Scan(&c.ID, &c.ContactID, &c.Salt, &c.Hash, &c.Tries, sqldb.ScanTime(&c.ExpiresAt))
+	err = row.Scan(&c.ID, &c.ContactID, &c.Salt, &c.Hash, &c.Tries, sqldb.ScanTime(&c.ExpiresAt))
+	return c, err
 }
 
 // Code implements service.Reader.

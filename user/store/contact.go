@@ -10,7 +10,8 @@ import (
 const contactColumns = "SELECT id, platform, handle, user_id, is_primary, verified, created_at, updated_at FROM contacts"
 
 func scanContact(row sqldb.Scanner) (c service.Contact, err error) {
-	return c, row.Scan(&c.ID, &c.Platform, &c.Handle, &c.UserID, &c.Primary, &c.Verified, sqldb.ScanTime(&c.CreatedAt), sqldb.ScanTime(&c.UpdatedAt))
+	err = row.Scan(&c.ID, &c.Platform, &c.Handle, &c.UserID, &c.Primary, &c.Verified, sqldb.ScanTime(&c.CreatedAt), sqldb.ScanTime(&c.UpdatedAt))
+	return c, err
 }
 
 // Contact implements service.Reader.

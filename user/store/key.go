@@ -8,7 +8,8 @@ import (
 )
 
 func scanKey(row sqldb.Scanner) (k service.Key, err error) {
-	return k, row.Scan(&k.ID, &k.Public, &k.Sealed, sqldb.ScanTime(&k.CreatedAt), sqldb.ScanTime(&k.ActiveFrom))
+	err = row.Scan(&k.ID, &k.Public, &k.Sealed, sqldb.ScanTime(&k.CreatedAt), sqldb.ScanTime(&k.ActiveFrom))
+	return k, err
 }
 
 // Keys implements service.Reader.

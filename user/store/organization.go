@@ -10,7 +10,8 @@ import (
 const organizationColumns = "SELECT id, app_id, slug, name, thumbnail, created_at, updated_at FROM organizations"
 
 func scanOrganization(row sqldb.Scanner) (o service.Organization, err error) {
-	return o, row.Scan(&o.ID, &o.AppID, &o.Slug, &o.Name, sqldb.ScanText(&o.Thumbnail), sqldb.ScanTime(&o.CreatedAt), sqldb.ScanTime(&o.UpdatedAt))
+	err = row.Scan(&o.ID, &o.AppID, &o.Slug, &o.Name, sqldb.ScanText(&o.Thumbnail), sqldb.ScanTime(&o.CreatedAt), sqldb.ScanTime(&o.UpdatedAt))
+	return o, err
 }
 
 // Organization implements service.Reader.
@@ -42,7 +43,8 @@ func (t *tx) SaveOrganization(ctx context.Context, o service.Organization) error
 const membershipColumns = "SELECT m.organization_id, m.user_id, m.role, m.created_at FROM memberships m"
 
 func scanMembership(row sqldb.Scanner) (m service.Membership, err error) {
-	return m, row.Scan(&m.OrganizationID, &m.UserID, &m.Role, sqldb.ScanTime(&m.CreatedAt))
+	err = row.Scan(&m.OrganizationID, &m.UserID, &m.Role, sqldb.ScanTime(&m.CreatedAt))
+	return m, err
 }
 
 // Membership implements service.Reader.

@@ -12,8 +12,9 @@ import (
 const enrollColumns = "SELECT id, app_id, role, user_id, contact_id, created_by, created_at, updated_at FROM enrolls"
 
 func scanEnroll(row sqldb.Scanner) (e service.Enroll, err error) {
-	return e, row.Scan(&e.ID, &e.AppID, &e.Role, sqldb.ScanText(&e.UserID), sqldb.ScanText(&e.ContactID), sqldb.ScanText(&e.CreatedBy),
+	err = row.Scan(&e.ID, &e.AppID, &e.Role, sqldb.ScanText(&e.UserID), sqldb.ScanText(&e.ContactID), sqldb.ScanText(&e.CreatedBy),
 		sqldb.ScanTime(&e.CreatedAt), sqldb.ScanTime(&e.UpdatedAt))
+	return e, err
 }
 
 // Enrolls implements service.Reader.
@@ -67,7 +68,8 @@ func (r reader) RolesLost(ctx context.Context, userID string) (map[string]map[st
 		at         time.Time
 	}
 	scan := func(row sqldb.Scanner) (l lost, err error) {
-		return l, row.Scan(&l.user, &l.role, sqldb.ScanTime(&l.at))
+		err = row.Scan(&l.user, &l.role, sqldb.ScanTime(&l.at))
+		return l, err
 	}
 	var w where
 	w.is("user_id", userID)
@@ -99,7 +101,8 @@ func (t *tx) RegainRole(ctx context.Context, userID, role string) error {
 const permitColumns = "SELECT id, app_id, permission, roles, slugs, created_at, updated_at FROM permits"
 
 func scanPermit(row sqldb.Scanner) (p service.Permit, err error) {
-	return p, row.Scan(&p.ID, &p.AppID, &p.Permission, sqldb.ScanJSON(&p.Roles), sqldb.ScanJSON(&p.Slugs), sqldb.ScanTime(&p.CreatedAt), sqldb.ScanTime(&p.UpdatedAt))
+	err = row.Scan(&p.ID, &p.AppID, &p.Permission, sqldb.ScanJSON(&p.Roles), sqldb.ScanJSON(&p.Slugs), sqldb.ScanTime(&p.CreatedAt), sqldb.ScanTime(&p.UpdatedAt))
+	return p, err
 }
 
 // Permit implements service.Reader.

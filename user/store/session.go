@@ -11,8 +11,9 @@ import (
 const sessionColumns = "SELECT id, user_id, app_id, device, created_at, refreshed_at, expires_at, revoked_at FROM sessions"
 
 func scanSession(row sqldb.Scanner) (s service.Session, err error) {
-	return s, row.Scan(&s.ID, &s.UserID, &s.AppID, &s.Device, sqldb.ScanTime(&s.CreatedAt), sqldb.ScanTime(&s.RefreshedAt),
+	err = row.Scan(&s.ID, &s.UserID, &s.AppID, &s.Device, sqldb.ScanTime(&s.CreatedAt), sqldb.ScanTime(&s.RefreshedAt),
 		sqldb.ScanTime(&s.ExpiresAt), sqldb.ScanTime(&s.RevokedAt))
+	return s, err
 }
 
 // Session implements service.Reader.
@@ -51,8 +52,9 @@ const tokenColumns = `SELECT id, session_id, key_id, user_id, slug, app_id, devi
 	FROM tokens`
 
 func scanToken(row sqldb.Scanner) (t service.Token, err error) {
-	return t, row.Scan(&t.ID, &t.SessionID, &t.KeyID, &t.UserID, &t.Slug, &t.AppID, &t.Device, sqldb.ScanJSON(&t.Roles), sqldb.ScanText(&t.ActiveOrg),
+	err = row.Scan(&t.ID, &t.SessionID, &t.KeyID, &t.UserID, &t.Slug, &t.AppID, &t.Device, sqldb.ScanJSON(&t.Roles), sqldb.ScanText(&t.ActiveOrg),
 		sqldb.ScanTime(&t.IssuedAt), sqldb.ScanTime(&t.ExpiresAt), sqldb.ScanTime(&t.RotatedAt), sqldb.ScanText(&t.Successor))
+	return t, err
 }
 
 // Token implements service.Reader.

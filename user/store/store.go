@@ -118,7 +118,10 @@ func all[T any](ctx context.Context, r reader, what string, scan func(sqldb.Scan
 	return rows, nil
 }
 
-func scanText(row sqldb.Scanner) (s string, err error) { return s, row.Scan(&s) }
+func scanText(row sqldb.Scanner) (s string, err error) {
+	err = row.Scan(&s)
+	return s, err
+}
 
 // where collects conditions that are joined by AND.
 type where struct {

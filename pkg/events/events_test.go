@@ -1,0 +1,202 @@
+package events_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+
+	"micromesh/pkg/events"
+	"micromesh/pkg/events/proto/accounts"
+	"micromesh/pkg/natsconn/natstest"
+	"micromesh/pkg/sqldb"
+	"micromesh/pkg/sqldb/sqldbtest"
+)
+
+func registered(id string) *accounts.Event {
+	return &accounts.Event{
+		Type:    accounts.EventType_EVENT_TYPE_ACCOUNT_REGISTERED,
+		Account: &accounts.Account{Id: id, Slug: "slug-" + id},
+		Payload: &accounts.Event_AccountRegistered{AccountRegistered: &accounts.AccountRegistered{Name: "N " + id}},
+	}
+}
+
+func outbox(t *testing.T) *sqldb.DB {
+	t.Helper()
+	db := sqldbtest.Open(t, sqldbtest.SQLiteURL(t))
+	if err := sqldb.MigrateOutbox(t.Context(), db); err != nil {
+		t.Fatal(err)
+	}
+	return db
+}
+
+func enqueue(t *testing.T, db *sqldb.DB, from, to int) {
+	t.Helper()
+	for i := from; i < to; i++ {
+		m, err := events.NewMessage(accounts.Topic, fmt.Sprint(i), time.Now(), registered(fmt.Sprint(i)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := db.Write(t.Context(), func(tx *sqldb.Tx) error { return tx.Enqueue(t.Context(), m) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func schema(t *testing.T) events.Schema {
+	t.Helper()
+	s, err := events.NewSchema(accounts.Topic, accounts.File_accounts_events_proto)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// relay runs a relay until the test ends, or stop is called.
+func relay(t *testing.T, db events.Outbox, js jetstream.JetStream) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	r := events.NewRelay(db, js, "user-svc", slog.New(slog.NewTextHandler(t.Output(), nil)), schema(t))
+	done := make(chan struct{})
+	go func() { defer close(done); r.Run(ctx) }()
+	stop = func() { cancel(); <-done }
+	t.Cleanup(stop)
+	return stop
+}
+
+var errEnough = errors.New("enough")
+
+// tail reads n events from the beginning.
+func tail(t *testing.T, js jetstream.JetStream, n int) (out []events.Record) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	err := events.Tail(ctx, js, events.TailOptions{Topics: []string{accounts.Topic}, Since: time.Hour}, func(r events.Record) error {
+		if out = append(out, r); len(out) == n {
+			return errEnough
+		}
+		return nil
+	})
+	if !errors.Is(err, errEnough) {
+		t.Fatalf("%d events of %d, then %v", len(out), n, err)
+	}
+	return out
+}
+
+func subjects(records []events.Record) (out []string) {
+	for _, r := range records {
+		out = append(out, r.Subject)
+	}
+	return out
+}
+
+func numbers(n int) (out []string) {
+	for i := range n {
+		out = append(out, fmt.Sprint(i))
+	}
+	return out
+}
+
+func TestEventsLeaveTheOutboxInOrderAndDecode(t *testing.T) {
+	_, js := natstest.Start(t).Connect()
+	db := outbox(t)
+	enqueue(t, db, 0, 3)
+	relay(t, db, js)
+	enqueue(t, db, 3, 5)
+	got := tail(t, js, 5)
+	if diff := cmp.Diff(numbers(5), subjects(got)); diff != "" {
+		t.Error(diff)
+	}
+	r := got[0]
+	if r.Type != "micromesh.accounts.ACCOUNT_REGISTERED" || r.Source != "/user-svc" || r.Topic != "accounts" || r.Problem != "" {
+		t.Errorf("record is %+v", r)
+	}
+	want := &accounts.Event{}
+	if err := protojson.Unmarshal(r.Data, want); err != nil {
+		t.Fatal(err)
+	}
+	if !proto.Equal(want, registered("0")) {
+		t.Errorf("decoded %s", r.Data)
+	}
+}
+
+// noSent is an outbox whose relay is killed between publishing and taking out.
+type noSent struct{ *sqldb.DB }
+
+func (noSent) Sent(context.Context, []string) error { return errors.New("killed") }
+
+func TestEventOfAKilledRelayIsInTheStreamOnce(t *testing.T) {
+	_, js := natstest.Start(t).Connect()
+	db := outbox(t)
+	enqueue(t, db, 0, 2)
+	stop := relay(t, noSent{db}, js)
+	tail(t, js, 2)
+	stop()
+	relay(t, db, js)
+	enqueue(t, db, 2, 3)
+	if diff := cmp.Diff(numbers(3), subjects(tail(t, js, 3))); diff != "" {
+		t.Errorf("an event came twice, or not at all: %s", diff)
+	}
+	left, err := db.Pending(t.Context(), 10)
+	if err != nil || len(left) > 0 && left[0].Key != "2" {
+		t.Errorf("left in the outbox: %v, %v", left, err)
+	}
+}
+
+func TestEventsWaitForNATS(t *testing.T) {
+	srv := natstest.Start(t)
+	_, js := srv.Connect()
+	db := outbox(t)
+	relay(t, db, js)
+	enqueue(t, db, 0, 1)
+	tail(t, js, 1)
+	srv.Stop()
+	enqueue(t, db, 1, 3)
+	srv.Start()
+	if diff := cmp.Diff(numbers(3), subjects(tail(t, js, 3))); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestEventsWithoutAUsableSchemaAreShownWithTheReason(t *testing.T) {
+	nc, js := natstest.Start(t).Connect()
+	if err := events.EnsureStream(t.Context(), js); err != nil {
+		t.Fatal(err)
+	}
+	db := outbox(t)
+	enqueue(t, db, 0, 1)
+	relay(t, db, js)
+	tail(t, js, 1)
+	bucket, err := js.KeyValue(t.Context(), "schemas")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bucket.Put(t.Context(), "lies", schema(t).Set); err != nil {
+		t.Fatal(err)
+	}
+	rows := []struct{ name, schema, data string }{
+		{"no schema", "", "x"},
+		{"unknown schema", "0000", "x"},
+		{"schema that is not what its hash says", "lies", "x"},
+		{"data that is not of the schema", schema(t).Hash, "\xff\xff\xff"},
+	}
+	for _, r := range rows {
+		msg := &nats.Msg{Subject: events.Subject(accounts.Topic), Data: []byte(r.data), Header: nats.Header{"ce-dataschema": {r.schema}, "ce-id": {r.name}}}
+		if err := nc.PublishMsg(msg); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, got := range tail(t, js, 5)[1:] {
+		if got.ID != rows[i].name || got.Problem == "" || got.Data != nil {
+			t.Errorf("%s: %+v; want a problem and no data", rows[i].name, got)
+		}
+	}
+}

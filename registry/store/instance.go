@@ -1,0 +1,208 @@
+package store
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"micromesh/pkg/errs"
+	"micromesh/pkg/routing"
+	"micromesh/pkg/sqldb"
+	"micromesh/registry/service"
+)
+
+const columns = "id, slug, url, host, ip, deployment_id, health_path, metadata, tags, generation, node_url, status, details, since, created_at, last_heartbeat"
+
+var (
+	errURLTaken = errs.Conflictf("another account has an instance at that URL")
+	errIDTaken  = errs.Forbiddenf("an instance of another account has that id")
+	errStale    = errs.New(errs.Conflict, "STALE_GENERATION", "this generation of the instance is over: register it without a generation")
+	errChanged  = errs.Conflictf("the instance has changed meanwhile: try again")
+)
+
+// Instances implements service.Store.
+func (s *Store) Instances(ctx context.Context) ([]service.Instance, error) {
+	return sqldb.All(ctx, s.db, scanInstance, "SELECT "+columns+" FROM instances ORDER BY id")
+}
+
+func scanInstance(row sqldb.Scanner) (in service.Instance, err error) {
+	var url string
+	err = row.Scan(&in.ID, &in.Slug, &url, &in.Host, &in.IP, &in.DeploymentID, &in.HealthPath, sqldb.ScanJSON(&in.Metadata),
+		sqldb.ScanJSON(&in.Tags), &in.Generation, &in.NodeURL, &in.Status, &in.Details, sqldb.ScanTime(&in.Since),
+		sqldb.ScanTime(&in.CreatedAt), sqldb.ScanTime(&in.LastHeartbeat))
+	if err != nil {
+		return in, err
+	}
+	if in.URL, err = routing.ParseURL(url, "http", "https"); err != nil {
+		return in, fmt.Errorf("read instance %s: its url %w", in.ID, err)
+	}
+	return in, nil
+}
+
+// past is what is known of an instance that was at a URL, or had an id.
+type past struct {
+	id, slug   string
+	generation int32
+}
+
+func scanPast(row sqldb.Scanner) (p past, err error) {
+	return p, row.Scan(&p.id, &p.slug, &p.generation)
+}
+
+// Add implements service.Store.
+func (s *Store) Add(ctx context.Context, in service.Instance, known int32, event func(service.Instance) service.Event) (stored service.Instance, err error) {
+	err = s.db.Write(ctx, func(tx *sqldb.Tx) error {
+		stored = in
+		if err := s.succeed(ctx, tx, &stored, known); err != nil {
+			return err
+		}
+		if err := insert(ctx, tx, stored); err != nil {
+			return err
+		}
+		return s.enqueue(ctx, tx, event(stored))
+	})
+	return stored, err
+}
+
+// succeed gives an instance the id and the generation that follow from what was at its URL or had its id before, and
+// clears that away.
+func (s *Store) succeed(ctx context.Context, tx *sqldb.Tx, in *service.Instance, known int32) error {
+	url := in.URL.String()
+	// A row at the URL is one that this process doesn't know: another registry added it, which is being replaced.
+	rows, err := sqldb.All(ctx, tx, scanPast, "SELECT id, slug, generation FROM instances WHERE url = ? OR id = ?", url, in.ID)
+	if err != nil {
+		return fmt.Errorf("select instances: %w", err)
+	}
+	for _, p := range rows {
+		if p.slug != in.Slug {
+			if p.id == in.ID {
+				return errIDTaken
+			}
+			return errURLTaken
+		}
+	}
+	graves, err := sqldb.All(ctx, tx, scanPast, "SELECT id, slug, generation FROM tombstones WHERE url = ? OR id = ?", url, in.ID)
+	if err != nil {
+		return fmt.Errorf("select tombstones: %w", err)
+	}
+	generation := int32(0)
+	for _, p := range append(rows, graves...) {
+		if p.slug == in.Slug {
+			generation = max(generation, p.generation)
+			if in.ID == "" {
+				in.ID = p.id
+			}
+		}
+	}
+	if known != 0 && known < generation {
+		return errStale
+	}
+	in.Generation = generation + 1
+	if in.ID == "" {
+		in.ID = strings.ToLower(rand.Text())
+	}
+	for _, table := range []string{"instances", "tombstones"} {
+		if _, err := tx.Exec(ctx, "DELETE FROM "+table+" WHERE slug = ? AND (url = ? OR id = ?)", in.Slug, url, in.ID); err != nil {
+			return fmt.Errorf("delete from %s: %w", table, err)
+		}
+	}
+	return nil
+}
+
+func insert(ctx context.Context, tx *sqldb.Tx, in service.Instance) error {
+	n, err := tx.Exec(ctx, "INSERT INTO instances ("+columns+") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+		in.ID, in.Slug, in.URL.String(), in.Host, in.IP, in.DeploymentID, in.HealthPath, sqldb.JSON(in.Metadata), sqldb.JSON(in.Tags),
+		in.Generation, in.NodeURL, string(in.Status), in.Details, sqldb.Time(in.Since), sqldb.Time(in.CreatedAt), sqldb.Time(in.LastHeartbeat))
+	if err != nil {
+		return fmt.Errorf("insert instance: %w", err)
+	}
+	if n == 0 {
+		return errURLTaken
+	}
+	return nil
+}
+
+// Replace implements service.Store.
+func (s *Store) Replace(ctx context.Context, in service.Instance, event service.Event) error {
+	err := s.db.Write(ctx, func(tx *sqldb.Tx) error {
+		n, err := tx.Exec(ctx, `UPDATE instances SET url = ?, host = ?, ip = ?, deployment_id = ?, health_path = ?, metadata = ?, tags = ?,
+			generation = ?, node_url = ?, status = ?, details = ?, since = ? WHERE id = ? AND slug = ? AND generation = ?`,
+			in.URL.String(), in.Host, in.IP, in.DeploymentID, in.HealthPath, sqldb.JSON(in.Metadata), sqldb.JSON(in.Tags),
+			in.Generation, in.NodeURL, string(in.Status), in.Details, sqldb.Time(in.Since), in.ID, in.Slug, in.Generation-1)
+		if err != nil {
+			return fmt.Errorf("update instance: %w", err)
+		}
+		if n == 0 {
+			return errChanged
+		}
+		return s.enqueue(ctx, tx, event)
+	})
+	if _, taken := sqldb.IsUnique(err); taken {
+		return errURLTaken
+	}
+	return err
+}
+
+// Remove implements service.Store.
+func (s *Store) Remove(ctx context.Context, id string, barred bool, event service.Event) error {
+	raise := 0
+	if barred {
+		raise = 1
+	}
+	return s.db.Write(ctx, func(tx *sqldb.Tx) error {
+		var url string
+		var p past
+		err := tx.QueryRow(ctx, "DELETE FROM instances WHERE id = ? RETURNING url, id, slug, generation", id).Scan(&url, &p.id, &p.slug, &p.generation)
+		if errors.Is(err, sqldb.ErrNoRows) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("delete instance: %w", err)
+		}
+		_, err = tx.Exec(ctx, `INSERT INTO tombstones (url, id, slug, generation, removed_at) VALUES (?, ?, ?, ?, ?)
+			ON CONFLICT (url) DO UPDATE SET id = excluded.id, slug = excluded.slug, generation = excluded.generation, removed_at = excluded.removed_at`,
+			url, p.id, p.slug, int(p.generation)+raise, sqldb.Time(event.Time))
+		if err != nil {
+			return fmt.Errorf("insert tombstone: %w", err)
+		}
+		return s.enqueue(ctx, tx, event)
+	})
+}
+
+// SaveStatuses implements service.Store.
+func (s *Store) SaveStatuses(ctx context.Context, all []service.Instance, events []service.Event) error {
+	return s.db.Write(ctx, func(tx *sqldb.Tx) error {
+		for _, in := range all {
+			_, err := tx.Exec(ctx, "UPDATE instances SET status = ?, details = ?, since = ? WHERE id = ? AND generation = ?",
+				string(in.Status), in.Details, sqldb.Time(in.Since), in.ID, in.Generation)
+			if err != nil {
+				return fmt.Errorf("update status: %w", err)
+			}
+		}
+		return s.enqueue(ctx, tx, events...)
+	})
+}
+
+// SaveHeartbeats implements service.Store.
+func (s *Store) SaveHeartbeats(ctx context.Context, ids []string, at time.Time) error {
+	return s.db.Write(ctx, func(tx *sqldb.Tx) error {
+		in, args := sqldb.In(ids)
+		if _, err := tx.Exec(ctx, "UPDATE instances SET last_heartbeat = ? WHERE id IN "+in, append([]any{sqldb.Time(at)}, args...)...); err != nil {
+			return fmt.Errorf("update heartbeats: %w", err)
+		}
+		return nil
+	})
+}
+
+// Forget implements service.Store.
+func (s *Store) Forget(ctx context.Context, before time.Time) error {
+	return s.db.Write(ctx, func(tx *sqldb.Tx) error {
+		if _, err := tx.Exec(ctx, "DELETE FROM tombstones WHERE removed_at < ?", sqldb.Time(before)); err != nil {
+			return fmt.Errorf("delete tombstones: %w", err)
+		}
+		return nil
+	})
+}
