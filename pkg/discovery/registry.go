@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -162,6 +163,12 @@ func (r *Registry) Live() bool { return r.live.Load() }
 // Lookup gives a service, or nil where no node of it is known. It costs a map lookup; the answer is shared.
 func (r *Registry) Lookup(service string) *Service { return r.snapshot.Load().services[service] }
 
+// Services gives all services, by name. They are shared: don't change them.
+func (r *Registry) Services() []*Service {
+	services := r.snapshot.Load().services
+	return slices.SortedFunc(maps.Values(services), func(a, b *Service) int { return strings.Compare(a.Name, b.Name) })
+}
+
 // GetService gives the service, an entry for each version, as copies that the caller owns. Errors:
 // registry.ErrNotFound; errs.Unavailable while the bucket has not been seen yet.
 func (r *Registry) GetService(name string, _ ...registry.GetOption) ([]*registry.Service, error) {
@@ -178,13 +185,12 @@ func (r *Registry) GetService(name string, _ ...registry.GetOption) ([]*registry
 // seen it gives what it was seeded with, and otherwise errs.Unavailable.
 func (r *Registry) ListServices(...registry.ListOption) ([]*registry.Service, error) {
 	var all []*registry.Service
-	for _, s := range r.snapshot.Load().services {
+	for _, s := range r.Services() {
 		all = append(all, s.micro()...)
 	}
 	if all == nil && !r.seen() {
 		return nil, notReady()
 	}
-	slices.SortStableFunc(all, func(a, b *registry.Service) int { return strings.Compare(a.Name, b.Name) })
 	return all, nil
 }
 

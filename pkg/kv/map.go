@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -117,7 +118,7 @@ func (m *Map[V]) run(ctx context.Context, js jetstream.JetStream) {
 		if ctx.Err() != nil {
 			return
 		}
-		if !errors.Is(err, jetstream.ErrBucketNotFound) {
+		if !errors.Is(err, jetstream.ErrBucketNotFound) && !errors.Is(err, errReconnected) {
 			m.log.Warn("watch_interrupted", "error", err)
 		}
 		if time.Since(started) > slowest {
@@ -130,6 +131,10 @@ func (m *Map[V]) run(ctx context.Context, js jetstream.JetStream) {
 		delay = min(2*delay, slowest)
 	}
 }
+
+// errReconnected says that the server may be another one by now: the consumer behind the watch would notice only after
+// some missed heartbeats.
+var errReconnected = errors.New("the connection was made anew")
 
 // errGone says that the bucket was wiped or made anew behind the watcher's back.
 var errGone = errors.New("the bucket was replaced")
@@ -152,6 +157,8 @@ func (m *Map[V]) watch(ctx context.Context, js jetstream.JetStream) error {
 	}
 	defer func() { _ = watcher.Stop() }()
 
+	connected := js.Conn().StatusChanged(nats.CONNECTED)
+	defer js.Conn().RemoveStatusListener(connected)
 	check := time.NewTicker(5 * time.Second)
 	defer check.Stop()
 	next := map[string]V{}
@@ -160,6 +167,8 @@ func (m *Map[V]) watch(ctx context.Context, js jetstream.JetStream) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
+		case <-connected:
+			return errReconnected
 		case <-check.C:
 			if err := m.same(ctx, js, created); err != nil {
 				return err

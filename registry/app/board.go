@@ -1,0 +1,173 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"micromesh/pkg/kv"
+	"micromesh/pkg/routing"
+	"micromesh/registry/service"
+)
+
+// board publishes instances in their bucket: each change at once, and the whole bucket right now and then, since NATS may
+// have lost what it had. What is published is what is true when it is: changes that wait behind an outage become one.
+type board struct {
+	js  jetstream.JetStream
+	log *slog.Logger
+
+	mu      sync.Mutex
+	waiting map[string]subject // by key
+	order   []string           // keys of waiting, as they came
+	woken   chan struct{}
+
+	bucket jetstream.KeyValue // nil until it is open
+}
+
+var _ service.Board = (*board)(nil)
+
+type subject struct{ slug, id string }
+
+// instances is what the board publishes.
+type instances interface {
+	Instance(id string) (service.Instance, bool)
+	Instances() []service.Instance
+}
+
+const (
+	resync   = 30 * time.Second
+	syncTime = 20 * time.Second
+	opTime   = 5 * time.Second
+	firstTry = 50 * time.Millisecond
+	lastTry  = 2 * time.Second
+)
+
+func newBoard(js jetstream.JetStream, log *slog.Logger) *board {
+	return &board{js: js, log: log, waiting: map[string]subject{}, woken: make(chan struct{}, 1)}
+}
+
+// Changed implements service.Board.
+func (b *board) Changed(slug, id string) {
+	key := routing.InstanceKey(slug, id)
+	b.mu.Lock()
+	if _, known := b.waiting[key]; !known {
+		b.waiting[key] = subject{slug, id}
+		b.order = append(b.order, key)
+	}
+	b.mu.Unlock()
+	select {
+	case b.woken <- struct{}{}:
+	default:
+	}
+}
+
+// next gives the key that waits longest.
+func (b *board) next() (key string, s subject, ok bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.order) == 0 {
+		return "", subject{}, false
+	}
+	key = b.order[0]
+	b.order = b.order[1:]
+	s = b.waiting[key]
+	delete(b.waiting, key)
+	return key, s, true
+}
+
+// run publishes until ctx ends.
+func (b *board) run(ctx context.Context, from instances) {
+	again := time.NewTicker(resync)
+	defer again.Stop()
+	whole := true
+	delay := firstTry
+	for ctx.Err() == nil {
+		err := b.publish(ctx, from, whole)
+		var retry <-chan time.Time
+		if whole = err != nil; whole {
+			if ctx.Err() == nil {
+				b.log.Warn("instances_not_published", "error", err)
+			}
+			retry = time.After(delay)
+			delay = min(2*delay, lastTry)
+			select {
+			case <-retry:
+			case <-ctx.Done():
+			}
+			continue
+		}
+		delay = firstTry
+		select {
+		case <-b.woken:
+		case <-again.C:
+			whole = true
+		case <-ctx.Done():
+		}
+	}
+}
+
+func (b *board) publish(ctx context.Context, from instances, whole bool) error {
+	if whole {
+		if err := b.sync(ctx, from); err != nil {
+			return err
+		}
+	}
+	for {
+		key, s, ok := b.next()
+		if !ok {
+			return nil
+		}
+		if err := b.put(ctx, from, key, s); err != nil {
+			b.Changed(s.slug, s.id) // waits again
+			return err
+		}
+	}
+}
+
+// sync makes the whole bucket right.
+func (b *board) sync(ctx context.Context, from instances) error {
+	ctx, cancel := context.WithTimeout(ctx, syncTime)
+	defer cancel()
+	var err error
+	if b.bucket, err = kv.Open(ctx, b.js, kv.Instances, kv.Options{}); err != nil {
+		return err
+	}
+	all := from.Instances()
+	want := make(map[string][]byte, len(all))
+	for _, in := range all {
+		if want[routing.InstanceKey(in.Slug, in.ID)], err = encode(in); err != nil {
+			return err
+		}
+	}
+	return kv.Sync(ctx, b.bucket, want)
+}
+
+func (b *board) put(ctx context.Context, from instances, key string, s subject) error {
+	ctx, cancel := context.WithTimeout(ctx, opTime)
+	defer cancel()
+	in, ok := from.Instance(s.id)
+	if !ok || in.Slug != s.slug {
+		if err := b.bucket.Delete(ctx, key); err != nil && !errors.Is(err, jetstream.ErrKeyNotFound) {
+			return fmt.Errorf("delete instance: %w", err)
+		}
+		return nil
+	}
+	value, err := encode(in)
+	if err != nil {
+		return err
+	}
+	if _, err := b.bucket.Put(ctx, key, value); err != nil {
+		return fmt.Errorf("publish instance: %w", err)
+	}
+	return nil
+}
+
+func encode(in service.Instance) ([]byte, error) {
+	return json.Marshal(routing.Instance{ID: in.ID, Slug: in.Slug, URL: in.URL.String(), Status: in.Status, Since: in.Since.UTC()})
+}
