@@ -165,7 +165,12 @@ func (a *App) Run(ctx context.Context) error {
 		g.Go(func() error { a.keep(ctx); return nil })
 	}
 	for _, s := range a.servers {
-		g.Go(func() error { return s.srv.Serve(s.ln) })
+		g.Go(func() error {
+			if err := s.srv.Serve(s.ln); !errors.Is(err, http1.ErrServerClosed) {
+				return err
+			}
+			return nil
+		})
 		g.Go(func() error {
 			<-ctx.Done()
 			drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.cfg.DrainTimeout)

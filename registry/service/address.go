@@ -16,6 +16,9 @@ type Address struct {
 	Port                        int32
 }
 
+// ParseURL reads the URL of an instance.
+func ParseURL(raw string) (routing.URL, error) { return routing.ParseURL(raw, "http", "https") }
+
 // parse gives the canonical URL, and the host and address that go with it.
 func (a Address) parse() (u routing.URL, host, ip string, err error) {
 	host, err = optionalHost("host", a.Host)
@@ -28,14 +31,14 @@ func (a Address) parse() (u routing.URL, host, ip string, err error) {
 	if _, perr := netip.ParseAddr(ip); ip != "" && perr != nil {
 		return u, "", "", errs.Field("ip", "ip", "is no IP address")
 	}
-	raw, field := a.URL, "url"
+	raw := a.URL
 	if raw == "" {
 		if raw, err = a.assemble(); err != nil {
 			return u, "", "", err
 		}
 	}
-	if u, err = routing.ParseURL(raw, "http", "https"); err != nil {
-		return u, "", "", errs.Field(field, "url", "%s", err)
+	if u, err = ParseURL(raw); err != nil {
+		return u, "", "", errs.Field("url", "url", "%s", err)
 	}
 	if a.URL != "" {
 		if err := a.agrees(u, host, ip); err != nil {

@@ -1,9 +1,5 @@
 package service
 
-import (
-	"micromesh/pkg/errs"
-)
-
 // Caller is who calls, as a verified token says it.
 type Caller struct {
 	UserID string
@@ -16,5 +12,3 @@ func (c Caller) seesAll() bool { return c.Admin || c.Slug == "proxy-svc" }
 
 // owns tells whether the caller may change what belongs to a slug.
 func (c Caller) owns(slug string) bool { return c.Admin || c.Slug == slug }
-
-func notFound(id string) error { return errs.NotFoundf("there is no instance %q", id) }

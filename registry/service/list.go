@@ -97,7 +97,7 @@ func (s *Service) rpcInstance(n RPCNode) (Instance, error) {
 func (s *Service) Remove(ctx context.Context, by Caller, id string) (Instance, error) {
 	m, _ := s.fleet.find(id, "")
 	if m == nil {
-		return Instance{}, notFound(id)
+		return Instance{}, NoInstance(id)
 	}
 	in := *m.current.Load()
 	if !by.owns(in.Slug) {
@@ -105,7 +105,7 @@ func (s *Service) Remove(ctx context.Context, by Caller, id string) (Instance, e
 	}
 	defer s.lock(in.Slug).Unlock()
 	if m.gone.Load() {
-		return Instance{}, notFound(id)
+		return Instance{}, NoInstance(id)
 	}
 	in = *m.current.Load()
 	if err := s.store.Remove(ctx, id, true, s.event(in, by.UserID, Removed{})); err != nil {

@@ -119,9 +119,9 @@ func (s *Service) register(ctx context.Context, by Caller, in Instance, known in
 	byID, byURL := s.fleet.find(in.ID, in.URL.String())
 	switch {
 	case byID != nil && byID.current.Load().Slug != in.Slug:
-		return nil, errs.Forbiddenf("instance %q belongs to another account", in.ID)
+		return nil, ErrIDTaken
 	case byURL != nil && byURL.current.Load().Slug != in.Slug:
-		return nil, errTaken
+		return nil, ErrURLTaken
 	case byID != nil && byURL != nil && byID != byURL:
 		return nil, errs.Conflictf("your instance %q has that URL: remove it first", byURL.current.Load().ID)
 	case byURL != nil:
@@ -131,8 +131,6 @@ func (s *Service) register(ctx context.Context, by Caller, in Instance, known in
 	}
 	return s.add(ctx, by, in, known)
 }
-
-var errTaken = errs.Conflictf("another account has an instance at that URL")
 
 // add registers an instance that is not known.
 func (s *Service) add(ctx context.Context, by Caller, in Instance, known int32) (*Result, error) {
@@ -163,7 +161,7 @@ func (s *Service) add(ctx context.Context, by Caller, in Instance, known int32) 
 func (s *Service) change(ctx context.Context, by Caller, m *member, in Instance, known int32) (*Result, error) {
 	is := *m.current.Load()
 	if known != 0 && known < is.Generation {
-		return nil, errStale
+		return nil, ErrStale
 	}
 	if is.same(in) {
 		s.beat(m)
@@ -198,8 +196,6 @@ func (s *Service) change(ctx context.Context, by Caller, m *member, in Instance,
 	s.board.Changed(next.Slug, next.ID)
 	return s.answer(m, true), nil
 }
-
-var errStale = errs.New(errs.Conflict, "STALE_GENERATION", "this generation of the instance is over: register it without a generation")
 
 func (s *Service) answer(m *member, changed bool) *Result {
 	return &Result{Instance: s.view(m), Lease: s.cfg.Lease, Changed: changed}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"micromesh/pkg/errs"
 	"micromesh/pkg/sqldb"
 	"micromesh/registry/service"
 )
@@ -28,7 +27,7 @@ func (s *Store) DeleteDefinition(ctx context.Context, id string, event service.E
 			return fmt.Errorf("delete definition: %w", err)
 		}
 		if n == 0 {
-			return errs.NotFoundf("there is no definition %q", id)
+			return service.NoDefinition(id)
 		}
 		return s.enqueue(ctx, tx, event)
 	})

@@ -8,20 +8,11 @@ import (
 	"strings"
 	"time"
 
-	"micromesh/pkg/errs"
-	"micromesh/pkg/routing"
 	"micromesh/pkg/sqldb"
 	"micromesh/registry/service"
 )
 
 const columns = "id, slug, url, host, ip, deployment_id, health_path, metadata, tags, generation, node_url, status, details, since, created_at, last_heartbeat"
-
-var (
-	errURLTaken = errs.Conflictf("another account has an instance at that URL")
-	errIDTaken  = errs.Forbiddenf("an instance of another account has that id")
-	errStale    = errs.New(errs.Conflict, "STALE_GENERATION", "this generation of the instance is over: register it without a generation")
-	errChanged  = errs.Conflictf("the instance has changed meanwhile: try again")
-)
 
 // Instances implements service.Store.
 func (s *Store) Instances(ctx context.Context) ([]service.Instance, error) {
@@ -36,7 +27,7 @@ func scanInstance(row sqldb.Scanner) (in service.Instance, err error) {
 	if err != nil {
 		return in, err
 	}
-	if in.URL, err = routing.ParseURL(url, "http", "https"); err != nil {
+	if in.URL, err = service.ParseURL(url); err != nil {
 		return in, fmt.Errorf("read instance %s: its url %w", in.ID, err)
 	}
 	return in, nil
@@ -79,9 +70,9 @@ func (s *Store) succeed(ctx context.Context, tx *sqldb.Tx, in *service.Instance,
 	for _, p := range rows {
 		if p.slug != in.Slug {
 			if p.id == in.ID {
-				return errIDTaken
+				return service.ErrIDTaken
 			}
-			return errURLTaken
+			return service.ErrURLTaken
 		}
 	}
 	graves, err := sqldb.All(ctx, tx, scanPast, "SELECT id, slug, generation FROM tombstones WHERE url = ? OR id = ?", url, in.ID)
@@ -98,7 +89,7 @@ func (s *Store) succeed(ctx context.Context, tx *sqldb.Tx, in *service.Instance,
 		}
 	}
 	if known != 0 && known < generation {
-		return errStale
+		return service.ErrStale
 	}
 	in.Generation = generation + 1
 	if in.ID == "" {
@@ -120,7 +111,7 @@ func insert(ctx context.Context, tx *sqldb.Tx, in service.Instance) error {
 		return fmt.Errorf("insert instance: %w", err)
 	}
 	if n == 0 {
-		return errURLTaken
+		return service.ErrURLTaken
 	}
 	return nil
 }
@@ -136,12 +127,12 @@ func (s *Store) Replace(ctx context.Context, in service.Instance, event service.
 			return fmt.Errorf("update instance: %w", err)
 		}
 		if n == 0 {
-			return errChanged
+			return service.ErrChanged
 		}
 		return s.enqueue(ctx, tx, event)
 	})
 	if _, taken := sqldb.IsUnique(err); taken {
-		return errURLTaken
+		return service.ErrURLTaken
 	}
 	return err
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"micromesh/pkg/errs"
 	"micromesh/pkg/sqldb"
 	"micromesh/registry/service"
 )
@@ -34,7 +33,7 @@ func (s *Store) DeleteNode(ctx context.Context, url string) error {
 			return fmt.Errorf("delete node: %w", err)
 		}
 		if n == 0 {
-			return errs.NotFoundf("there is no node %q", url)
+			return service.NoNode(url)
 		}
 		return nil
 	})

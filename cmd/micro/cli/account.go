@@ -236,7 +236,7 @@ func (c *commands) env() *cli.Command {
 			return c.printEnvironments(cmd, cfg)
 		},
 	}
-	change := func(name, usage, argsUsage string, n int, f func(cfg *config, a []string) (string, error)) *cli.Command {
+	change := func(name, usage, argsUsage string, n int, f func(cfg *settingsFile, a []string) (string, error)) *cli.Command {
 		return &cli.Command{Name: name, Usage: usage, ArgsUsage: argsUsage, Action: func(_ context.Context, cmd *cli.Command) error {
 			a, err := args(cmd, n, n)
 			if err != nil {
@@ -257,18 +257,18 @@ func (c *commands) env() *cli.Command {
 		}}
 	}
 	g := group("env", "choose which mesh to work with", ls,
-		change("set", "add an environment, or change its URL", "NAME URL", 2, func(cfg *config, a []string) (string, error) {
+		change("set", "add an environment, or change its URL", "NAME URL", 2, func(cfg *settingsFile, a []string) (string, error) {
 			cfg.Environments[a[0]] = &environment{URL: strings.TrimSuffix(a[1], "/")} // a sign-in is of one mesh only
 			return a[0] + " is at " + a[1], nil
 		}),
-		change("use", "make an environment the one to work with", "NAME", 1, func(cfg *config, a []string) (string, error) {
+		change("use", "make an environment the one to work with", "NAME", 1, func(cfg *settingsFile, a []string) (string, error) {
 			if cfg.Environments[a[0]] == nil {
 				return "", usagef("there is no environment %q: see `micro env ls`", a[0])
 			}
 			cfg.Current = a[0]
 			return "working with " + a[0], nil
 		}),
-		change("rm", "forget an environment and its sign-in", "NAME", 1, func(cfg *config, a []string) (string, error) {
+		change("rm", "forget an environment and its sign-in", "NAME", 1, func(cfg *settingsFile, a []string) (string, error) {
 			if cfg.Environments[a[0]] == nil {
 				return "", usagef("there is no environment %q: see `micro env ls`", a[0])
 			}
@@ -283,7 +283,7 @@ func (c *commands) env() *cli.Command {
 	return g
 }
 
-func (c *commands) printEnvironments(cmd *cli.Command, cfg *config) error {
+func (c *commands) printEnvironments(cmd *cli.Command, cfg *settingsFile) error {
 	type row struct {
 		Name    string `json:"name"`
 		URL     string `json:"url"`

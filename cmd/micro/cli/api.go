@@ -31,7 +31,7 @@ type api struct {
 	base   string
 	token  string // of --token; else the environment's
 	env    *environment
-	cfg    *config
+	cfg    *settingsFile
 	client *http.Client
 }
 

@@ -139,13 +139,17 @@ func (f *fieldRules) entries(name string, m protoreflect.Map, wrong *[]errs.Deta
 		if f.desc.MapValue().Kind() == protoreflect.StringKind {
 			total += len(v.String())
 		}
+		return true
+	})
+	if limit := max(f.maxBytes, defaultBytes*16); total > limit {
+		add(wrong, name, "max_total", fmt.Sprintf("has %d bytes in all; at most %d are allowed", total, limit))
+		return
+	}
+	m.Range(func(k protoreflect.MapKey, v protoreflect.Value) bool {
 		f.value(name+"."+k.String(), f.desc.MapKey(), k.Value(), wrong)
 		f.value(name+"."+k.String(), f.desc.MapValue(), v, wrong)
 		return len(*wrong) < maxWrong
 	})
-	if limit := max(f.maxBytes, defaultBytes*16); total > limit {
-		add(wrong, name, "max_total", fmt.Sprintf("has %d bytes in all; at most %d are allowed", total, limit))
-	}
 }
 
 func (f *fieldRules) value(name string, fd protoreflect.FieldDescriptor, v protoreflect.Value, wrong *[]errs.Detail) {

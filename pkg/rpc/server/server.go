@@ -23,6 +23,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"micromesh/pkg/auth"
+	_ "micromesh/pkg/rpc/securetls" // go-micro's TLS is not verified without it
 )
 
 // Config is what a server needs. All but the times must be set.

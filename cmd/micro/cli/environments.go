@@ -14,8 +14,8 @@ import (
 // defaultServer is where `micro up` listens.
 const defaultServer = "http://127.0.0.1:8080"
 
-// config is the file of environments: meshes that this person works with, and the sign-in at each.
-type config struct {
+// settingsFile is the file of environments: meshes that this person works with, and the sign-in at each.
+type settingsFile struct {
 	Current      string                  `json:"current"`
 	Environments map[string]*environment `json:"environments"`
 
@@ -31,8 +31,8 @@ type environment struct {
 	ExpiresAt    string `json:"expiresAt,omitempty"`
 }
 
-func (c *commands) loadConfig() (*config, error) {
-	cfg := &config{Current: "local", file: c.Config}
+func (c *commands) loadConfig() (*settingsFile, error) {
+	cfg := &settingsFile{Current: "local", file: c.Config}
 	b, err := os.ReadFile(c.Config)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("read sign-ins: %w", err)
@@ -52,7 +52,7 @@ func (c *commands) loadConfig() (*config, error) {
 }
 
 // save replaces the file, readable for its owner alone.
-func (c *config) save() error {
+func (c *settingsFile) save() error {
 	b, err := json.MarshalIndent(c, "", "  ")
 	if err != nil {
 		return err
@@ -78,7 +78,7 @@ func (c *config) save() error {
 
 // pick gives the environment that a command works with. A --server that no environment has gets one of its own, so
 // that its sign-in is never sent elsewhere.
-func (c *config) pick(cmd *cli.Command) (string, *environment, error) {
+func (c *settingsFile) pick(cmd *cli.Command) (string, *environment, error) {
 	name := cmd.String("env")
 	server := cmd.String("server")
 	if server != "" && name == "" {
