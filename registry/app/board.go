@@ -88,21 +88,17 @@ func (b *board) run(ctx context.Context, from instances) {
 	whole := true
 	delay := firstTry
 	for ctx.Err() == nil {
-		err := b.publish(ctx, from, whole)
-		var retry <-chan time.Time
-		if whole = err != nil; whole {
-			if ctx.Err() == nil {
-				b.log.Warn("instances_not_published", "error", err)
-			}
-			retry = time.After(delay)
-			delay = min(2*delay, lastTry)
+		if err := b.publish(ctx, from, whole); err != nil && ctx.Err() == nil {
+			b.log.Warn("instances_not_published", "error", err)
+			whole = true
 			select {
-			case <-retry:
+			case <-time.After(delay):
 			case <-ctx.Done():
 			}
+			delay = min(2*delay, lastTry)
 			continue
 		}
-		delay = firstTry
+		whole, delay = false, firstTry
 		select {
 		case <-b.woken:
 		case <-again.C:

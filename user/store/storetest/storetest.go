@@ -152,7 +152,9 @@ func (s *suite) accounts() {
 	get := ok[service.Account](s)
 	equal(s, "by id", get(s.store.Account(s.ctx, a.ID)), a)
 	equal(s, "by slug", get(s.store.AccountBySlug(s.ctx, "bare")), bare)
-	err := s.store.Update(s.ctx, func(tx service.Tx) error { return tx.InsertAccount(s.ctx, service.Account{ID: a.ID, Slug: "other", CreatedAt: start, UpdatedAt: start}) })
+	err := s.store.Update(s.ctx, func(tx service.Tx) error {
+		return tx.InsertAccount(s.ctx, service.Account{ID: a.ID, Slug: "other", CreatedAt: start, UpdatedAt: start})
+	})
 	if !errors.Is(err, service.ErrTaken) {
 		s.Errorf("a second account of an id: %v", err)
 	}
