@@ -16,10 +16,10 @@ const maxTurning = 64
 // for some to become free.
 func (s *Server) Serve(ln net.Listener) error {
 	defer ln.Close()
-	if !s.track(ln) {
+	if !s.track(&ln) {
 		return ErrServerClosed
 	}
-	defer s.untrack(ln)
+	defer s.untrack(&ln)
 	var pause time.Duration
 	for {
 		nc, err := ln.Accept()
@@ -61,7 +61,7 @@ func (s *Server) sleep(d time.Duration) {
 	}
 }
 
-func (s *Server) track(ln net.Listener) bool {
+func (s *Server) track(ln *net.Listener) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.draining.Load() {
@@ -75,7 +75,7 @@ func (s *Server) track(ln net.Listener) bool {
 	return true
 }
 
-func (s *Server) untrack(ln net.Listener) {
+func (s *Server) untrack(ln *net.Listener) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.listeners, ln)

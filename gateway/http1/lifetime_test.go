@@ -47,6 +47,55 @@ func TestShutdown(t *testing.T) {
 	}
 }
 
+// lateConn calls poked when Shutdown has woken its idle reader.
+type lateConn struct {
+	net.Conn
+	poked func()
+}
+
+func (c lateConn) SetReadDeadline(t time.Time) error {
+	err := c.Conn.SetReadDeadline(t)
+	if !t.IsZero() && time.Since(t) > time.Hour {
+		c.poked()
+	}
+	return err
+}
+
+type lateListener struct {
+	net.Listener
+	poked func()
+}
+
+func (l lateListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	return lateConn{conn, l.poked}, err
+}
+
+// TestShutdownTakesALastLook checks that a request is answered which arrives just when its idle connection is to be closed.
+func TestShutdownTakesALastLook(t *testing.T) {
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	poked := make(chan struct{}, 1)
+	var p *peer
+	srv := newServerOn(t, lateListener{inner, func() {
+		p.send(get)
+		poked <- struct{}{}
+	}}, http1.Config{}, hello)
+	p = dial(t, inner.Addr().String())
+	p.send(get)
+	p.answer()
+	if err := srv.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wait(t, "wake-up", poked)
+	if a := p.answer(); a.body != "hello" || !a.Close {
+		t.Errorf("answer is %q, close is %t", a.body, a.Close)
+	}
+	p.closed()
+}
+
 // TestShutdownGivesUp checks that what has not ended with the context is ended, and that its handler hears of it.
 func TestShutdownGivesUp(t *testing.T) {
 	arrived, cause := make(chan struct{}), make(chan error, 1)

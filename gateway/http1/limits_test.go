@@ -320,6 +320,46 @@ func TestReadBody(t *testing.T) {
 	}
 }
 
+// TestRequestsDoNotMix has many clients at once send bodies that need more buffers than their heads, and checks that each
+// gets an answer to its own.
+func TestRequestsDoNotMix(t *testing.T) {
+	_, addr := newServer(t, http1.Config{}, func(x *http1.Exchange) {
+		body, err := x.ReadBody(1 << 20)
+		if err != nil {
+			x.Refuse(err)
+			return
+		}
+		x.Header().Set("X-Path", string(x.Path())+string(x.Get("x-path")))
+		s := x.Stream(http.StatusOK, "text/plain", -1)
+		_, _ = s.Write(body)
+		_ = s.Flush()
+		_, _ = s.Write(x.Path()) // the request is still there when the answer has begun
+	})
+	var clients sync.WaitGroup
+	defer clients.Wait()
+	for i := range 20 {
+		p := dial(t, addr)
+		clients.Go(func() {
+			path := "/" + strconv.Itoa(i)
+			body := strings.Repeat(path, 4000)
+			for range 20 {
+				p.send(lines("POST "+path+" HTTP/1.1", "Host: a", "X-Path: "+path, "Transfer-Encoding: chunked"))
+				p.send(chunked(body, 3000) + "0\r\n\r\n")
+				res, err := http.ReadResponse(p.r, nil)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				got, err := io.ReadAll(res.Body)
+				_ = res.Body.Close()
+				if err != nil || string(got) != body+path || res.Header.Get("X-Path") != path+path {
+					t.Errorf("%s: got %d bytes for %q, %v", path, len(got), res.Header.Get("X-Path"), err)
+				}
+			}
+		})
+	}
+}
+
 // chunked cuts a body into chunks of that size. The last chunk is not there.
 func chunked(body string, size int) string {
 	var sb strings.Builder

@@ -18,6 +18,7 @@ type link struct {
 	buf  []byte
 	r, w int      // buf[r:w] is read from the connection but not consumed
 	base int      // buf[:base] is pinned
+	full bool     // the last read filled the buffer: more is waiting
 	held [][]byte // buffers that were replaced while pinned
 
 	readBy, writeBy time.Time // the deadlines that are set
@@ -71,11 +72,12 @@ func (l *link) widen() {
 
 // fill reads once from the connection, behind what is buffered.
 func (l *link) fill() error {
-	if l.w == len(l.buf) || l.r == l.w {
+	if l.full || l.r == l.w {
 		l.makeRoom()
 	}
 	n, err := l.conn.Read(l.buf[l.w:])
 	l.w += n
+	l.full = l.w == len(l.buf)
 	if n > 0 {
 		return nil // an error that came with data comes again
 	}
@@ -89,7 +91,7 @@ func (l *link) makeRoom() {
 		l.w = l.base + copy(l.buf[l.base:], l.buf[l.r:l.w])
 		l.r = l.base
 	}
-	if len(l.buf)-l.w >= worth {
+	if len(l.buf)-l.w >= worth && (!l.full || len(l.buf) >= wideBuffer) {
 		return
 	}
 	size := wideBuffer

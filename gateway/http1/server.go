@@ -30,7 +30,7 @@ type Server struct {
 
 	mu        sync.Mutex
 	monitored bool
-	listeners map[net.Listener]struct{}
+	listeners map[*net.Listener]struct{} // by their variables, since a listener need not be comparable
 	conns     map[*conn]struct{}
 
 	requests, refused, turnedAway atomic.Uint64
@@ -53,7 +53,7 @@ func NewServer(cfg Config) (*Server, error) {
 	s := &Server{
 		cfg:       cfg,
 		turning:   make(chan struct{}, maxTurning),
-		listeners: make(map[net.Listener]struct{}),
+		listeners: make(map[*net.Listener]struct{}),
 		conns:     make(map[*conn]struct{}),
 	}
 	s.base, s.close = context.WithCancel(context.Background())
@@ -77,7 +77,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	s.draining.Store(true)
 	for ln := range s.listeners {
-		_ = ln.Close()
+		_ = (*ln).Close()
 	}
 	s.mu.Unlock()
 	err := s.drain(ctx)

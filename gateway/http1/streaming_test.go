@@ -255,6 +255,26 @@ func TestBadBodies(t *testing.T) {
 	}
 }
 
+// TestMalformedFirstChunkIsNotForwarded checks that an upstream hardly ever sees a request whose first chunk is malformed,
+// even if that comes a little later than the head.
+func TestMalformedFirstChunkIsNotForwarded(t *testing.T) {
+	up := newUpstream(t, func(p *peer) { _, _ = p.rest() })
+	p := newProxy(t, to(up), proxyConfig{})
+	const tries = 10
+	for range tries {
+		c := dial(t, p.addr)
+		c.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+		time.Sleep(5 * time.Millisecond)
+		c.send("0x3\r\nabc\r\n0\r\n\r\n")
+		if a := c.answer(); a.StatusCode != http.StatusBadRequest {
+			t.Errorf("answer is %d", a.StatusCode)
+		}
+	}
+	if n := up.conns.Load(); n == tries {
+		t.Errorf("all of %d requests reached the upstream", n)
+	}
+}
+
 // TestChunkedSizes cuts a body at random places and checks that it arrives whole.
 func TestChunkedSizes(t *testing.T) {
 	p := newProxy(t, to(echoing(t)), proxyConfig{})

@@ -2,9 +2,7 @@ package app_test
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -139,31 +137,4 @@ func (m *mesh) register(slug string) *userpb.Token {
 		m.t.Fatalf("register %s: %v", slug, err)
 	}
 	return out.GetToken()
-}
-
-func TestSmoke(t *testing.T) {
-	m := start(t)
-	tok := m.register("pet-svc")
-	me, err := m.client.ReadSelf(m.as(tok.GetToken()), &userpb.ReadSelfRequest{CountTokens: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if me.GetUser().GetSlug() != "pet-svc" || me.GetTokenCount() != 1 || fmt.Sprint(me.GetRoles()) != "[user-svc:user]" {
-		t.Errorf("self is %v", me)
-	}
-	admin := m.login("admin", adminPassword)
-	has, err := m.client.HasPermission(m.as(admin.GetToken()), &userpb.HasPermissionRequest{Permission: "pet-svc:pet:edit"})
-	if err != nil || !has.GetAuthorized() {
-		t.Errorf("admin: %v, %v", has, err)
-	}
-	if m.app.AdminPassword() != "" {
-		t.Error("a password was made up although there was one")
-	}
-	next, err := m.client.RefreshToken(m.as(tok.GetToken()), &userpb.RefreshTokenRequest{})
-	if err != nil || next.GetToken().GetToken() == tok.GetToken() {
-		t.Fatalf("refresh: %v, %v", next, err)
-	}
-	if _, err := os.Stat(m.cfg.MailDir); err != nil {
-		t.Error(err)
-	}
 }

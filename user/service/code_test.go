@@ -43,7 +43,7 @@ func TestCodes(t *testing.T) {
 	}
 
 	p = w.send("joe@x.example")
-	w.pass(10 * time.Minute)
+	w.pass(10*time.Minute + time.Second)
 	_, err = w.byCode(p)
 	w.want("a code that has expired", err, errs.Unauthenticated, "INVALID_CODE")
 

@@ -14,7 +14,7 @@ func orgRole(organizationID, role string) string {
 	return "user-svc:org:{" + organizationID + "}:" + role
 }
 
-// roles lists the roles that an account has in an app, and its organizations there.
+// roles lists the roles that an account has in an app, sorted, and its organizations there, the oldest membership first.
 func (s *Service) roles(ctx context.Context, r Reader, userID, appID string) (roles, orgs []string, err error) {
 	roles = []string{RoleUser}
 	enrolls, err := r.Enrolls(ctx, EnrollQuery{UserIDs: []string{userID}, AppID: appID})
@@ -32,6 +32,7 @@ func (s *Service) roles(ctx context.Context, r Reader, userID, appID string) (ro
 		roles = addRole(roles, orgRole(m.OrganizationID, m.Role))
 		orgs = append(orgs, m.OrganizationID)
 	}
+	slices.Sort(roles)
 	return roles, orgs, nil
 }
 

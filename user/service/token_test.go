@@ -197,7 +197,7 @@ func TestExchangeToken(t *testing.T) {
 	if got.AppID != shop.ID || got.App.Host != "shop.example" || got.Device != "till" || got.UserID != joe.UserID || got.SessionID == joe.SessionID {
 		t.Errorf("exchanged for %+v", got)
 	}
-	if want := []string{"user-svc:user", "shop:buyer", "all:x"}; !slices.Equal(got.Roles, want) {
+	if want := []string{"all:x", "shop:buyer", "user-svc:user"}; !slices.Equal(got.Roles, want) {
 		t.Errorf("its roles are %v, want %v", got.Roles, want)
 	}
 	_, err = w.RefreshToken(w.ctx, joe)

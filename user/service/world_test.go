@@ -2,7 +2,10 @@ package service_test
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"slices"
 	"strings"
@@ -62,12 +65,37 @@ func worldOn(t *testing.T, db *sqldb.DB, change ...func(*service.Config)) *world
 	if err != nil {
 		t.Fatal(err)
 	}
+	w.insertKey(box)
 	created, err := w.Prepare(t.Context(), service.Admin{Slug: "Admin", Password: "admin password"})
 	if err != nil || !created {
 		t.Fatalf("prepare: %v, %v", created, err)
 	}
 	w.admin = w.as(w.must(w.Login(w.ctx, "9.9.9.9", service.Credentials{Slug: "admin", Password: "admin password"})))
 	return w
+}
+
+// signingKey is made once for all worlds: that takes a while.
+var signingKey = sync.OnceValues(func() (*rsa.PrivateKey, error) { return rsa.GenerateKey(rand.Reader, 2048) })
+
+func (w *world) insertKey(box *secret.Box) {
+	w.Helper()
+	private, err := signingKey()
+	if err != nil {
+		w.Fatal(err)
+	}
+	public, err := x509.MarshalPKIXPublicKey(&private.PublicKey)
+	if err != nil {
+		w.Fatal(err)
+	}
+	plain, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		w.Fatal(err)
+	}
+	k := service.Key{ID: "first", Public: string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public})), CreatedAt: w.time, ActiveFrom: w.time}
+	k.Sealed = box.Seal(plain, k.ID)
+	if err := w.store.Update(w.ctx, func(tx service.Tx) error { return tx.InsertKey(w.ctx, k) }); err != nil {
+		w.Fatal(err)
+	}
 }
 
 func (w *world) now() time.Time {

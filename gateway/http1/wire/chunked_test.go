@@ -48,6 +48,9 @@ func TestChunked(t *testing.T) {
 func TestRefusedChunks(t *testing.T) {
 	for name, coded := range map[string]string{
 		"bare LF after the size":       "3\nabc\r\n0\r\n\r\n",
+		"bare LF after two digits":     "03\nabc\r\n0\r\n\r\n",
+		"bare LF after an extension":   "3;a\nabc\r\n0\r\n\r\n",
+		"no CRLF after the data":       "3\r\nabcXX0\r\n\r\n",
 		"bare LF after the data":       "3\r\nabc\n0\r\n\r\n",
 		"bare LF at the end":           "3\r\nabc\r\n0\r\n\n",
 		"bare CR after the size":       "3\rabc\r\n0\r\n\r\n",

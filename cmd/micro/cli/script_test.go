@@ -1,0 +1,36 @@
+package cli_test
+
+import (
+	"os"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"micromesh/cmd/micro/cli"
+	"micromesh/internal/meshtest"
+	"micromesh/internal/meshtest/upstream"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"micro": func() { os.Exit(cli.Run(os.Args, cli.System())) },
+	})
+}
+
+// TestScripts runs the scripts of testdata, each against a mesh of its own with an instance to forward to.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(env *testscript.Env) error {
+			t := env.T().(testing.TB)
+			env.Setenv("MICRO_SERVER", meshtest.Start(t).URL)
+			env.Setenv("WEB", upstream.Start(t).URL)
+			env.Setenv("MICRO_CONFIG", env.WorkDir+"/config.json")
+			env.Setenv("ADMIN", meshtest.AdminSlug)
+			env.Setenv("ADMIN_PASSWORD", meshtest.AdminPassword)
+			return nil
+		},
+	})
+}

@@ -1,0 +1,275 @@
+package service_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"micromesh/pkg/routing"
+	"micromesh/registry/service"
+)
+
+// memory is a Store that keeps instances in a map; what the domain needs of it here and no more.
+type memory struct {
+	service.Store
+	mu         sync.Mutex
+	instances  map[string]service.Instance
+	events     []service.Event
+	heartbeats int
+	err        error // of every call, where set
+}
+
+func (m *memory) Instances(context.Context) ([]service.Instance, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var all []service.Instance
+	for _, in := range m.instances {
+		all = append(all, in)
+	}
+	return all, m.err
+}
+
+func (m *memory) Add(_ context.Context, in service.Instance, _ int32, event func(service.Instance) service.Event) (service.Instance, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if in.ID == "" {
+		in.ID = in.URL.String()
+	}
+	in.Generation = 1
+	return in, m.change(in, event(in))
+}
+
+func (m *memory) Replace(_ context.Context, in service.Instance, event service.Event) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.change(in, event)
+}
+
+func (m *memory) change(in service.Instance, event service.Event) error {
+	if m.err == nil {
+		m.instances[in.ID] = in
+		m.events = append(m.events, event)
+	}
+	return m.err
+}
+
+func (m *memory) Remove(_ context.Context, id string, _ bool, event service.Event) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.err == nil {
+		delete(m.instances, id)
+		m.events = append(m.events, event)
+	}
+	return m.err
+}
+
+func (m *memory) SaveStatuses(_ context.Context, all []service.Instance, events []service.Event) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.err == nil {
+		for _, in := range all {
+			m.instances[in.ID] = in
+		}
+		m.events = append(m.events, events...)
+	}
+	return m.err
+}
+
+func (m *memory) SaveHeartbeats(_ context.Context, ids []string, _ time.Time) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.heartbeats += len(ids)
+	return m.err
+}
+
+// counts gives how much was written.
+func (m *memory) counts() (events, heartbeats int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.events), m.heartbeats
+}
+
+func (m *memory) instance(id string) service.Instance {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.instances[id]
+}
+
+func (m *memory) fail(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.err = err
+}
+
+// told counts the events of a kind.
+func told[E any](m *memory) (n int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, e := range m.events {
+		if _, ok := e.What.(E); ok {
+			n++
+		}
+	}
+	return n
+}
+
+// world is what is outside: how instances are, and who was told of changes.
+type world struct {
+	mu      sync.Mutex
+	health  map[string]routing.Status // by URL; Healthy where it says nothing
+	checks  map[string]int
+	atOnce  int
+	most    int
+	changed map[string]int
+	took    time.Duration // of a check
+}
+
+func (w *world) Check(ctx context.Context, u routing.URL, _ string) service.Health {
+	w.mu.Lock()
+	w.checks[u.String()]++
+	w.atOnce++
+	w.most = max(w.most, w.atOnce)
+	status, ok := w.health[u.String()]
+	took := w.took
+	w.mu.Unlock()
+	select {
+	case <-time.After(took):
+	case <-ctx.Done():
+	}
+	w.mu.Lock()
+	w.atOnce--
+	w.mu.Unlock()
+	if !ok {
+		status = routing.Healthy
+	}
+	return service.Health{Status: status, Details: "as told"}
+}
+
+func (w *world) Changed(_, id string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.changed[id]++
+}
+
+func (w *world) RPCNodes() []service.RPCNode { return nil }
+
+func (w *world) set(url string, s routing.Status) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.health[url] = s
+}
+
+// slow makes checks take so long.
+func (w *world) slow(d time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.took = d
+}
+
+func (w *world) checksOf(url string) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.checks[url]
+}
+
+// changes tells how often an instance was published.
+func (w *world) changes(id string) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.changed[id]
+}
+
+// busiest tells how many checks there were at once since it was asked last.
+func (w *world) busiest() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	most := w.most
+	w.most = 0
+	return most
+}
+
+var (
+	pets   = service.Caller{UserID: "usr", Slug: "pets"}
+	errOut = errors.New("the database is away")
+)
+
+// fixture is a registry in a synctest bubble.
+type fixture struct {
+	*testing.T
+	svc   *service.Service
+	store *memory
+	world *world
+	stop  context.CancelFunc
+	wg    sync.WaitGroup
+}
+
+const (
+	lease    = 30 * time.Second
+	interval = 5 * time.Second
+)
+
+func newFixture(t *testing.T) *fixture {
+	f := &fixture{
+		T:     t,
+		store: &memory{instances: map[string]service.Instance{}},
+		world: &world{health: map[string]routing.Status{}, checks: map[string]int{}, changed: map[string]int{}, took: time.Millisecond},
+	}
+	f.run()
+	t.Cleanup(f.halt)
+	return f
+}
+
+func (f *fixture) run() {
+	f.Helper()
+	var err error
+	f.svc, err = service.New(f.Context(), service.Config{
+		Lease: lease, CheckInterval: interval, MaxInstances: 1000, Logger: slog.New(slog.NewTextHandler(f.Output(), nil)),
+		Now: time.Now,
+	}, f.store, f.world, f.world, f.world)
+	if err != nil {
+		f.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	f.stop = cancel
+	f.wg.Go(func() { f.svc.RunChecks(ctx) })
+	f.wg.Go(func() { f.svc.RunFlush(ctx) })
+}
+
+func (f *fixture) halt() {
+	f.stop()
+	f.wg.Wait()
+}
+
+func (f *fixture) register(url string) service.Instance {
+	f.Helper()
+	r, err := f.svc.Register(f.Context(), pets, service.Registration{Address: service.Address{URL: url}})
+	if err != nil {
+		f.Fatalf("register %s: %v", url, err)
+	}
+	return r.Instance
+}
+
+// nextCheck waits until an instance was checked once more.
+func (f *fixture) nextCheck(url string) {
+	for n := f.world.checksOf(url); f.world.checksOf(url) == n; {
+		time.Sleep(time.Millisecond)
+	}
+	time.Sleep(10 * time.Millisecond)
+	synctest.Wait()
+}
+
+func (f *fixture) status(url string) routing.Status {
+	for _, in := range f.svc.Instances() {
+		if in.URL.String() == url {
+			return in.Status
+		}
+	}
+	return ""
+}
+
+func address(i int) string { return fmt.Sprintf("http://10.0.%d.%d:80", i/250, i%250+1) }
