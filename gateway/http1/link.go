@@ -60,7 +60,7 @@ func (l *link) unpin() {
 	} else if l.r > 0 {
 		l.w = copy(l.buf, left)
 	}
-	l.r = 0
+	l.r, l.full = 0, false
 }
 
 // widen makes place for streaming: fills bring in more at a time.
@@ -72,7 +72,7 @@ func (l *link) widen() {
 
 // fill reads once from the connection, behind what is buffered.
 func (l *link) fill() error {
-	if l.full || l.r == l.w {
+	if l.full || l.w == len(l.buf) || l.r == l.w {
 		l.makeRoom()
 	}
 	n, err := l.conn.Read(l.buf[l.w:])
@@ -109,7 +109,7 @@ func (l *link) replace(size int) {
 	} else {
 		l.pool.put(l.buf)
 	}
-	l.buf, l.r, l.w, l.base = bigger, 0, n, 0
+	l.buf, l.r, l.w, l.base, l.full = bigger, 0, n, 0, false
 }
 
 // release gives the buffers back. The link is not used after that.

@@ -47,7 +47,7 @@ func (tx *Tx) Enqueue(ctx context.Context, m Message) error {
 //
 // Errors: Unavailable.
 func (db *DB) Pending(ctx context.Context, limit int) ([]Message, error) {
-	return All(ctx, db, scanMessage, "SELECT id, topic, key, type, payload, time FROM outbox ORDER BY seq LIMIT ?", limit)
+	return All(ctx, db, scanMessage, "SELECT id, topic, key, type, payload, time FROM outbox ORDER BY seq"+Limit, limit)
 }
 
 func scanMessage(row Scanner) (m Message, err error) {

@@ -96,6 +96,10 @@ func (t *textDest) Scan(src any) error {
 	return err
 }
 
+// Limit is the end of a query that gives at most so many rows as its last argument says. SQLite looks at a bare "LIMIT ?" when it plans
+// a query, and so plans it anew for each execution.
+const Limit = " LIMIT CAST(? AS BIGINT)"
+
 // In gives the placeholders "(?, ?, …)" and the arguments of an IN with values. Their number is rounded up to a power of
 // two by repeating the last, so that lists of all lengths share few prepared statements. No values match nothing.
 func In[T any](values []T) (placeholders string, args []any) {

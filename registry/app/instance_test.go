@@ -1,6 +1,7 @@
 package app_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"testing"
@@ -10,6 +11,9 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"micromesh/pkg/errs"
+	"micromesh/pkg/events"
+	"micromesh/pkg/events/proto/instances"
+	"micromesh/pkg/kv"
 	"micromesh/pkg/routing"
 	"micromesh/registry/app"
 )
@@ -252,5 +256,46 @@ func TestEcho(t *testing.T) {
 		if diff := cmp.Diff(sent, got); diff != "" {
 			t.Errorf("%s answers otherwise (-want +got):\n%s", method, diff)
 		}
+	}
+}
+
+func TestBucketThatNATSLostIsFilledAgain(t *testing.T) {
+	m := start(t)
+	first := m.mustRegister("pets", `{"url":"http://`+listen(t)+`"}`)
+	m.eventually("it is published", func() bool { _, ok := m.published("pets", first.ID); return ok })
+	if err := m.host.JS.DeleteKeyValue(t.Context(), kv.Instances); err != nil {
+		t.Fatal(err)
+	}
+	second := m.mustRegister("pets", `{"url":"http://`+listen(t)+`"}`)
+	m.eventually("all are published again", func() bool {
+		_, one := m.published("pets", first.ID)
+		_, two := m.published("pets", second.ID)
+		return one && two
+	})
+}
+
+func TestWhatHappensIsToldAsEvents(t *testing.T) {
+	m := start(t)
+	r := m.mustRegister("pets", `{"id":"pets-1","url":"http://`+listen(t)+`"}`)
+	m.eventually("it is healthy", func() bool { in, _ := m.find(r.ID); return in.Status == "Healthy" })
+	if err := m.call("pets", "RemoveInstance", `{"id":"pets-1"}`, nil); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	var got []string
+	err := events.Tail(ctx, m.host.JS, events.TailOptions{Topics: []string{instances.Topic}, Since: time.Hour}, func(r events.Record) error {
+		got = append(got, r.Type)
+		if len(got) == 3 {
+			cancel()
+		}
+		return nil
+	})
+	if err != nil && ctx.Err() == nil {
+		t.Fatal(err)
+	}
+	want := []string{"micromesh.instances.INSTANCE_REGISTERED", "micromesh.instances.STATUS_CHANGED", "micromesh.instances.INSTANCE_REMOVED"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("events differ (-want +got):\n%s", diff)
 	}
 }

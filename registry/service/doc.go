@@ -32,10 +32,10 @@ type Store interface {
 	// Replace stores another version of an instance, of which the stored one has the generation before.
 	//
 	// Errors: Conflict where the URL has an owner already, or the stored instance isn't the one that is replaced.
-	Replace(ctx context.Context, in Instance, event Event) error
+	Replace(ctx context.Context, in Instance, events []Event) error
 	// Remove deletes an instance and remembers its generation; barred raises that, so that heartbeats of the removed one
-	// don't bring it back. It is no error if there is none.
-	Remove(ctx context.Context, id string, barred bool, event Event) error
+	// don't bring it back. It is no error if there is none; then the events are not told.
+	Remove(ctx context.Context, id string, barred bool, at time.Time, events []Event) error
 	// SaveStatuses stores what was last seen of instances; those that are gone are passed over.
 	SaveStatuses(ctx context.Context, in []Instance, events []Event) error
 	// SaveHeartbeats stores the last heartbeat of instances.
@@ -106,6 +106,9 @@ type Service struct {
 	frozen   atomic.Bool  // so many that it is rather us who are cut off
 
 	statuses dirty // whose status is not stored yet
+	// Held while statuses are being stored, and shared by whoever stores another event of an instance: events of one
+	// instance are told in their order.
+	telling sync.RWMutex
 }
 
 // New makes a registry with the instances of its store. Every lease begins anew.

@@ -3,6 +3,8 @@ package service
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 )
@@ -15,49 +17,62 @@ const (
 	forgetEvery     = time.Hour
 )
 
-// dirty is the statuses that are to be stored, by instance: what was seen last, and all that happened.
+// dirty is the changes of statuses that are to be stored, in their order.
 type dirty struct {
-	mu        sync.Mutex
-	instances map[string]Instance
-	events    []Event
+	mu      sync.Mutex
+	changes []change
+}
+
+// change is what became of an instance's status, and the event that tells of it.
+type change struct {
+	instance Instance
+	event    Event
 }
 
 func (d *dirty) add(in Instance, e Event) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.instances == nil {
-		d.instances = map[string]Instance{}
-	}
-	d.instances[in.ID] = in
-	d.events = append(d.events, e)
+	d.changes = append(d.changes, change{in, e})
 }
 
-// take gives a batch: events in their order, and the instances that they are about.
-func (d *dirty) take(limit int) (in []Instance, events []Event) {
+// take gives the oldest.
+func (d *dirty) take(limit int) []change {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	n := min(limit, len(d.events))
-	events = d.events[:n:n]
-	d.events = d.events[n:]
+	n := min(limit, len(d.changes))
+	taken := d.changes[:n:n]
+	if d.changes = d.changes[n:]; len(d.changes) == 0 {
+		d.changes = nil
+	}
+	return taken
+}
+
+// pull takes out those of one instance, for whoever stores it.
+func (d *dirty) pull(id string) (events []Event) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.changes = slices.DeleteFunc(d.changes, func(c change) bool {
+		if c.instance.ID == id {
+			events = append(events, c.event)
+		}
+		return c.instance.ID == id
+	})
+	return events
+}
+
+// giveBack puts what was pulled, and could not be stored, in front again.
+func (d *dirty) giveBack(in Instance, events []Event) {
+	var back []change
 	for _, e := range events {
-		if i, ok := d.instances[e.ID]; ok {
-			in = append(in, i)
-			delete(d.instances, e.ID)
-		}
+		back = append(back, change{in, e})
 	}
-	return in, events
+	d.putBack(back)
 }
 
-// giveBack puts a batch that could not be stored in front again. What was seen since counts more.
-func (d *dirty) giveBack(in []Instance, events []Event) {
+func (d *dirty) putBack(changes []change) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, i := range in {
-		if _, newer := d.instances[i.ID]; !newer {
-			d.instances[i.ID] = i
-		}
-	}
-	d.events = append(events, d.events...)
+	d.changes = append(slices.Clip(changes), d.changes...)
 }
 
 // RunFlush stores what happened in memory, until ctx ends; then once more.
@@ -102,15 +117,34 @@ func (s *Service) flush(ctx context.Context) error {
 
 func (s *Service) flushStatuses(ctx context.Context) error {
 	for {
-		in, events := s.statuses.take(flushBatch)
-		if len(events) == 0 {
-			return nil
-		}
-		if err := s.store.SaveStatuses(ctx, in, events); err != nil {
-			s.statuses.giveBack(in, events)
-			return fmt.Errorf("save statuses: %w", err)
+		more, err := s.flushSome(ctx)
+		if err != nil || !more {
+			return err
 		}
 	}
+}
+
+func (s *Service) flushSome(ctx context.Context) (more bool, err error) {
+	s.telling.Lock()
+	defer s.telling.Unlock()
+	changes := s.statuses.take(flushBatch)
+	if len(changes) == 0 {
+		return false, nil
+	}
+	last := map[string]Instance{} // what was seen last of each
+	var events []Event
+	for _, c := range changes {
+		if m, _ := s.fleet.find(c.instance.ID, ""); m == nil {
+			continue // it was removed, which was told already
+		}
+		last[c.instance.ID] = c.instance
+		events = append(events, c.event)
+	}
+	if err := s.store.SaveStatuses(ctx, slices.Collect(maps.Values(last)), events); err != nil {
+		s.statuses.putBack(changes)
+		return false, fmt.Errorf("save statuses: %w", err)
+	}
+	return true, nil
 }
 
 // flushHeartbeats stores that instances were heard of, to the exactness of the flush.

@@ -139,11 +139,10 @@ func (s *Service) expire(ctx context.Context, m *member) bool {
 	if m.gone.Load() || time.Duration(s.elapsed()-m.beat.Load()) <= s.cfg.Lease {
 		return false
 	}
-	if err := s.store.Remove(ctx, in.ID, false, s.event(in, "", Expired{in.LastHeartbeat})); err != nil {
+	if err := s.remove(ctx, m, false, s.event(in, "", Expired{in.LastHeartbeat})); err != nil {
 		s.cfg.Logger.WarnContext(ctx, "expiry_postponed", "instance", in.ID, "error", err)
 		return false
 	}
 	s.cfg.Logger.InfoContext(ctx, "instance_expired", "instance", in.ID, "slug", in.Slug)
-	s.drop(m)
 	return true
 }

@@ -108,18 +108,25 @@ func (s *Service) Remove(ctx context.Context, by Caller, id string) (Instance, e
 		return Instance{}, NoInstance(id)
 	}
 	in = *m.current.Load()
-	if err := s.store.Remove(ctx, id, true, s.event(in, by.UserID, Removed{})); err != nil {
+	if err := s.remove(ctx, m, true, s.event(in, by.UserID, Removed{})); err != nil {
 		return Instance{}, fmt.Errorf("remove instance: %w", err)
 	}
-	s.drop(m)
 	return in, nil
 }
 
-// drop takes an instance out of memory, after the store.
-func (s *Service) drop(m *member) {
+// remove takes an instance out of the store, and then out of memory. Its slug's lock is held.
+func (s *Service) remove(ctx context.Context, m *member, barred bool, why Event) error {
+	s.telling.RLock()
+	defer s.telling.RUnlock()
+	in := *m.current.Load()
+	told := append(s.statuses.pull(in.ID), why)
+	if err := s.store.Remove(ctx, in.ID, barred, why.Time, told); err != nil {
+		s.statuses.giveBack(in, told[:len(told)-1])
+		return err
+	}
 	s.fleet.drop(m)
 	s.checks.remove(m)
 	s.suspect(m, false)
-	in := m.current.Load()
 	s.board.Changed(in.Slug, in.ID)
+	return nil
 }

@@ -41,29 +41,29 @@ func (m *memory) Add(_ context.Context, in service.Instance, _ int32, event func
 		in.ID = in.URL.String()
 	}
 	in.Generation = 1
-	return in, m.change(in, event(in))
+	return in, m.change(in, []service.Event{event(in)})
 }
 
-func (m *memory) Replace(_ context.Context, in service.Instance, event service.Event) error {
+func (m *memory) Replace(_ context.Context, in service.Instance, events []service.Event) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.change(in, event)
+	return m.change(in, events)
 }
 
-func (m *memory) change(in service.Instance, event service.Event) error {
+func (m *memory) change(in service.Instance, events []service.Event) error {
 	if m.err == nil {
 		m.instances[in.ID] = in
-		m.events = append(m.events, event)
+		m.events = append(m.events, events...)
 	}
 	return m.err
 }
 
-func (m *memory) Remove(_ context.Context, id string, _ bool, event service.Event) error {
+func (m *memory) Remove(_ context.Context, id string, _ bool, _ time.Time, events []service.Event) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.err == nil {
 		delete(m.instances, id)
-		m.events = append(m.events, event)
+		m.events = append(m.events, events...)
 	}
 	return m.err
 }

@@ -181,7 +181,11 @@ func (s *Service) change(ctx context.Context, by Caller, m *member, in Instance,
 		next.Status, next.Since, next.Details = routing.Unknown, s.cfg.Now(), ""
 	}
 	previous := is.URL.String()
-	if err := s.store.Replace(ctx, next, s.event(next, by.UserID, Changed{previous, next.Generation})); err != nil {
+	s.telling.RLock()
+	defer s.telling.RUnlock()
+	told := append(s.statuses.pull(next.ID), s.event(next, by.UserID, Changed{previous, next.Generation}))
+	if err := s.store.Replace(ctx, next, told); err != nil {
+		s.statuses.giveBack(is, told[:len(told)-1])
 		return nil, fmt.Errorf("change instance: %w", err)
 	}
 	m.change(func(cur *Instance) {

@@ -117,7 +117,7 @@ func insert(ctx context.Context, tx *sqldb.Tx, in service.Instance) error {
 }
 
 // Replace implements service.Store.
-func (s *Store) Replace(ctx context.Context, in service.Instance, event service.Event) error {
+func (s *Store) Replace(ctx context.Context, in service.Instance, events []service.Event) error {
 	err := s.db.Write(ctx, func(tx *sqldb.Tx) error {
 		n, err := tx.Exec(ctx, `UPDATE instances SET url = ?, host = ?, ip = ?, deployment_id = ?, health_path = ?, metadata = ?, tags = ?,
 			generation = ?, node_url = ?, status = ?, details = ?, since = ? WHERE id = ? AND slug = ? AND generation = ?`,
@@ -129,7 +129,7 @@ func (s *Store) Replace(ctx context.Context, in service.Instance, event service.
 		if n == 0 {
 			return service.ErrChanged
 		}
-		return s.enqueue(ctx, tx, event)
+		return s.enqueue(ctx, tx, events...)
 	})
 	if _, taken := sqldb.IsUnique(err); taken {
 		return service.ErrURLTaken
@@ -138,7 +138,7 @@ func (s *Store) Replace(ctx context.Context, in service.Instance, event service.
 }
 
 // Remove implements service.Store.
-func (s *Store) Remove(ctx context.Context, id string, barred bool, event service.Event) error {
+func (s *Store) Remove(ctx context.Context, id string, barred bool, at time.Time, events []service.Event) error {
 	raise := 0
 	if barred {
 		raise = 1
@@ -155,11 +155,11 @@ func (s *Store) Remove(ctx context.Context, id string, barred bool, event servic
 		}
 		_, err = tx.Exec(ctx, `INSERT INTO tombstones (url, id, slug, generation, removed_at) VALUES (?, ?, ?, ?, ?)
 			ON CONFLICT (url) DO UPDATE SET id = excluded.id, slug = excluded.slug, generation = excluded.generation, removed_at = excluded.removed_at`,
-			url, p.id, p.slug, int(p.generation)+raise, sqldb.Time(event.Time))
+			url, p.id, p.slug, int(p.generation)+raise, sqldb.Time(at))
 		if err != nil {
 			return fmt.Errorf("insert tombstone: %w", err)
 		}
-		return s.enqueue(ctx, tx, event)
+		return s.enqueue(ctx, tx, events...)
 	})
 }
 

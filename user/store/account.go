@@ -55,7 +55,7 @@ func (r reader) Accounts(ctx context.Context, q service.AccountQuery) ([]service
 		w.and(column+" "+behind+" ?", sqldb.Time(q.After))
 	}
 	page, err := all(ctx, r, "list accounts", scanAccount,
-		fmt.Sprintf("%s%s ORDER BY %s %s, id %s LIMIT ?", accountColumns, w.text, column, order, order), append(w.args, q.Limit)...)
+		fmt.Sprintf("%s%s ORDER BY %s %s, id %s", accountColumns, w.text, column, order, order)+sqldb.Limit, append(w.args, q.Limit)...)
 	if err != nil || len(page) < q.Limit {
 		return page, err
 	}

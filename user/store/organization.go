@@ -30,7 +30,7 @@ func (r reader) Organizations(ctx context.Context, q service.OrganizationQuery) 
 	if !q.After.IsZero() {
 		w.and("created_at > ?", sqldb.Time(q.After))
 	}
-	return all(ctx, r, "list organizations", scanOrganization, organizationColumns+w.text+" ORDER BY created_at, id LIMIT ?", append(w.args, q.Limit)...)
+	return all(ctx, r, "list organizations", scanOrganization, organizationColumns+w.text+" ORDER BY created_at, id"+sqldb.Limit, append(w.args, q.Limit)...)
 }
 
 // SaveOrganization implements service.Tx.

@@ -37,7 +37,7 @@ func (r reader) Enrolls(ctx context.Context, q service.EnrollQuery) ([]service.E
 	}
 	query := enrollColumns + w.text + " ORDER BY created_at, id"
 	if q.Limit > 0 {
-		query += " LIMIT ?"
+		query += sqldb.Limit
 		w.args = append(w.args, q.Limit)
 	}
 	return all(ctx, r, "list enrolls", scanEnroll, query, w.args...)

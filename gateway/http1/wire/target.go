@@ -56,8 +56,9 @@ func (r *Request) absolute() error {
 	return nil
 }
 
-// CheckPath takes a path as it stands in a target, with a slash at its start. It refuses paths that servers read in different ways: a second slash at the start (another host, to a browser),
-// escapes that are none, NUL, backslashes, and dot segments, however often and however oddly they are encoded.
+// CheckPath takes a path as it stands in a target, with a slash at its start. It refuses what servers read in different
+// ways: a second slash at the start (another host, to a browser), escapes that are none, NUL, backslashes, and dot
+// segments, however often and however oddly they are encoded.
 func CheckPath(p []byte) error {
 	if len(p) > 1 && p[1] == '/' {
 		return malformed("the path must not start with two slashes")

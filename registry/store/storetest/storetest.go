@@ -130,12 +130,12 @@ func testOwnership(t *testing.T, s Subject) {
 	wantErr(t, err, service.ErrIDTaken)
 	mine := add(t, s, instance("pets", "pets-1", "http://h:3"), 0)
 	mine.URL, mine.Generation = theirs.URL, mine.Generation+1
-	wantErr(t, s.Replace(t.Context(), mine, event(mine, service.Changed{})), service.ErrURLTaken)
+	wantErr(t, s.Replace(t.Context(), mine, []service.Event{event(mine, service.Changed{})}), service.ErrURLTaken)
 	if got := all(t, s); len(got) != 2 || len(s.Events(t)) != 2 {
 		t.Errorf("after the attempts there is %+v", got)
 	}
 	// Once it is removed, the URL is free, and what it was before means nothing to its new owner.
-	if err := s.Remove(t.Context(), "shop-1", true, event(theirs, service.Removed{})); err != nil {
+	if err := s.Remove(t.Context(), "shop-1", true, start, []service.Event{event(theirs, service.Removed{})}); err != nil {
 		t.Fatal(err)
 	}
 	if got := add(t, s, instance("pets", "", "http://h:1"), 0); got.ID == "shop-1" || got.Generation != 1 {
@@ -172,16 +172,16 @@ func testReplace(t *testing.T, s Subject) {
 	in := add(t, s, instance("pets", "pets-1", "http://h:1"), 0)
 	next := instance("pets", "pets-1", "http://h:2")
 	next.Metadata, next.Tags, next.Status, next.Generation = nil, nil, "Healthy", in.Generation+1
-	if err := s.Replace(t.Context(), next, event(next, service.Changed{PreviousURL: "http://h:1"})); err != nil {
+	if err := s.Replace(t.Context(), next, []service.Event{event(next, service.Changed{PreviousURL: "http://h:1"})}); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff([]service.Instance{next}, all(t, s), cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("instances differ (-want +got):\n%s", diff)
 	}
-	wantErr(t, s.Replace(t.Context(), next, event(next, service.Changed{})), service.ErrChanged)
+	wantErr(t, s.Replace(t.Context(), next, []service.Event{event(next, service.Changed{})}), service.ErrChanged)
 	other := next
 	other.Slug, other.Generation = "shop", next.Generation+1
-	wantErr(t, s.Replace(t.Context(), other, event(other, service.Changed{})), service.ErrChanged)
+	wantErr(t, s.Replace(t.Context(), other, []service.Event{event(other, service.Changed{})}), service.ErrChanged)
 	if n := len(s.Events(t)); n != 2 {
 		t.Errorf("there are %d events, not 2", n)
 	}
@@ -190,10 +190,10 @@ func testReplace(t *testing.T, s Subject) {
 func testRemove(t *testing.T, s Subject) {
 	for _, barred := range []bool{true, false} {
 		in := add(t, s, instance("pets", "pets-1", "http://h:1"), 0)
-		if err := s.Remove(t.Context(), in.ID, barred, event(in, service.Removed{})); err != nil {
+		if err := s.Remove(t.Context(), in.ID, barred, start, []service.Event{event(in, service.Removed{})}); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.Remove(t.Context(), in.ID, barred, event(in, service.Removed{})); err != nil {
+		if err := s.Remove(t.Context(), in.ID, barred, start, []service.Event{event(in, service.Removed{})}); err != nil {
 			t.Errorf("removing what is gone: %v", err)
 		}
 		_, err := s.Add(t.Context(), instance("pets", "pets-1", "http://h:1"), in.Generation, registered)
@@ -207,7 +207,7 @@ func testRemove(t *testing.T, s Subject) {
 		if back.Generation <= in.Generation {
 			t.Errorf("generation %d came back as %d", in.Generation, back.Generation)
 		}
-		if err := s.Remove(t.Context(), in.ID, true, event(in, service.Removed{})); err != nil {
+		if err := s.Remove(t.Context(), in.ID, true, start, []service.Event{event(in, service.Removed{})}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -241,7 +241,7 @@ func testStatuses(t *testing.T, s Subject) {
 
 func testForget(t *testing.T, s Subject) {
 	in := add(t, s, instance("pets", "pets-1", "http://h:1"), 0)
-	if err := s.Remove(t.Context(), in.ID, true, event(in, service.Removed{})); err != nil {
+	if err := s.Remove(t.Context(), in.ID, true, start, []service.Event{event(in, service.Removed{})}); err != nil {
 		t.Fatal(err)
 	}
 	for _, step := range []struct {
