@@ -114,11 +114,15 @@ func (t *tx) UpdateAccount(ctx context.Context, a service.Account) error {
 		sqldb.Time(a.UpdatedAt), sqldb.Time(a.DeletedAt), a.ID)
 }
 
+// maxSearch bounds what a search looks into: Postgres takes at most 2,700 bytes into an index.
+const maxSearch = 2000
+
 // searchText is what a search looks into.
 func searchText(a service.Account, contacts []service.Contact) string {
 	parts := []string{a.Slug, strings.ToLower(a.Name)}
 	for _, c := range contacts {
 		parts = append(parts, strings.ToLower(c.Handle))
 	}
-	return strings.Join(parts, "\n")
+	text := strings.Join(parts, "\n")
+	return strings.ToValidUTF8(text[:min(len(text), maxSearch)], "")
 }

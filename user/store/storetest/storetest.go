@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -236,6 +237,14 @@ func (s *suite) contacts() {
 	if n := ok[int](s)(s.store.CountAccounts(s.ctx, service.AccountQuery{Search: "a@x"})); n != 1 {
 		s.Errorf("%d accounts are found by one contact", n)
 	}
+	s.do(func(tx service.Tx) error { // more than an index takes
+		var err error
+		for i := range 20 {
+			id := fmt.Sprintf("%d%s@x.example", i, strings.Repeat("ü", 110))
+			err = errors.Join(err, tx.SaveContact(s.ctx, contact(id, "usr_1")), tx.UpdateAccount(s.ctx, account(1)))
+		}
+		return errors.Join(err, tx.DeleteContactsOf(s.ctx, "usr_1"))
+	})
 	equal(s, "of both", len(ok[[]service.Contact](s)(s.store.ContactsOf(s.ctx, "usr_1", "usr_2"))), 2)
 	equal(s, "of nobody", len(ok[[]service.Contact](s)(s.store.ContactsOf(s.ctx))), 0)
 	s.do(func(tx service.Tx) error { return tx.DeleteContactsOf(s.ctx, "usr_2") })

@@ -1,0 +1,205 @@
+package sdk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"micromesh/pkg/auth"
+	"micromesh/pkg/errs"
+)
+
+// Service is this program as a part of the mesh. Its methods are safe for concurrent use.
+type Service struct {
+	cfg      Config
+	log      *slog.Logger
+	account  *account
+	keys     *keys
+	verifier *auth.Verifier
+	answers  *answers
+
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	mu       sync.Mutex
+	instance string // id, once registered
+}
+
+// Open signs in with the stored credentials, or registers the account at the first start, and waits for a mesh that
+// is away until ctx ends. Close the service in the end; Run does.
+//
+// Errors: what is wrong with the configuration, all at once; Unauthenticated with code SLUG_TAKEN where the slug is
+// somebody else's.
+func Open(ctx context.Context, cfg Config) (*Service, error) {
+	if err := cfg.complete(); err != nil {
+		return nil, err
+	}
+	creds, err := loadCredentials(cfg.Credentials, cfg.Slug)
+	if err != nil {
+		return nil, err
+	}
+	s := &Service{cfg: cfg, log: cfg.Logger.With("slug", cfg.Slug)}
+	s.account = &account{svc: s, creds: creds}
+	s.answers = newAnswers(s)
+	s.keys = newKeys(s)
+	s.verifier = auth.NewVerifier(s.keys)
+	if err := s.persist(ctx, "sign in", func() error { _, err := s.Token(ctx); return err }); err != nil {
+		return nil, err
+	}
+	if err := s.persist(ctx, "fetch keys", func() error { return s.keys.fetch(ctx) }); err != nil {
+		return nil, err
+	}
+	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	s.cancel = cancel
+	s.wg.Go(func() { s.keys.follow(background) })
+	return s, nil
+}
+
+// Close ends what Open and Register began: the instance leaves the mesh, so that nobody is sent to it any more.
+func (s *Service) Close() error {
+	s.cancel()
+	s.wg.Wait()
+	s.mu.Lock()
+	id := s.instance
+	s.instance = ""
+	s.mu.Unlock()
+	if id == "" {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	defer cancel()
+	err := s.Call(ctx, http.MethodDelete, "/registry-svc/instance/"+url.PathEscape(id), nil, nil)
+	if errs.Is(err, errs.NotFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("leave the mesh: %w", err)
+	}
+	return nil
+}
+
+// registration is what the registry answers.
+type registration struct {
+	ID           string
+	Generation   int
+	LeaseSeconds int
+}
+
+// Register makes the URL an instance of this service, and keeps it alive until Close: it registers again every third
+// of its lease, which is the heartbeat and brings it back after any outage of the mesh. It waits for a mesh that is
+// away until ctx ends.
+//
+// Errors: Invalid for a URL that no instance may have, Conflict for one that is another account's.
+func (s *Service) Register(ctx context.Context, selfURL string) error {
+	var reg registration
+	beat := func(ctx context.Context) error {
+		in := map[string]any{"url": selfURL, "healthPath": s.cfg.HealthPath}
+		return s.Call(ctx, http.MethodPut, "/registry-svc/instance", in, &reg)
+	}
+	if err := s.persist(ctx, "register instance", func() error { return beat(ctx) }); err != nil {
+		return fmt.Errorf("register instance %s: %w", selfURL, err)
+	}
+	s.mu.Lock()
+	s.instance = reg.ID
+	s.mu.Unlock()
+	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := s.cancel
+	s.cancel = func() { cancel(); stop() }
+	s.wg.Go(func() { s.keepAlive(background, &reg, beat) })
+	return nil
+}
+
+func (s *Service) keepAlive(ctx context.Context, reg *registration, beat func(context.Context) error) {
+	for away := false; ; {
+		lease := time.Duration(max(reg.LeaseSeconds, 3)) * time.Second
+		wait := lease / 3
+		if away {
+			wait = min(wait, time.Second)
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return
+		}
+		err := beat(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil && !away {
+			s.log.Warn("heartbeat_failed", "error", err)
+		}
+		if away = err != nil; !away {
+			s.mu.Lock()
+			s.instance = reg.ID
+			s.mu.Unlock()
+		}
+	}
+}
+
+// Run listens, registers the instance, and serves the handler until ctx ends; then it leaves the mesh first, lets
+// requests under way finish, and closes the service.
+func (s *Service) Run(ctx context.Context, handler http.Handler) error {
+	ln, self, err := s.listen(ctx)
+	if err != nil {
+		return errors.Join(err, s.Close())
+	}
+	srv := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(ln) }()
+	if err := s.Register(ctx, self); err != nil {
+		return errors.Join(err, srv.Close(), s.Close())
+	}
+	s.log.Info("serving", "url", self, "through", s.cfg.ServerURL+"/"+s.cfg.Slug+"/")
+	select {
+	case err := <-served:
+		return errors.Join(fmt.Errorf("serve: %w", err), s.Close())
+	case <-ctx.Done():
+	}
+	err = s.Close()
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	return errors.Join(err, srv.Shutdown(drain))
+}
+
+// listen opens the port that the configuration says, and gives the URL that the gateway reaches it under.
+func (s *Service) listen(ctx context.Context) (net.Listener, string, error) {
+	address := s.cfg.Listen
+	if address == "" && s.cfg.SelfURL != "" {
+		u, err := url.Parse(s.cfg.SelfURL)
+		if err != nil {
+			return nil, "", fmt.Errorf("self URL: %w", err)
+		}
+		port := u.Port()
+		if port == "" {
+			port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+		}
+		address = ":" + port
+		if ip := net.ParseIP(u.Hostname()); ip != nil && ip.IsLoopback() {
+			address = net.JoinHostPort(u.Hostname(), port)
+		}
+	}
+	if address == "" {
+		address = "127.0.0.1:0"
+	}
+	var lc net.ListenConfig
+	ln, err := lc.Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, "", fmt.Errorf("listen: %w", err)
+	}
+	self := s.cfg.SelfURL
+	if self == "" {
+		host := "127.0.0.1"
+		a := ln.Addr().(*net.TCPAddr)
+		if !a.IP.IsUnspecified() {
+			host = a.IP.String()
+		}
+		self = "http://" + net.JoinHostPort(host, fmt.Sprint(a.Port))
+	}
+	return ln, self, nil
+}
