@@ -63,7 +63,7 @@ func play(ctx context.Context, role, address string, callers int, out io.Writer)
 type Echo struct{}
 
 // Say answers what it got.
-func (Echo) Say(_ context.Context, in, out *wrapperspb.BytesValue) error {
+func (Echo) Say(_ context.Context, in, out *wrapperspb.BytesValue) error { //nolint:unparam // the shape of a handler
 	out.Value = in.GetValue()
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"strings"
 	"time"
 )
 
@@ -36,7 +37,7 @@ func (c *Config) Validate() error {
 			wrong = append(wrong, fmt.Errorf("%s is %q; it must be host:port, such as 127.0.0.1:8080", name, v))
 		}
 	}
-	if c.EdgeListen != "" && c.EdgeListen == c.Listen {
+	if c.EdgeListen != "" && c.EdgeListen == c.Listen && !strings.HasSuffix(c.Listen, ":0") {
 		wrong = append(wrong, errors.New("MICRO_EDGE_LISTEN must differ from MICRO_LISTEN"))
 	}
 	for name, v := range map[string]int64{"MICRO_MAX_MESSAGE": c.MaxMessage, "MICRO_MAX_BODY": c.MaxBody} {

@@ -2,7 +2,9 @@ package handler
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"micromesh/gateway/http1"
@@ -22,6 +24,10 @@ func (g *Gateway) forward(x *http1.Exchange, group *service.Group) {
 	hops, ok := g.hop(x)
 	if !ok {
 		x.Fail(http.StatusLoopDetected, "LOOP_DETECTED", "the request passed this mesh "+strconv.Itoa(maxHops)+" times: a service forwards to itself")
+		return
+	}
+	if x.IsUpgrade() && !g.ownOrigin(x) {
+		x.Fail(http.StatusForbidden, "FOREIGN_ORIGIN", "pages of another origin may not open a connection here")
 		return
 	}
 	g.identify(x, hops)
@@ -45,6 +51,17 @@ func (g *Gateway) forward(x *http1.Exchange, group *service.Group) {
 		}
 	}
 	g.conclude(x, group, tried, &out)
+}
+
+// ownOrigin tells whether a page that asks for an upgrade is of this host, or of an origin that is configured. A browser
+// lets any page open a WebSocket, with the user's cookies. Other clients send no Origin.
+func (g *Gateway) ownOrigin(x *http1.Exchange) bool {
+	origin := string(x.Get("origin"))
+	if origin == "" || slices.Contains(g.cfg.CORS, origin) {
+		return true
+	}
+	_, host, ok := strings.Cut(origin, "://")
+	return ok && strings.EqualFold(host, string(x.Host()))
 }
 
 func targetOf(b *service.Backend) http1.Target {

@@ -35,7 +35,7 @@ func NewHeaderFilter(names ...string) *HeaderFilter {
 // that are spelled with underscores.
 func DefaultHeaderFilter() *HeaderFilter {
 	return NewHeaderFilter(
-		"X-User-ID", "X-Org-ID", "X-Roles", "X-Scopes", "X-Forwarded", "X-Forwarded-*", "Forwarded", "X-Real-IP",
+		"X-User-ID", "X-User-Slug", "X-Org-ID", "X-Roles", "X-Scopes", "X-Forwarded", "X-Forwarded-*", "Forwarded", "X-Real-IP",
 		"Micro-*", "Timeout", "Remote",
 		"Content-Length", "Transfer-Encoding", "Proxy-Connection", "Proxy-Authorization", "Keep-Alive", "HTTP2-Settings",
 	)

@@ -1,7 +1,9 @@
 package discovery
 
 import (
+	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -73,15 +75,15 @@ func unescape(s string) (string, error) {
 		if s[i] != '=' || i+2 >= len(s) {
 			return "", fmt.Errorf("name %q is not escaped", s)
 		}
-		hi, lo := strings.IndexByte(hexDigits, s[i+1]), strings.IndexByte(hexDigits, s[i+2])
-		if hi < 0 || lo < 0 || plain(byte(hi<<4|lo)) {
+		c, err := hex.DecodeString(s[i+1 : i+3])
+		if err != nil || plain(c[0]) || strings.ToUpper(s[i+1:i+3]) != s[i+1:i+3] {
 			return "", fmt.Errorf("name %q is not escaped", s)
 		}
-		b.WriteByte(byte(hi<<4 | lo))
+		b.WriteByte(c[0])
 		i += 2
 	}
 	if b.Len() == 0 {
-		return "", fmt.Errorf("an empty name")
+		return "", errors.New("a key has an empty name")
 	}
 	return b.String(), nil
 }

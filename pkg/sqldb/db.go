@@ -124,7 +124,7 @@ func (db *DB) query(ctx context.Context, point bool, query string, args []any) (
 		return nil, err
 	}
 	call := callContext{caller: ctx, limit: db.limit(), point: point}
-	inner, err := db.pool.QueryContext(call, query, args...)
+	inner, err := db.pool.QueryContext(call, query, args...) //nolint:rowserrcheck // Rows.Err does it
 	if err != nil {
 		db.slots.release()
 		return nil, classify(err)

@@ -26,19 +26,19 @@ func withPets(t *testing.T, suite func(t *testing.T, db *sqldb.DB)) {
 	})
 }
 
-func createPets(t testing.TB, db *sqldb.DB) {
-	t.Helper()
-	mustWrite(t, db, func(tx *sqldb.Tx) error {
-		_, err := tx.Exec(t.Context(), `CREATE TABLE pets (
+func createPets(tb testing.TB, db *sqldb.DB) {
+	tb.Helper()
+	mustWrite(tb, db, func(tx *sqldb.Tx) error {
+		_, err := tx.Exec(tb.Context(), `CREATE TABLE pets (
 			name TEXT NOT NULL PRIMARY KEY, owner TEXT, born BIGINT, tags TEXT, photo BYTEA, good BOOLEAN NOT NULL DEFAULT TRUE)`)
 		return err
 	})
 }
 
-func mustWrite(t testing.TB, db *sqldb.DB, fn func(*sqldb.Tx) error) {
-	t.Helper()
-	if err := db.Write(t.Context(), fn); err != nil {
-		t.Fatal(err)
+func mustWrite(tb testing.TB, db *sqldb.DB, fn func(*sqldb.Tx) error) {
+	tb.Helper()
+	if err := db.Write(tb.Context(), fn); err != nil {
+		tb.Fatal(err)
 	}
 }
 
@@ -50,11 +50,11 @@ func addPet(ctx context.Context, name string) func(*sqldb.Tx) error {
 	}
 }
 
-func petNames(t testing.TB, from sqldb.Reader) []string {
-	t.Helper()
-	names, err := sqldb.All(t.Context(), from, scanName, "SELECT name FROM pets ORDER BY name")
+func petNames(tb testing.TB, from sqldb.Reader) []string {
+	tb.Helper()
+	names, err := sqldb.All(tb.Context(), from, scanName, "SELECT name FROM pets ORDER BY name")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return names
 }
@@ -64,10 +64,10 @@ func scanName(row sqldb.Scanner) (name string, err error) {
 	return name, err
 }
 
-func checkPets(t testing.TB, db *sqldb.DB, want ...string) {
-	t.Helper()
-	if diff := cmp.Diff(want, petNames(t, db)); diff != "" {
-		t.Errorf("pets (-want +got):\n%s", diff)
+func checkPets(tb testing.TB, db *sqldb.DB, want ...string) {
+	tb.Helper()
+	if diff := cmp.Diff(want, petNames(tb, db)); diff != "" {
+		tb.Errorf("pets (-want +got):\n%s", diff)
 	}
 }
 

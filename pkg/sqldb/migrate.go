@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io/fs"
 	"path"
@@ -140,7 +141,7 @@ func readMigrations(dir fs.FS, dialect Dialect) ([]migration, error) {
 		return nil, fmt.Errorf("list migrations: %w", err)
 	}
 	if len(names) == 0 {
-		return nil, fmt.Errorf("migrations: there are no files NNNN_name.sql")
+		return nil, errors.New("migrations: there are no files NNNN_name.sql")
 	}
 	all := make([]migration, 0, len(names))
 	for _, name := range names {
@@ -162,7 +163,7 @@ func readMigrations(dir fs.FS, dialect Dialect) ([]migration, error) {
 func readMigration(dir fs.FS, name string, dialect Dialect) (migration, error) {
 	parts := migrationName.FindStringSubmatch(path.Base(name))
 	if parts == nil {
-		return migration{}, fmt.Errorf("the name must be NNNN_name.sql, in lower case")
+		return migration{}, errors.New("the name must be NNNN_name.sql, in lower case")
 	}
 	version, err := strconv.ParseInt(parts[1], 10, 64)
 	if err != nil {

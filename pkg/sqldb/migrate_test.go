@@ -3,6 +3,7 @@ package sqldb_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -101,7 +102,7 @@ func TestMigrateRefuses(t *testing.T) {
 				t.Errorf("got %v, want %q", err, tt.want)
 			}
 		}
-		if err := db.QueryRow(t.Context(), "SELECT a FROM half").Scan(new(string)); err == nil || err == sqldb.ErrNoRows {
+		if err := db.QueryRow(t.Context(), "SELECT a FROM half").Scan(new(string)); err == nil || errors.Is(err, sqldb.ErrNoRows) {
 			t.Error("half of a migration stayed")
 		}
 		if err := sqldb.Migrate(t.Context(), db, with("0011_a.sql", "CREATE TABLE half (a TEXT)")); err != nil {

@@ -204,7 +204,7 @@ func (c *pgConn) exec(query string, args []driver.NamedValue) (driver.Result, er
 	return res, err
 }
 
-func (c *pgConn) prepare(query string) (driver.Stmt, error) { return c.Conn.Prepare(rebind(query)) }
+func (c *pgConn) prepare(query string) (driver.Stmt, error) { return c.Prepare(rebind(query)) }
 
 // forgetStale drops a statement that another process's migration has outdated.
 func (c *pgConn) forgetStale(query string, err error) {
@@ -227,7 +227,7 @@ func (c *pgConn) ResetSession(ctx context.Context) error {
 // Close says good-bye to the server, if it still listens.
 func (c *pgConn) Close() error {
 	if err := c.wire.SetDeadline(time.Now().Add(connectTimeout)); err != nil {
-		return nil // closed already
+		return nil //nolint:nilerr // it is closed already
 	}
 	return c.Conn.Close()
 }
@@ -241,7 +241,7 @@ type pgRows struct {
 // Next implements driver.Rows.
 func (r *pgRows) Next(dest []driver.Value) error {
 	err := r.Rows.Next(dest)
-	if err == nil || err == io.EOF { // the end of the rows; the driver has another error for that of the connection
+	if err == nil || err == io.EOF { //nolint:errorlint // the end of the rows, as it is; the driver has other errors for the connection's
 		return err
 	}
 	return r.end(err)

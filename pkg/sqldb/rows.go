@@ -29,7 +29,7 @@ func (r *Rows) Next() bool {
 	if r.inner.Next() {
 		return true
 	}
-	r.finish()
+	_ = r.finish() // Err has it
 	return false
 }
 

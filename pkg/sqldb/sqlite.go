@@ -154,7 +154,7 @@ var (
 
 // QueryContext implements driver.QueryerContext. A query that may take long is interrupted when its caller has gone.
 func (c *sqliteConn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
-	stmt, err := c.stmts.get(query, c.Conn.Prepare)
+	stmt, err := c.stmts.get(query, c.Prepare)
 	if err != nil {
 		return nil, err
 	}
@@ -172,7 +172,7 @@ func (c *sqliteConn) QueryContext(ctx context.Context, query string, args []driv
 // ExecContext implements driver.ExecerContext. Nothing interrupts it: SQLite would roll the whole transaction back,
 // and with it what other callers wrote.
 func (c *sqliteConn) ExecContext(_ context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
-	stmt, err := c.stmts.get(query, c.Conn.Prepare)
+	stmt, err := c.stmts.get(query, c.Prepare)
 	if err != nil {
 		return nil, err
 	}

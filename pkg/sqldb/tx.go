@@ -46,7 +46,7 @@ func (tx *Tx) Exec(ctx context.Context, query string, args ...any) (changed int6
 		return 0, tx.fail(err)
 	}
 	if changed, err = res.RowsAffected(); err != nil {
-		return 0, nil // the text held no statement, such as a migration for another dialect
+		return 0, nil //nolint:nilerr // the text held no statement, such as a migration for another dialect
 	}
 	return changed, nil
 }
@@ -58,7 +58,7 @@ func (tx *Tx) Query(ctx context.Context, query string, args ...any) (*Rows, erro
 	if err := tx.ready(ctx); err != nil {
 		return nil, err
 	}
-	inner, err := tx.conn.QueryContext(callContext{caller: ctx, limit: tx.limit, writes: true}, query, args...)
+	inner, err := tx.conn.QueryContext(callContext{caller: ctx, limit: tx.limit, writes: true}, query, args...) //nolint:rowserrcheck // Rows.Err does it
 	if err != nil {
 		return nil, tx.fail(err)
 	}

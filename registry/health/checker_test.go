@@ -48,7 +48,7 @@ func TestHTTPCheck(t *testing.T) {
 	answer("/broken", 503)
 	mux.HandleFunc("/base/ok", func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.RawQuery != "deep=1" || r.Method != http.MethodGet {
-			w.WriteHeader(500)
+			w.WriteHeader(http.StatusInternalServerError)
 		}
 	})
 	mux.HandleFunc("/away", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/beyond", http.StatusFound) })

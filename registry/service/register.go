@@ -59,7 +59,7 @@ func (s *Service) instance(by Caller, r Registration) (in Instance, err error) {
 	if r.Generation < 0 {
 		return in, errs.Field("generation", "range", "must not be negative")
 	}
-	u, host, ip, err := r.Address.parse()
+	u, host, ip, err := r.parse()
 	if err != nil {
 		return in, err
 	}

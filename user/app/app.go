@@ -111,7 +111,7 @@ func (a *App) listen(ctx context.Context, h *host.Host) (err error) {
 		return err
 	}
 	a.server, err = server.New(server.Config{
-		Name: Name, ID: Name + "-" + h.ID, Version: host.Version, Listener: a.listener, Registry: h.Registry,
+		Name: Name, ID: h.ID, Version: host.Version, Listener: a.listener, Registry: h.Registry,
 		Verifier: h.Verifier, Permits: h.Auth, Logger: a.log, Metrics: h.Metrics,
 		Files: []protoreflect.FileDescriptor{userpb.File_user_v1_user_proto},
 	})

@@ -31,6 +31,7 @@ type mesh struct {
 }
 
 func config(t *testing.T) app.Config {
+	t.Helper()
 	dir := t.TempDir()
 	return app.Config{
 		DatabaseURL: "sqlite:" + filepath.Join(dir, "user.db"), AdminSlug: "admin", AdminPassword: adminPassword,

@@ -161,6 +161,7 @@ func fakeClient(*testing.T) userpb.UserService {
 
 // realClient is the real handler and domain on a real database, called without a network.
 func realClient(t *testing.T) userpb.UserService {
+	t.Helper()
 	db := sqldbtest.Open(t, sqldbtest.SQLiteURL(t))
 	if err := store.Migrate(t.Context(), db); err != nil {
 		t.Fatal(err)

@@ -60,6 +60,7 @@ func TestPasswords(t *testing.T) {
 // TestOneSlugManyRegistrations has one account come of many registrations at once.
 func TestOneSlugManyRegistrations(t *testing.T) {
 	sqldbtest.Run(t, func(t *testing.T, db *sqldb.DB) {
+		t.Helper()
 		w := worldOn(t, db)
 		const n = 16
 		results := make([]error, n)

@@ -65,6 +65,7 @@ func TestSuccessorWasUsed(t *testing.T) {
 
 func TestParallelRefreshes(t *testing.T) {
 	sqldbtest.Run(t, func(t *testing.T, db *sqldb.DB) {
+		t.Helper()
 		w := worldOn(t, db)
 		joe := w.register("joe")
 		var mu sync.Mutex
@@ -256,6 +257,7 @@ func TestKeys(t *testing.T) {
 
 func TestKeysAtOnce(t *testing.T) {
 	sqldbtest.Run(t, func(t *testing.T, db *sqldb.DB) {
+		t.Helper()
 		w := worldOn(t, db)
 		w.pass(31 * 24 * time.Hour)
 		var wg sync.WaitGroup

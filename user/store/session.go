@@ -48,8 +48,8 @@ func (t *tx) UpdateSession(ctx context.Context, s service.Session) error {
 		sqldb.Time(s.RefreshedAt), sqldb.Time(s.ExpiresAt), sqldb.Time(s.RevokedAt), s.ID)
 }
 
-const tokenColumns = `SELECT id, session_id, key_id, user_id, slug, app_id, device, roles, active_org, issued_at, expires_at, rotated_at, successor
-	FROM tokens`
+const tokenColumns = "SELECT id, session_id, key_id, user_id, slug, app_id, device, roles, active_org, " +
+	"issued_at, expires_at, rotated_at, successor FROM tokens"
 
 func scanToken(row sqldb.Scanner) (t service.Token, err error) {
 	err = row.Scan(&t.ID, &t.SessionID, &t.KeyID, &t.UserID, &t.Slug, &t.AppID, &t.Device, sqldb.ScanJSON(&t.Roles), sqldb.ScanText(&t.ActiveOrg),

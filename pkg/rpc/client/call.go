@@ -171,6 +171,7 @@ func outcome(sent bool, err error) discovery.Outcome {
 		return discovery.Failed
 	case codes.DeadlineExceeded, codes.Canceled:
 		return discovery.Failed
+	default:
+		return discovery.Answered
 	}
-	return discovery.Answered
 }

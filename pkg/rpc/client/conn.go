@@ -6,9 +6,11 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
 
 	"micromesh/pkg/discovery"
 )
@@ -18,6 +20,9 @@ const (
 	streamWindow     = 1 << 20
 	connectionWindow = 4 << 20
 )
+
+// errClosed is what calls of a closed client get.
+var errClosed = status.Error(codes.Canceled, "the RPC client is closed")
 
 // conn is a connection to one node.
 type conn struct {
@@ -33,7 +38,7 @@ func (c *conn) open(address string, opts []grpc.DialOption) (*grpc.ClientConn, e
 
 // close closes the connection for good: if it was never opened, it can't be any more.
 func (c *conn) close() error {
-	c.once.Do(func() { c.err = grpc.ErrClientConnClosing })
+	c.once.Do(func() { c.err = errClosed })
 	if c.cc == nil {
 		return nil
 	}
@@ -57,7 +62,6 @@ func dialOptions(cfg Config) []grpc.DialOption {
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 5*time.Minute + 10*time.Second, Timeout: 5 * time.Second}),
 		grpc.WithInitialWindowSize(streamWindow),
 		grpc.WithInitialConnWindowSize(connectionWindow),
-		grpc.WithSharedWriteBuffer(true),
 		grpc.WithDisableServiceConfig(),
 	}
 }
@@ -82,7 +86,7 @@ func (c *Client) add(key any, address string) (*grpc.ClientConn, error) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	if c.closed {
-		return nil, grpc.ErrClientConnClosing
+		return nil, errClosed
 	}
 	v, _ := c.conns.LoadOrStore(key, new(conn))
 	return v.(*conn).open(address, c.dial)

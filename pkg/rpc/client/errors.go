@@ -90,8 +90,9 @@ func fromCode(service string, s *status.Status) *errs.Error {
 		return errs.New(errs.Timeout, "", "%s took too long to answer", service)
 	case codes.Canceled:
 		return errs.New(errs.Timeout, "CANCELED", "the call was cancelled")
+	default:
+		return say(errs.Internal, "")
 	}
-	return say(errs.Internal, "")
 }
 
 // say repeats another service's text where it is about the caller's fault.
@@ -114,8 +115,9 @@ func generic(kind errs.Kind) string {
 		return "the service is not available for now"
 	case errs.Timeout:
 		return "the service took too long to answer"
+	default:
+		return strings.ToLower(http.StatusText(kind.Status()))
 	}
-	return strings.ToLower(http.StatusText(kind.Status()))
 }
 
 // withOrigin puts behind an error what it was made from, and go-micro's form of it.
@@ -137,12 +139,12 @@ func (o *origin) Error() string { return o.err.Error() }
 
 // Unwrap lets errors.As find the gRPC status and go-micro's error, and errors.Is a cancelled or expired context.
 func (o *origin) Unwrap() []error {
-	all := []error{o.err, o.micro}
 	switch status.Code(o.err) {
 	case codes.Canceled:
-		all = append(all, context.Canceled)
+		return []error{o.err, o.micro, context.Canceled}
 	case codes.DeadlineExceeded:
-		all = append(all, context.DeadlineExceeded)
+		return []error{o.err, o.micro, context.DeadlineExceeded}
+	default:
+		return []error{o.err, o.micro}
 	}
-	return all
 }

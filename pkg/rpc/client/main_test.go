@@ -2,6 +2,7 @@ package client_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -185,7 +186,7 @@ func (e *Echo) Chat(_ context.Context, s server.Stream) error {
 	e.calls.Add(1)
 	for {
 		var in wrapperspb.BytesValue
-		if err := s.Recv(&in); err == io.EOF {
+		if err := s.Recv(&in); errors.Is(err, io.EOF) {
 			return nil
 		} else if err != nil {
 			return err

@@ -42,7 +42,7 @@ func TestStream(t *testing.T) {
 		if err := s.CloseSend(); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.Recv(new(wrapperspb.BytesValue)); err != io.EOF {
+		if err := s.Recv(new(wrapperspb.BytesValue)); !errors.Is(err, io.EOF) {
 			t.Errorf("the end is %v", err)
 		}
 		if err := s.Error(); err != nil {

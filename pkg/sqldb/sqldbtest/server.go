@@ -2,6 +2,7 @@ package sqldbtest
 
 import (
 	"bytes"
+	"context"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -54,9 +55,9 @@ func startServer() (*server, error) {
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command("/bin/sh", "-c", supervise, "sh", dir, bin)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // an interrupt is for the tests; the server ends with them
-	if os.Geteuid() == 0 {                                // for whom Postgres refuses to run
+	cmd := exec.Command("/bin/sh", "-c", supervise, "sh", dir, bin) //nolint:gosec,noctx // programs of this machine, which outlive any context
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}           // an interrupt is for the tests; the server ends with them
+	if os.Geteuid() == 0 {                                          // for whom Postgres refuses to run
 		if cmd.SysProcAttr.Credential, err = unprivileged(dir); err != nil {
 			return nil, err
 		}
@@ -83,7 +84,7 @@ func awaitServer(u *url.URL, dir string) error {
 	db := sql.OpenDB(connector)
 	defer db.Close()
 	for deadline := time.Now().Add(startTime); ; time.Sleep(20 * time.Millisecond) {
-		if err = db.Ping(); err == nil {
+		if err = db.PingContext(context.Background()); err == nil {
 			return nil
 		}
 		_, failed := os.Stat(filepath.Join(dir, "failed"))

@@ -6,8 +6,10 @@
 package sqldbtest
 
 import (
+	"context"
 	"crypto/rand"
 	"database/sql"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/url"
@@ -35,51 +37,53 @@ func Run(t *testing.T, suite func(t *testing.T, db *sqldb.DB)) {
 }
 
 // Open opens a database for the length of the test.
-func Open(t testing.TB, rawURL string) *sqldb.DB {
-	t.Helper()
-	db, err := sqldb.Open(t.Context(), sqldb.Config{URL: rawURL, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
+func Open(tb testing.TB, rawURL string) *sqldb.DB {
+	tb.Helper()
+	db, err := sqldb.Open(tb.Context(), sqldb.Config{URL: rawURL, Logger: slog.New(slog.NewTextHandler(tb.Output(), nil))})
 	if err != nil {
-		t.Fatalf("open database: %v", err)
+		tb.Fatalf("open database: %v", err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := db.Close(); err != nil {
-			t.Errorf("close database: %v", err)
+			tb.Errorf("close database: %v", err)
 		}
 	})
 	return db
 }
 
 // SQLiteURL gives the URL of a file that does not exist yet.
-func SQLiteURL(t testing.TB) string {
-	return "sqlite:" + filepath.Join(t.TempDir(), "test.db")
+func SQLiteURL(tb testing.TB) string {
+	tb.Helper()
+	return "sqlite:" + filepath.Join(tb.TempDir(), "test.db")
 }
 
 // PostgresURL creates an empty database, which is dropped after the test. It tells false where there is no Postgres.
-func PostgresURL(t testing.TB) (string, bool) {
-	t.Helper()
-	server, ok := postgres(t)
+func PostgresURL(tb testing.TB) (string, bool) {
+	tb.Helper()
+	server, ok := postgres(tb)
 	if !ok {
 		return "", false
 	}
 	name := "test_" + strings.ToLower(rand.Text())
-	execute(t, server, "CREATE DATABASE "+name)
-	t.Cleanup(func() { execute(t, server, "DROP DATABASE "+name+" WITH (FORCE)") })
+	execute(tb, server, "CREATE DATABASE "+name)
+	tb.Cleanup(func() { execute(tb, server, "DROP DATABASE "+name+" WITH (FORCE)") })
 	u := *server
 	u.Path = "/" + name
 	return u.String(), true
 }
 
 // execute runs a statement on the server's own database.
-func execute(t testing.TB, server *url.URL, statement string) {
-	t.Helper()
+func execute(tb testing.TB, server *url.URL, statement string) {
+	tb.Helper()
 	connector, err := pq.NewConnector(server.String())
 	if err != nil {
-		t.Fatalf("connect to %s: %v", server.Redacted(), err)
+		tb.Fatalf("connect to %s: %v", server.Redacted(), err)
 	}
 	db := sql.OpenDB(connector)
 	defer db.Close()
-	if _, err := db.Exec(statement); err != nil { // not t.Context: it is over when clean-ups run
-		t.Fatalf("%s: %v", statement, err)
+	// The test's own context is over when clean-ups run.
+	if _, err := db.ExecContext(context.WithoutCancel(tb.Context()), statement); err != nil {
+		tb.Fatalf("%s: %v", statement, err)
 	}
 }
 
@@ -88,7 +92,7 @@ var find = sync.OnceValues(func() (*server, error) {
 	if env := os.Getenv("TEST_DATABASE_URL"); env != "" {
 		u, err := url.Parse(env)
 		if err != nil {
-			return nil, fmt.Errorf("TEST_DATABASE_URL is not a URL")
+			return nil, errors.New("TEST_DATABASE_URL is not a URL")
 		}
 		return &server{url: u}, nil
 	}
@@ -101,17 +105,17 @@ var warn = sync.OnceFunc(func() {
 })
 
 // postgres gives the URL of the server, and false where there is none.
-func postgres(t testing.TB) (*url.URL, bool) {
-	t.Helper()
+func postgres(tb testing.TB) (*url.URL, bool) {
+	tb.Helper()
 	s, err := find()
 	switch {
 	case err == nil:
 		return s.url, true
-	case err == errNoPostgres && os.Getenv("CI") == "":
+	case errors.Is(err, errNoPostgres) && os.Getenv("CI") == "":
 		warn()
 		return nil, false
 	default:
-		t.Fatalf("start Postgres: %v", err)
+		tb.Fatalf("start Postgres: %v", err)
 		return nil, false
 	}
 }

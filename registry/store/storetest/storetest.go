@@ -24,6 +24,7 @@ type Subject struct {
 
 // Run runs the suite; each test has a store of its own.
 func Run(t *testing.T, open func(t *testing.T) Subject) {
+	t.Helper()
 	for name, test := range map[string]func(*testing.T, Subject){
 		"what is added is there":              testAdd,
 		"what a URL had goes on":              testSucceed,
@@ -96,6 +97,7 @@ func event(in service.Instance, what any) service.Event {
 }
 
 func testAdd(t *testing.T, s Subject) {
+	t.Helper()
 	one := add(t, s, instance("pets", "pets-1", "http://h:1"), 0)
 	two := add(t, s, instance("pets", "", "http://h:2/a"), 0)
 	if one.ID != "pets-1" || one.Generation != 1 || two.ID == "" || two.Generation != 1 {
@@ -111,6 +113,7 @@ func testAdd(t *testing.T, s Subject) {
 }
 
 func testSucceed(t *testing.T, s Subject) {
+	t.Helper()
 	one := add(t, s, instance("pets", "", "http://h:1"), 0)
 	// Another registry added it, as far as this caller knows.
 	again := add(t, s, instance("pets", "", "http://h:1"), one.Generation)
@@ -123,6 +126,7 @@ func testSucceed(t *testing.T, s Subject) {
 }
 
 func testOwnership(t *testing.T, s Subject) {
+	t.Helper()
 	theirs := add(t, s, instance("shop", "shop-1", "http://h:1"), 0)
 	_, err := s.Add(t.Context(), instance("pets", "", "http://h:1"), 0, registered)
 	wantErr(t, err, service.ErrURLTaken)
@@ -144,6 +148,7 @@ func testOwnership(t *testing.T, s Subject) {
 }
 
 func testRace(t *testing.T, s Subject) {
+	t.Helper()
 	for round := range 10 {
 		var won atomic.Int32
 		var wg sync.WaitGroup
@@ -169,6 +174,7 @@ func testRace(t *testing.T, s Subject) {
 }
 
 func testReplace(t *testing.T, s Subject) {
+	t.Helper()
 	in := add(t, s, instance("pets", "pets-1", "http://h:1"), 0)
 	next := instance("pets", "pets-1", "http://h:2")
 	next.Metadata, next.Tags, next.Status, next.Generation = nil, nil, "Healthy", in.Generation+1
@@ -188,6 +194,7 @@ func testReplace(t *testing.T, s Subject) {
 }
 
 func testRemove(t *testing.T, s Subject) {
+	t.Helper()
 	for _, barred := range []bool{true, false} {
 		in := add(t, s, instance("pets", "pets-1", "http://h:1"), 0)
 		if err := s.Remove(t.Context(), in.ID, barred, start, []service.Event{event(in, service.Removed{})}); err != nil {
@@ -214,6 +221,7 @@ func testRemove(t *testing.T, s Subject) {
 }
 
 func testStatuses(t *testing.T, s Subject) {
+	t.Helper()
 	in := add(t, s, instance("pets", "pets-1", "http://h:1"), 0)
 	gone := instance("pets", "gone", "http://h:2")
 	in.Status, in.Details, in.Since = "Unreachable", "refused", start.Add(time.Second)
@@ -240,6 +248,7 @@ func testStatuses(t *testing.T, s Subject) {
 }
 
 func testForget(t *testing.T, s Subject) {
+	t.Helper()
 	in := add(t, s, instance("pets", "pets-1", "http://h:1"), 0)
 	if err := s.Remove(t.Context(), in.ID, true, start, []service.Event{event(in, service.Removed{})}); err != nil {
 		t.Fatal(err)
@@ -259,6 +268,7 @@ func testForget(t *testing.T, s Subject) {
 }
 
 func testDefinitions(t *testing.T, s Subject) {
+	t.Helper()
 	pets := service.Definition{
 		ID: "pets", APISpecs: []service.APISpec{{Metadata: map[string]string{"a": "b"}, ProtocolType: "openapi", URL: "u", Version: "1"}},
 		Clients: []service.Client{{Language: "Go", URL: "u"}}, EnvVars: []service.EnvVar{{Key: "k", Value: "v"}},
@@ -286,6 +296,7 @@ func testDefinitions(t *testing.T, s Subject) {
 }
 
 func testNodes(t *testing.T, s Subject) {
+	t.Helper()
 	one := service.Node{ID: "one", URL: "http://one", Region: "eu", AvailabilityZone: "a", LastHeartbeat: start, Usage: service.Usage{CPU: service.Gauge{Total: 1, Used: 2, Percent: 3}}}
 	two := service.Node{ID: "two", URL: "http://two", LastHeartbeat: start}
 	save := func(n service.Node) {

@@ -19,6 +19,7 @@ var start = time.Date(2026, 3, 4, 5, 6, 7, 8000, time.UTC)
 
 // Run runs the suite; open gives an empty store, and published the events that were committed to it.
 func Run(t *testing.T, open func(t *testing.T) (s service.Store, published func() []service.Event)) {
+	t.Helper()
 	for name, test := range map[string]func(*suite){
 		"update":        (*suite).update,
 		"apps":          (*suite).apps,
