@@ -24,11 +24,11 @@ type Service struct {
 	verifier *auth.Verifier
 	answers  *answers
 
-	cancel context.CancelFunc
-	wg     sync.WaitGroup
+	wg sync.WaitGroup // of what runs in the background
 
 	mu       sync.Mutex
-	instance string // id, once registered
+	cancels  []context.CancelFunc // of the same
+	instance string               // id, once registered
 }
 
 // Open signs in with the stored credentials, or registers the account at the first start, and waits for a mesh that
@@ -55,15 +55,29 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 	if err := s.persist(ctx, "fetch keys", func() error { return s.keys.fetch(ctx) }); err != nil {
 		return nil, err
 	}
-	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	s.cancel = cancel
-	s.wg.Go(func() { s.keys.follow(background) })
+	s.background(ctx, s.keys.follow)
 	return s, nil
 }
 
-// Close ends what Open and Register began: the instance leaves the mesh, so that nobody is sent to it any more.
+// background runs f until Close.
+func (s *Service) background(ctx context.Context, f func(context.Context)) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	s.mu.Lock()
+	s.cancels = append(s.cancels, cancel)
+	s.mu.Unlock()
+	s.wg.Go(func() { f(ctx) })
+}
+
+// Close ends what Open and Register began: the instance leaves the mesh, so that nobody is sent to it any more. Where
+// the mesh is away that is all that can be done: the instance leaves when its lease ends.
 func (s *Service) Close() error {
-	s.cancel()
+	s.mu.Lock()
+	cancels := s.cancels
+	s.cancels = nil
+	s.mu.Unlock()
+	for _, cancel := range cancels {
+		cancel()
+	}
 	s.wg.Wait()
 	s.mu.Lock()
 	id := s.instance
@@ -75,10 +89,11 @@ func (s *Service) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 	defer cancel()
 	err := s.Call(ctx, http.MethodDelete, "/registry-svc/instance/"+url.PathEscape(id), nil, nil)
-	if errs.Is(err, errs.NotFound) {
+	if _, away := passing(err); away {
+		s.log.Warn("left_without_a_word", "error", err)
 		return nil
 	}
-	if err != nil {
+	if err != nil && !errs.Is(err, errs.NotFound) {
 		return fmt.Errorf("leave the mesh: %w", err)
 	}
 	return nil
@@ -108,10 +123,7 @@ func (s *Service) Register(ctx context.Context, selfURL string) error {
 	s.mu.Lock()
 	s.instance = reg.ID
 	s.mu.Unlock()
-	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	stop := s.cancel
-	s.cancel = func() { cancel(); stop() }
-	s.wg.Go(func() { s.keepAlive(background, &reg, beat) })
+	s.background(ctx, func(ctx context.Context) { s.keepAlive(ctx, &reg, beat) })
 	return nil
 }
 

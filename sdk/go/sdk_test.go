@@ -1,0 +1,261 @@
+package sdk_test
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"micromesh/internal/mesh"
+	"micromesh/internal/meshtest"
+	"micromesh/pkg/auth"
+	"micromesh/pkg/errs"
+	sdk "micromesh/sdk/go"
+)
+
+const patience = 20 * time.Second
+
+func config(t *testing.T, m *meshtest.Mesh, slug string) sdk.Config {
+	t.Helper()
+	return sdk.Config{Slug: slug, ServerURL: m.URL, Credentials: filepath.Join(t.TempDir(), "credentials.json"), Logger: meshtest.Logger(t)}
+}
+
+func open(t *testing.T, cfg sdk.Config) *sdk.Service {
+	t.Helper()
+	s, err := sdk.Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
+	return s
+}
+
+// eventually asks until the status is the one that is wanted.
+func eventually(t *testing.T, want int, ask func() meshtest.Answer) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for {
+		a := ask()
+		if a.Status == want {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("status stays %d, want %d: %s", a.Status, want, a.Body)
+		}
+		time.Sleep(20 * time.Millisecond) // between two looks at another process
+	}
+}
+
+// run runs a service until stop is called, which waits for its end.
+func run(t *testing.T, cfg sdk.Config, h func(*sdk.Service) http.Handler) (stop func()) {
+	t.Helper()
+	s, err := sdk.Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx, h(s)) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("run: %v", err)
+		}
+	})
+	t.Cleanup(stop)
+	return stop
+}
+
+func hello(*sdk.Service) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_ = sdk.WriteJSON(w, http.StatusOK, map[string]string{"path": r.URL.Path})
+	})
+}
+
+func TestServiceIsBehindTheGatewayWhileItRuns(t *testing.T) {
+	m := meshtest.Start(t)
+	stop := run(t, config(t, m, "hello-svc"), hello)
+	eventually(t, 200, func() meshtest.Answer { return m.Do(t, "GET", "/hello-svc/x", "", nil) })
+	stop()
+	m.Do(t, "GET", "/hello-svc/x", "", nil).Must(t, 404)
+}
+
+func TestAccountIsTheSameAfterARestart(t *testing.T) {
+	m := meshtest.Start(t)
+	cfg := config(t, m, "hello-svc")
+	var ids [2]string
+	for i := range ids {
+		var self struct{ User struct{ ID, Slug string } }
+		if err := open(t, cfg).Call(t.Context(), http.MethodPost, "/user-svc/self", nil, &self); err != nil {
+			t.Fatal(err)
+		}
+		ids[i] = self.User.ID
+	}
+	if ids[0] == "" || ids[0] != ids[1] {
+		t.Errorf("ids are %v", ids)
+	}
+	if fi, err := os.Stat(cfg.Credentials); err != nil || fi.Mode().Perm() != 0o600 {
+		t.Errorf("credentials: %v, %v", fi, err)
+	}
+}
+
+func TestLostCredentialsAreExplained(t *testing.T) {
+	m := meshtest.Start(t)
+	m.Register(t, "hello-svc")
+	_, err := sdk.Open(t.Context(), config(t, m, "hello-svc"))
+	if errs.From(err).Code != "SLUG_TAKEN" || !strings.Contains(err.Error(), "credentials.json") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestConfigurationTellsAllMistakesAtOnce(t *testing.T) {
+	_, err := sdk.Open(t.Context(), sdk.Config{Slug: "No Slug", ServerURL: "nonsense", SelfURL: "ftp://x", Listen: "x", HealthPath: "health", Credentials: "/nowhere/at/all/c.json"})
+	if err == nil {
+		t.Fatal("no error")
+	}
+	for _, want := range []string{`slug "No Slug"`, `server URL "nonsense"`, `self URL "ftp://x"`, `listen "x"`, `health path "health"`, `credentials "/nowhere`} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q lacks %q", err, want)
+		}
+	}
+}
+
+// TestServiceComesBackWithTheMesh stops the mesh under a running service, and starts another on its data and address.
+func TestServiceComesBackWithTheMesh(t *testing.T) {
+	dir := t.TempDir()
+	m := meshtest.Start(t, meshtest.InDir(dir))
+	run(t, config(t, m, "hello-svc"), hello)
+	eventually(t, 200, func() meshtest.Answer { return m.Do(t, "GET", "/hello-svc/x", "", nil) })
+	address := m.Addr().String()
+	m.Stop()
+	again := meshtest.Start(t, meshtest.InDir(dir), func(c *mesh.Config) { c.Gateway.Listen = address })
+	eventually(t, 200, func() meshtest.Answer { return again.Do(t, "GET", "/hello-svc/x", "", nil) })
+}
+
+// guarded is a handler that only callers of a role reach.
+func guarded(s *sdk.Service) http.Handler {
+	return s.RequireRole("hello-svc:clerk", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_ = sdk.WriteJSON(w, http.StatusOK, map[string]string{"slug": auth.FromContext(r.Context()).Slug})
+	}))
+}
+
+func TestCallersAreVerified(t *testing.T) {
+	m := meshtest.Start(t)
+	svc := open(t, config(t, m, "hello-svc"))
+	h := guarded(svc)
+	ask := func(token string) meshtest.Answer {
+		r := httptest.NewRequestWithContext(t.Context(), "GET", "/", nil)
+		if token != "" {
+			r.Header.Set("Authorization", "Bearer "+token)
+		}
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		return meshtest.Answer{Status: w.Code, Header: w.Header(), Body: w.Body.Bytes()}
+	}
+	joe := m.Register(t, "joe")
+	id := m.Do(t, "POST", "/user-svc/self", joe, nil).Must(t, 200).Text("user", "id")
+	for name, row := range map[string]struct {
+		token string
+		want  int
+		code  string
+	}{
+		"nobody":          {"", 401, "UNAUTHENTICATED"},
+		"nonsense":        {"x.y.z", 401, "INVALID_TOKEN"},
+		"without a role":  {joe, 403, "FORBIDDEN"},
+		"admin":           {m.Admin(t), 200, ""},
+		"broken":          {joe[:len(joe)-8] + "AAAAAAAA", 401, "INVALID_TOKEN"},
+		"kid of nobody":   {"eyJhbGciOiJSUzI1NiIsImtpZCI6InVua25vd24ifQ.e30.AAAA", 401, "INVALID_TOKEN"},
+		"algorithm: none": {"eyJhbGciOiJub25lIn0.e30.", 401, "INVALID_TOKEN"},
+	} {
+		if a := ask(row.token); a.Status != row.want || a.Text("code") != row.code {
+			t.Errorf("%s: %d %s, want %d %s", name, a.Status, a.Body, row.want, row.code)
+		}
+	}
+	if err := svc.SaveEnrolls(t.Context(), sdk.Enroll{Role: "hello-svc:clerk", UserID: id}); err != nil {
+		t.Fatal(err)
+	}
+	clerk := m.Login(t, "joe", "password-of-joe")
+	if a := ask(clerk); a.Status != 200 || a.Text("slug") != "joe" {
+		t.Errorf("with the role: %d %s", a.Status, a.Body)
+	}
+	// A revocation arrives without anybody asking for it.
+	m.Do(t, "DELETE", "/user-svc/tokens", clerk, obj{}).Must(t, 200)
+	eventually(t, 401, func() meshtest.Answer { return ask(clerk) })
+}
+
+type obj = map[string]any
+
+func TestPermissionsAreTheMeshs(t *testing.T) {
+	m := meshtest.Start(t)
+	svc := open(t, config(t, m, "hello-svc"))
+	joe := m.Register(t, "joe")
+	has := func(permission string) bool {
+		r := httptest.NewRequestWithContext(t.Context(), "GET", "/", nil)
+		r.Header.Set("Authorization", "Bearer "+joe)
+		ok, err := svc.HasPermission(r, permission)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ok
+	}
+	if err := svc.SavePermits(t.Context(), sdk.Permit{Permission: "hello-svc:pet:edit", Slugs: []string{"joe"}}); err != nil {
+		t.Fatal(err)
+	}
+	if !has("hello-svc:pet:edit") || has("hello-svc:pet:eat") {
+		t.Error("the permissions are not what was granted")
+	}
+	if err := svc.SavePermits(t.Context(), sdk.Permit{Permission: "other-svc:pet:edit", Slugs: []string{"joe"}}); !errs.Is(err, errs.Forbidden) {
+		t.Errorf("a permission of another's: %v, want Forbidden", err)
+	}
+}
+
+func TestTokenIsRefreshedBeforeItExpires(t *testing.T) {
+	m := meshtest.Start(t, func(c *mesh.Config) { c.User.TokenExpiration = 30 * time.Second }) // less than the SDK wants to have left
+	svc := open(t, config(t, m, "hello-svc"))
+	first, err := svc.Token(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := svc.Token(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first == second {
+		t.Error("a token that is about to expire was given again")
+	}
+	m.Do(t, "POST", "/user-svc/self", second, nil).Must(t, 200)
+}
+
+func TestBodiesAreReadStrictly(t *testing.T) {
+	for body, want := range map[string]string{`{"name":"x"}`: "", "": "", `{"name":`: "INVALID_JSON", `{"name":1}`: "INVALID_JSON", `{} {}`: "INVALID_JSON", `{"name":"` + strings.Repeat("x", 100) + `"}`: "TOO_LARGE"} {
+		var v struct{ Name string }
+		r := httptest.NewRequestWithContext(t.Context(), "POST", "/", strings.NewReader(body))
+		err := sdk.ReadJSON(httptest.NewRecorder(), r, 64, &v)
+		got := ""
+		if err != nil {
+			got = errs.From(err).Code
+		}
+		if got != want {
+			t.Errorf("%.20q: %q, want %q", body, got, want)
+		}
+	}
+}
+
+func TestErrorsOfOtherTypesTellNothing(t *testing.T) {
+	w := httptest.NewRecorder()
+	sdk.WriteError(w, httptest.NewRequestWithContext(t.Context(), "GET", "/", nil), os.ErrPermission)
+	var body errs.Wire
+	if err := json.Unmarshal(w.Body.Bytes(), &body); err != nil || w.Code != 500 || strings.Contains(body.Error, "permission") {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}
