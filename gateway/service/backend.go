@@ -25,6 +25,7 @@ type Backend struct {
 	live      atomic.Bool
 	inFlight  atomic.Int64
 	latency   atomic.Int64 // exponentially weighted moving average of the time to the first byte, in ns
+	measured  atomic.Int64 // when, in ns of the clock below
 	failures  atomic.Int32 // in a row
 	ejections atomic.Int32
 	until     atomic.Int64 // ejected until, in ns of the clock below
@@ -46,7 +47,8 @@ const (
 	firstEjection  = time.Second
 	longEjection   = 30 * time.Second
 	refusalsInARow = 5
-	smoothing      = 8 // a new latency counts for one eighth
+	smoothing      = 8               // a new latency counts for one eighth
+	halfLife       = 5 * time.Second // of a latency that is not measured again: who was slow once gets another chance
 )
 
 func newBackend(id, slug, raw string) (*Backend, error) {
@@ -81,6 +83,7 @@ func (b *Backend) Done(o Outcome, latency time.Duration, now time.Time) {
 	if o == Answered {
 		old := b.latency.Load()
 		b.latency.Store(old + (int64(latency)-old)/smoothing)
+		b.measured.Store(now.UnixNano())
 		if b.failures.Load() != 0 {
 			b.failures.Store(0)
 		}
@@ -115,6 +118,8 @@ func (b *Backend) Ejected(now time.Time) bool { return now.UnixNano() < b.until.
 func (b *Backend) Live() bool { return b.live.Load() }
 
 // load is what P2C compares: how long a new request would wait, roughly.
-func (b *Backend) load() int64 {
-	return (b.inFlight.Load() + 1) * max(b.latency.Load(), int64(50*time.Microsecond))
+func (b *Backend) load(now time.Time) int64 {
+	age := max(now.UnixNano()-b.measured.Load(), 0) / int64(halfLife)
+	latency := b.latency.Load() >> min(age, 62)
+	return (b.inFlight.Load() + 1) * max(latency, int64(50*time.Microsecond))
 }

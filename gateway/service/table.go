@@ -201,17 +201,17 @@ func (g *Group) Pick(now time.Time, tried []*Backend) (*Backend, error) {
 	if g == nil {
 		return nil, ErrNoInstance
 	}
-	if b := g.choose(tried, func(b *Backend) bool { return b.Live() && !b.Ejected(now) }); b != nil {
+	if b := g.choose(now, tried, func(b *Backend) bool { return b.Live() && !b.Ejected(now) }); b != nil {
 		return b, nil
 	}
-	if b := g.choose(tried, (*Backend).Live); b != nil {
+	if b := g.choose(now, tried, (*Backend).Live); b != nil {
 		return b, nil
 	}
 	return nil, ErrNoInstance
 }
 
 // choose draws two of the backends that fit, and gives the less loaded. It allocates nothing.
-func (g *Group) choose(tried []*Backend, fits func(*Backend) bool) *Backend {
+func (g *Group) choose(now time.Time, tried []*Backend, fits func(*Backend) bool) *Backend {
 	var first, second *Backend
 	n := 0
 	for _, b := range g.backends {
@@ -232,7 +232,11 @@ func (g *Group) choose(tried []*Backend, fits func(*Backend) bool) *Backend {
 			}
 		}
 	}
-	if second == nil || first.load() <= second.load() {
+	if second == nil {
+		return first
+	}
+	a, b := first.load(now), second.load(now)
+	if a < b || (a == b && rand.IntN(2) == 0) {
 		return first
 	}
 	return second

@@ -1,0 +1,233 @@
+package service_test
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"testing"
+	"time"
+
+	"micromesh/gateway/service"
+)
+
+func table(t *testing.T) *service.Table {
+	return service.NewTable(slog.New(slog.NewTextHandler(t.Output(), nil)))
+}
+
+func live(urls ...string) (out []service.Instance) {
+	for i, u := range urls {
+		out = append(out, service.Instance{ID: fmt.Sprint(i), URL: u, Live: true})
+	}
+	return out
+}
+
+var now = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+// picks counts how often each backend is chosen.
+func picks(t *testing.T, g *service.Group, at time.Time, n int) map[string]int {
+	t.Helper()
+	out := map[string]int{}
+	for range n {
+		b, err := g.Pick(at, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out[b.ID]++
+	}
+	return out
+}
+
+func TestLongestPathOfAHostWins(t *testing.T) {
+	tb := table(t)
+	tb.Update(nil, []service.HostRoute{
+		{ID: "a.example.com", Target: "http://10.0.0.1:1"}, {ID: "a.example.com/x", Target: "http://10.0.0.1:2"},
+		{ID: "a.example.com/x/y", Target: "http://10.0.0.1:3"}, {ID: "b.example.com/only", Target: "http://10.0.0.1:4"}, {ID: "[::1]", Target: "http://10.0.0.1:5"},
+	})
+	rows := []struct{ host, path, want string }{
+		{"a.example.com", "/", "a.example.com"},
+		{"A.Example.COM:8080", "/x", "a.example.com/x"},
+		{"a.example.com", "/x/", "a.example.com/x"},
+		{"a.example.com", "/xy", "a.example.com"},
+		{"a.example.com", "/x/y/z", "a.example.com/x/y"},
+		{"a.example.com", "/x/yy", "a.example.com/x"},
+		{"b.example.com", "/only", "b.example.com/only"},
+		{"b.example.com", "/other", ""},
+		{"c.example.com", "/", ""},
+		{"[::1]:80", "/", "[::1]"},
+		{"[::1]", "/", "[::1]"},
+	}
+	for _, r := range rows {
+		got := ""
+		if g := tb.Host(r.host, r.path); g != nil {
+			got = g.Name
+		}
+		if got != r.want {
+			t.Errorf("%s%s leads to %q, want %q", r.host, r.path, got, r.want)
+		}
+	}
+}
+
+func TestWhatCannotBeForwardedToIsLeftOut(t *testing.T) {
+	tb := table(t)
+	tb.Update(map[string][]service.Instance{"svc": live("http://10.0.0.1:1", "grpc://10.0.0.1:2", "::nonsense::", "https://10.0.0.1")}, nil)
+	if n := tb.Slug("svc").Size(); n != 2 {
+		t.Errorf("%d instances, want 2", n)
+	}
+}
+
+func TestOnlyLiveInstancesArePicked(t *testing.T) {
+	tb := table(t)
+	instances := live("http://10.0.0.1:1", "http://10.0.0.1:2")
+	instances[0].Live = false
+	tb.Update(map[string][]service.Instance{"svc": instances}, nil)
+	if got := picks(t, tb.Slug("svc"), now, 50); got["1"] != 50 {
+		t.Errorf("picked %v", got)
+	}
+	instances[1].Live = false
+	tb.Update(map[string][]service.Instance{"svc": instances}, nil)
+	if _, err := tb.Slug("svc").Pick(now, nil); !errors.Is(err, service.ErrNoInstance) {
+		t.Errorf("got %v, want ErrNoInstance", err)
+	}
+	if _, err := tb.Slug("other").Pick(now, nil); !errors.Is(err, service.ErrNoInstance) {
+		t.Errorf("got %v, want ErrNoInstance", err)
+	}
+}
+
+func TestLessLoadedInstanceIsPicked(t *testing.T) {
+	tb := table(t)
+	tb.Update(map[string][]service.Instance{"svc": live("http://10.0.0.1:1", "http://10.0.0.1:2", "http://10.0.0.1:3")}, nil)
+	g := tb.Slug("svc")
+	slow := g.Find("0")
+	for range 50 {
+		for _, id := range []string{"0", "1", "2"} {
+			b := g.Find(id)
+			b.Begin()
+			d := time.Millisecond
+			if b == slow {
+				d *= 20
+			}
+			b.Done(service.Answered, d, now)
+		}
+	}
+	if got := picks(t, g, now, 3000); got["0"] > 150 || got["1"] == 0 || got["2"] == 0 {
+		t.Errorf("picked %v; the one that is 20 times slower should get less than 5 %%", got)
+	}
+}
+
+// With two instances both are drawn each time: one that was slow must not be left out for ever.
+func TestWhoWasSlowOnceGetsAnotherChance(t *testing.T) {
+	tb := table(t)
+	tb.Update(map[string][]service.Instance{"svc": live("http://10.0.0.1:1", "http://10.0.0.1:2")}, nil)
+	g := tb.Slug("svc")
+	for id, d := range map[string]time.Duration{"0": time.Second, "1": time.Millisecond} {
+		b := g.Find(id)
+		b.Begin()
+		b.Done(service.Answered, d, now)
+	}
+	if got := picks(t, g, now, 50); got["0"] != 0 {
+		t.Errorf("picked %v right after", got)
+	}
+	if got := picks(t, g, now.Add(2*time.Minute), 50); got["0"] == 0 {
+		t.Errorf("picked %v two minutes later", got)
+	}
+}
+
+func TestFailureEjectsForADoublingTime(t *testing.T) {
+	tb := table(t)
+	tb.Update(map[string][]service.Instance{"svc": live("http://10.0.0.1:1", "http://10.0.0.1:2")}, nil)
+	g := tb.Slug("svc")
+	bad := g.Find("0")
+	at := now
+	for _, out := range []time.Duration{time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second, 16 * time.Second, 30 * time.Second, 30 * time.Second} {
+		bad.Begin()
+		bad.Done(service.Failed, 0, at)
+		if !bad.Ejected(at.Add(out-time.Millisecond)) || bad.Ejected(at.Add(out)) {
+			t.Fatalf("not out for %s", out)
+		}
+		if got := picks(t, g, at, 20); got["0"] != 0 {
+			t.Fatalf("picked %v while one is out", got)
+		}
+		at = at.Add(out)
+	}
+	other := g.Find("1")
+	other.Begin()
+	other.Done(service.Failed, 0, at)
+	bad.Begin()
+	bad.Done(service.Failed, 0, at)
+	if got := picks(t, g, at, 50); len(got) != 2 {
+		t.Errorf("with all of them out, picked %v: some answer is better than none", got)
+	}
+}
+
+func TestARefusalMoreOrLessEjectsNobody(t *testing.T) {
+	tb := table(t)
+	tb.Update(map[string][]service.Instance{"svc": live("http://10.0.0.1:1")}, nil)
+	b := tb.Slug("svc").Find("0")
+	done := func(o service.Outcome) { b.Begin(); b.Done(o, time.Millisecond, now) }
+	for range 4 {
+		done(service.Refused)
+	}
+	done(service.Answered)
+	for range 4 {
+		done(service.Refused)
+	}
+	done(service.Unclear)
+	if b.Ejected(now) {
+		t.Fatal("out although it has answered in between")
+	}
+	done(service.Refused)
+	if !b.Ejected(now) {
+		t.Error("still in after five refusals in a row")
+	}
+}
+
+func TestWhatWasLearnedOutlivesAnUpdate(t *testing.T) {
+	tb := table(t)
+	instances := map[string][]service.Instance{"svc": live("http://10.0.0.1:1")}
+	tb.Update(instances, []service.HostRoute{{ID: "a.example.com", Target: "http://10.0.0.1:1"}})
+	b, h := tb.Slug("svc").Find("0"), tb.Host("a.example.com", "/")
+	changed := tb.Changed()
+	tb.Update(instances, []service.HostRoute{{ID: "a.example.com", Target: "http://10.0.0.1:1"}})
+	select {
+	case <-changed:
+	default:
+		t.Error("nobody was told of the update")
+	}
+	if tb.Slug("svc").Find("0") != b || tb.Host("a.example.com", "/").Find("a.example.com") != h.Find("a.example.com") {
+		t.Error("the same instance is another backend")
+	}
+	tb.Update(map[string][]service.Instance{"svc": {{ID: "0", URL: "http://10.0.0.1:9", Live: true}}}, nil)
+	if tb.Slug("svc").Find("0") == b {
+		t.Error("an instance that moved kept what was learned at its old address")
+	}
+}
+
+func TestTriedInstancesAreNotPickedAgain(t *testing.T) {
+	tb := table(t)
+	tb.Update(map[string][]service.Instance{"svc": live("http://10.0.0.1:1", "http://10.0.0.1:2", "http://10.0.0.1:3")}, nil)
+	var tried []*service.Backend
+	for range 3 {
+		b, err := tb.Slug("svc").Pick(now, tried)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, old := range tried {
+			if old == b {
+				t.Fatal("picked again")
+			}
+		}
+		tried = append(tried, b)
+	}
+	if _, err := tb.Slug("svc").Pick(now, tried); !errors.Is(err, service.ErrNoInstance) {
+		t.Errorf("got %v, want ErrNoInstance", err)
+	}
+}
+
+func TestPickAllocatesNothing(t *testing.T) {
+	tb := table(t)
+	tb.Update(map[string][]service.Instance{"svc": live("http://10.0.0.1:1", "http://10.0.0.1:2", "http://10.0.0.1:3")}, nil)
+	g := tb.Slug("svc")
+	if n := testing.AllocsPerRun(100, func() { _, _ = g.Pick(now, nil) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
