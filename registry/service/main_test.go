@@ -214,6 +214,7 @@ const (
 )
 
 func newFixture(t *testing.T) *fixture {
+	t.Helper()
 	f := &fixture{
 		T:     t,
 		store: &memory{instances: map[string]service.Instance{}},
