@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"slices"
+	"strconv"
 	"text/tabwriter"
 	"time"
 
@@ -29,20 +30,22 @@ func main() {
 	conns := flag.Int("conns", 64, "connections at a time")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	var err error
-	switch *role {
-	case "mesh":
-		err = serveMesh(ctx, *accounts, *conns)
-	case "upstream":
-		err = serveUpstream(ctx)
-	default:
-		err = measure(ctx, *rounds, *round, *conns)
-	}
+	err := run(ctx, *role, *accounts, *rounds, *round, *conns)
+	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "mesh:", err)
 		os.Exit(1)
 	}
+}
+
+func run(ctx context.Context, role string, accounts, rounds int, round time.Duration, conns int) error {
+	switch role {
+	case "mesh":
+		return serveMesh(ctx, accounts, conns)
+	case "upstream":
+		return serveUpstream(ctx)
+	}
+	return measure(ctx, rounds, round, conns)
 }
 
 // hello is what a process says when it is ready.
@@ -105,12 +108,12 @@ func measure(ctx context.Context, rounds int, round time.Duration, conns int) er
 		return err
 	}
 	defer up.stop()
-	small, err := spawn(ctx, "-role", "mesh", "-accounts", "3000", "-conns", fmt.Sprint(conns))
+	small, err := spawn(ctx, "-role", "mesh", "-accounts", "3000", "-conns", strconv.Itoa(conns))
 	if err != nil {
 		return err
 	}
 	defer small.stop()
-	large, err := spawn(ctx, "-role", "mesh", "-accounts", "300000", "-conns", fmt.Sprint(conns))
+	large, err := spawn(ctx, "-role", "mesh", "-accounts", "300000", "-conns", strconv.Itoa(conns))
 	if err != nil {
 		return err
 	}

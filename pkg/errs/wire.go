@@ -38,7 +38,7 @@ func (e *Error) Encode() []byte {
 	w := Wire{Error: e.Message, Code: e.Code, Details: e.Details, Status: e.Kind.Status(), RetryAfter: seconds(e.RetryAfter)}
 	b, err := json.Marshal(w)
 	if err != nil { // strings and integers always marshal
-		return nil
+		b = nil
 	}
 	return b
 }
@@ -49,7 +49,8 @@ func Decode(b []byte) (*Error, bool) {
 		return nil, false
 	}
 	var w Wire
-	if json.Unmarshal(b, &w) != nil || w.Status < 400 || w.Status > 599 || w.Code == "" {
+	err := json.Unmarshal(b, &w)
+	if ok := err == nil && w.Status >= 400 && w.Status <= 599 && w.Code != ""; !ok {
 		return nil, false
 	}
 	e := New(KindOf(w.Status), w.Code, "%s", w.Error)

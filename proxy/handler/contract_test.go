@@ -42,12 +42,12 @@ func (m *memory) Certs(context.Context, []string) ([]service.Cert, error) { retu
 // in their tests, and against the handler.
 func TestFakeClientPromisesWhatTheHandlerDoes(t *testing.T) {
 	h := handler.New(&memory{})
-	real := &fakes.ProxyService{}
-	real.SaveRoutesStub = func(ctx context.Context, in *proxypb.SaveRoutesRequest, _ ...client.CallOption) (*proxypb.SaveRoutesResponse, error) {
+	actual := &fakes.ProxyService{}
+	actual.SaveRoutesStub = func(ctx context.Context, in *proxypb.SaveRoutesRequest, _ ...client.CallOption) (*proxypb.SaveRoutesResponse, error) {
 		out := &proxypb.SaveRoutesResponse{}
 		return out, h.SaveRoutes(ctx, in, out)
 	}
-	real.ListRoutesStub = func(ctx context.Context, in *proxypb.ListRoutesRequest, _ ...client.CallOption) (*proxypb.ListRoutesResponse, error) {
+	actual.ListRoutesStub = func(ctx context.Context, in *proxypb.ListRoutesRequest, _ ...client.CallOption) (*proxypb.ListRoutesResponse, error) {
 		out := &proxypb.ListRoutesResponse{}
 		return out, h.ListRoutes(ctx, in, out)
 	}
@@ -60,7 +60,7 @@ func TestFakeClientPromisesWhatTheHandlerDoes(t *testing.T) {
 		return &proxypb.SaveRoutesResponse{Routes: routes}, nil
 	}
 	fake.ListRoutesReturns(&proxypb.ListRoutesResponse{Routes: routes}, nil)
-	for name, c := range map[string]*fakes.ProxyService{"fake": fake, "handler": real} {
+	for name, c := range map[string]*fakes.ProxyService{"fake": fake, "handler": actual} {
 		t.Run(name, func(t *testing.T) {
 			var svc proxypb.ProxyService = c
 			saved, err := svc.SaveRoutes(t.Context(), &proxypb.SaveRoutesRequest{Routes: []*proxypb.RouteInput{{Id: "a.example.com", Target: "http://10.0.0.1:80"}}})

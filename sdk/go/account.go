@@ -42,7 +42,7 @@ func loadCredentials(file, slug string) (credentials, error) {
 		return c, fmt.Errorf("read credentials: %w", err)
 	}
 	c = credentials{Slug: slug, Password: rand.Text() + rand.Text()}
-	if b, err = json.MarshalIndent(c, "", "  "); err != nil {
+	if b, err = json.MarshalIndent(c, "", "  "); err != nil { //nolint:gosec // the file is there to hold the password
 		return c, err
 	}
 	if err := writeNew(file, append(b, '\n')); err != nil {

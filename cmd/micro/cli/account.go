@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/urfave/cli/v3"
@@ -177,7 +178,7 @@ func (c *commands) sayWho(api *api, raw json.RawMessage) error {
 	for _, k := range self.Contacts {
 		t.add("CONTACT", k.Platform+" "+k.Handle)
 	}
-	t.add("TOKENS", fmt.Sprint(self.TokenCount))
+	t.add("TOKENS", strconv.Itoa(self.TokenCount))
 	return c.printTable(t)
 }
 

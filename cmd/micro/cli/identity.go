@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/urfave/cli/v3"
@@ -272,5 +271,3 @@ func (c *commands) permit() *cli.Command {
 		}),
 	)
 }
-
-func itoa(n int) string { return strconv.Itoa(n) }

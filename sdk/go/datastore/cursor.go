@@ -27,12 +27,13 @@ func signature(keys []key) string {
 	return b.String()
 }
 
-func encodeCursor(keys []key, place []value) string {
+func encodeCursor(keys []key, place []value) (string, error) {
 	c := cursor{Order: signature(keys)}
 	for _, v := range place {
 		c.Place = append(c.Place, v)
 	}
-	return base64.RawURLEncoding.EncodeToString([]byte(marshal(c))) // texts always marshal
+	b, err := json.Marshal(c)
+	return base64.RawURLEncoding.EncodeToString(b), err
 }
 
 // decodeCursor reads a cursor of an order. Errors: Invalid.

@@ -24,6 +24,8 @@ type dialect interface {
 	position(expr string) string
 	// nulls says where what is missing sorts: first, or last in a descending order.
 	nulls(desc bool) string
+	// nullsInIndex says so of an index.
+	nullsInIndex() string
 }
 
 func dialectOf(db *sqldb.DB) dialect {
@@ -55,7 +57,8 @@ func (sqlite) param(k kind) string {
 
 func (sqlite) elements(kind) string        { return "SELECT value FROM json_each(?)" }
 func (sqlite) position(expr string) string { return "instr(" + expr + ", ?)" }
-func (sqlite) nulls(bool) string           { return "" }
+func (sqlite) nulls(bool) string           { return "" } // they are the least of all anyway
+func (sqlite) nullsInIndex() string        { return "" }
 
 type postgres struct{}
 
@@ -98,6 +101,8 @@ func (postgres) nulls(desc bool) string {
 	}
 	return " NULLS FIRST"
 }
+
+func (p postgres) nullsInIndex() string { return p.nulls(false) }
 
 // zeros are the values of fields that a document leaves out.
 var zeros = map[kind]string{text: "''", number: "0", boolean: "FALSE", moment: "'0001-01-01T00:00:00'"}

@@ -48,7 +48,7 @@ func (f *field) encode(v reflect.Value) (string, bool) {
 		return strconv.FormatBool(v.Bool()), true
 	case f.kind != number:
 		return "", false
-	case f.goKind == reflect.Float32 && v.CanConvert(reflect.TypeFor[float32]()) && isNumber(v):
+	case f.goKind == reflect.Float32 && isNumber(v):
 		return marshal(float32(toFloat(v))), true
 	case f.goKind == reflect.Float64 && isNumber(v):
 		return marshal(toFloat(v)), true
