@@ -15,6 +15,7 @@ import (
 	"micromesh/pkg/errs"
 	"micromesh/pkg/meshpb"
 	"micromesh/pkg/routing"
+	"micromesh/pkg/telemetry"
 )
 
 // longestAwait is how long an answer is held back until the table shows what the call has changed. The change is made
@@ -60,7 +61,13 @@ func (g *Gateway) call(x *http1.Exchange, slug string) {
 func (g *Gateway) invoke(x *http1.Exchange, b *transcode.Binding, msg []byte, token string) {
 	ctx, cancel := context.WithTimeout(x.Context(), g.cfg.CallTimeout)
 	defer cancel()
-	answer, trailer, err := g.cfg.RPC.Raw(ctx, b.Service, b.Endpoint, "json", msg, g.metadata(x, token))
+	ctx, span := telemetry.Start(telemetry.Extract(ctx, traceparent(x)), b.Method+" "+b.Pattern)
+	answer, trailer, err := g.cfg.RPC.Raw(ctx, b.Service, b.Endpoint, "json", msg, g.metadata(ctx, x, token))
+	failed := ""
+	if e := errs.From(err); e != nil && e.Kind.Status() >= http.StatusInternalServerError {
+		failed = e.Code
+	}
+	telemetry.End(span, failed)
 	if err != nil {
 		g.fail(x, err)
 		return
@@ -75,11 +82,11 @@ func (g *Gateway) invoke(x *http1.Exchange, b *transcode.Binding, msg []byte, to
 }
 
 // metadata is all that a service is told of the request: nothing of it was taken from headers that name an identity.
-func (g *Gateway) metadata(x *http1.Exchange, token string) metadata.MD {
+func (g *Gateway) metadata(ctx context.Context, x *http1.Exchange, token string) metadata.MD {
 	md := metadata.MD{
-		"x-request-id": {requestID(x)},
-		"traceparent":  {traceparent(x)},
-		"x-client-ip":  {x.ClientIP().String()},
+		"x-request-id":   {requestID(x)},
+		telemetry.Header: {telemetry.Traceparent(ctx)},
+		"x-client-ip":    {x.ClientIP().String()},
 	}
 	if token != "" {
 		md["authorization"] = []string{"Bearer " + token}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -19,6 +20,7 @@ import (
 	"micromesh/internal/mesh"
 	"micromesh/internal/meshtest"
 	"micromesh/internal/meshtest/upstream"
+	"micromesh/pkg/events"
 )
 
 // shop is a mesh with one instance of shop-svc behind it.
@@ -480,5 +482,29 @@ func TestDataOutlivesARestart(t *testing.T) {
 	}
 	if diff := cmp.Diff(a, b); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestTraceGoesFromTheGatewayThroughRPCToEvents follows one request by its trace.
+func TestTraceGoesFromTheGatewayThroughRPCToEvents(t *testing.T) {
+	m := meshtest.Start(t)
+	const trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+	req, err := http.NewRequestWithContext(t.Context(), "POST", m.URL+"/user-svc/register", strings.NewReader(`{"slug":"joe","password":"password-of-joe"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Traceparent", "00-"+trace+"-00f067aa0ba902b7-01")
+	meshtest.Send(t, req).Must(t, 200)
+	var got events.Record
+	found := errors.New("found")
+	err = events.Tail(t.Context(), m.Host.JS, events.TailOptions{Since: time.Hour}, func(r events.Record) error {
+		if r.Type == "micromesh.accounts.ACCOUNT_REGISTERED" && strings.Contains(string(r.Data), `"joe"`) {
+			got = r
+			return found
+		}
+		return nil
+	})
+	if !errors.Is(err, found) || !strings.Contains(got.Trace, trace) {
+		t.Errorf("%v: the event's trace is %q, want %s", err, got.Trace, trace)
 	}
 }

@@ -152,25 +152,26 @@ func TestWatchTellsChangesAndNoRefreshes(t *testing.T) {
 	pets, _ := r.Watch(registry.WatchService("pets"))
 	other, _ := r.Watch(registry.WatchService("other"))
 	s := service("pets", "pets-1", "127.0.0.1:1001")
-	mustRegister(t, r, s, time.Minute)
-	mustRegister(t, r, s, time.Minute) // a refresh
-	s.Nodes[0].Address = "127.0.0.1:1002"
-	mustRegister(t, r, s, time.Minute)
-	if err := r.Deregister(s); err != nil {
-		t.Fatal(err)
-	}
-	var got []string
-	for range 3 {
+	want := func(want string) {
+		t.Helper()
 		res, err := pets.Next()
 		if err != nil {
 			t.Fatal(err)
 		}
-		got = append(got, res.Action+" "+res.Service.Nodes[0].Address)
+		if got := res.Action + " " + res.Service.Nodes[0].Address; got != want {
+			t.Errorf("the watcher gave %s, want %s", got, want)
+		}
 	}
-	want := []string{"create 127.0.0.1:1001", "update 127.0.0.1:1002", "delete 127.0.0.1:1002"}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("results differ (-want +got):\n%s", diff)
+	mustRegister(t, r, s, time.Minute)
+	want("create 127.0.0.1:1001")
+	mustRegister(t, r, s, time.Minute) // a refresh
+	s.Nodes[0].Address = "127.0.0.1:1002"
+	mustRegister(t, r, s, time.Minute)
+	want("update 127.0.0.1:1002")
+	if err := r.Deregister(s); err != nil {
+		t.Fatal(err)
 	}
+	want("delete 127.0.0.1:1002")
 	stopped := make(chan error)
 	go func() { _, err := other.Next(); stopped <- err }()
 	other.Stop()

@@ -11,6 +11,7 @@ const backlog = 4096
 
 // Watch gives each change from now on as a result with the one node that it is about: "create", "update" where the
 // registration differs from the last one (a mere refresh is none), and "delete" for both deregistration and expiry.
+// Changes of one node that follow each other at once may become one.
 // Next gives registry.ErrWatcherStopped after Stop, after Close of the registry, and to a reader that fell far behind.
 func (r *Registry) Watch(opts ...registry.WatchOption) (registry.Watcher, error) {
 	var o registry.WatchOptions

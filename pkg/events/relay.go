@@ -12,6 +12,7 @@ import (
 
 	"micromesh/pkg/kv"
 	"micromesh/pkg/sqldb"
+	"micromesh/pkg/telemetry"
 )
 
 // Outbox is where a relay takes events from: a [sqldb.DB].
@@ -169,7 +170,7 @@ func (r *Relay) send(ctx context.Context) (int, error) {
 }
 
 func (r *Relay) message(m sqldb.Message) *nats.Msg {
-	return &nats.Msg{
+	msg := &nats.Msg{
 		Subject: Subject(m.Topic),
 		Data:    m.Payload,
 		Header: nats.Header{
@@ -184,4 +185,8 @@ func (r *Relay) message(m sqldb.Message) *nats.Msg {
 			headerSchema:  {r.schemas[m.Topic].Hash},
 		},
 	}
+	if m.Trace != "" {
+		msg.Header.Set(telemetry.Header, m.Trace)
+	}
+	return msg
 }

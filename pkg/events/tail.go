@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/types/dynamicpb"
 
 	"micromesh/pkg/kv"
+	"micromesh/pkg/telemetry"
 )
 
 // Record is an event as [Tail] gives it: CloudEvents' attributes, and the decoded event.
@@ -25,6 +26,7 @@ type Record struct {
 	Time    string          `json:"time"`
 	Topic   string          `json:"topic"`
 	Seq     uint64          `json:"sequence"`
+	Trace   string          `json:"traceparent,omitempty"`
 	Data    json.RawMessage `json:"data,omitempty"`
 	Problem string          `json:"problem,omitempty"` // why Data is missing
 }
@@ -83,7 +85,7 @@ func (d *decoder) record(ctx context.Context, m jetstream.Msg) Record {
 	h := m.Headers()
 	r := Record{
 		ID: h.Get(headerID), Source: h.Get(headerSource), Type: h.Get(headerType), Subject: h.Get(headerSubject), Time: h.Get(headerTime),
-		Topic: m.Subject()[len(Subject("")):],
+		Topic: m.Subject()[len(Subject("")):], Trace: h.Get(telemetry.Header),
 	}
 	if meta, err := m.Metadata(); err == nil {
 		r.Seq = meta.Sequence.Stream

@@ -170,13 +170,13 @@ func (g *group) commit(first *job) {
 	var kept []*job
 	var err error
 	started := time.Now()
-	for n, j := 1, first; j != nil && err == nil; n++ {
+	for n, j := 1, first; j != nil; n++ {
 		var keep bool
 		if keep, err = g.let(ctx, j); keep {
 			kept = append(kept, j)
 		}
-		if n == groupMax || time.Since(started) > groupTime {
-			break
+		if err != nil || n == groupMax || time.Since(started) > groupTime {
+			break // before another job is taken
 		}
 		j = g.next()
 	}

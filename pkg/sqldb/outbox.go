@@ -1,11 +1,14 @@
 package sqldb
 
 import (
+	"cmp"
 	"context"
 	"embed"
 	"fmt"
 	"io/fs"
 	"time"
+
+	"micromesh/pkg/telemetry"
 )
 
 // outboxFiles are the migrations of the outbox.
@@ -21,6 +24,7 @@ type Message struct {
 	Type    string    // its name within the topic
 	Payload []byte    // encoded
 	Time    time.Time // when it happened
+	Trace   string    // W3C traceparent; Enqueue takes the context's where it is empty
 }
 
 // MigrateOutbox creates the outbox, or brings it up to date. It comes before [Migrate] in a service that publishes.
@@ -34,8 +38,8 @@ func MigrateOutbox(ctx context.Context, db *DB) error {
 
 // Enqueue puts a message into the outbox: it is published, sooner or later, if and only if the transaction is committed.
 func (tx *Tx) Enqueue(ctx context.Context, m Message) error {
-	_, err := tx.Exec(ctx, "INSERT INTO outbox (id, topic, key, type, payload, time) VALUES (?, ?, ?, ?, ?, ?)",
-		m.ID, m.Topic, m.Key, m.Type, m.Payload, Time(m.Time))
+	_, err := tx.Exec(ctx, "INSERT INTO outbox (id, topic, key, type, payload, time, trace) VALUES (?, ?, ?, ?, ?, ?, ?)",
+		m.ID, m.Topic, m.Key, m.Type, m.Payload, Time(m.Time), Text(cmp.Or(m.Trace, telemetry.Traceparent(ctx))))
 	if err != nil {
 		return fmt.Errorf("enqueue %s: %w", m.Type, err)
 	}
@@ -47,11 +51,11 @@ func (tx *Tx) Enqueue(ctx context.Context, m Message) error {
 //
 // Errors: Unavailable.
 func (db *DB) Pending(ctx context.Context, limit int) ([]Message, error) {
-	return All(ctx, db, scanMessage, "SELECT id, topic, key, type, payload, time FROM outbox ORDER BY seq"+Limit, limit)
+	return All(ctx, db, scanMessage, "SELECT id, topic, key, type, payload, time, trace FROM outbox ORDER BY seq"+Limit, limit)
 }
 
 func scanMessage(row Scanner) (m Message, err error) {
-	err = row.Scan(&m.ID, &m.Topic, &m.Key, &m.Type, &m.Payload, ScanTime(&m.Time))
+	err = row.Scan(&m.ID, &m.Topic, &m.Key, &m.Type, &m.Payload, ScanTime(&m.Time), ScanText(&m.Trace))
 	return m, err
 }
 

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"sync"
 	"time"
 
@@ -211,7 +212,7 @@ func (s *Service) listen(ctx context.Context) (net.Listener, string, error) {
 		if !a.IP.IsUnspecified() {
 			host = a.IP.String()
 		}
-		self = "http://" + net.JoinHostPort(host, fmt.Sprint(a.Port))
+		self = "http://" + net.JoinHostPort(host, strconv.Itoa(a.Port))
 	}
 	return ln, self, nil
 }

@@ -14,11 +14,12 @@ import (
 
 func TestStore(t *testing.T) {
 	for name, url := range map[string]func(*testing.T) (string, bool){
-		"sqlite":   func(t *testing.T) (string, bool) { return sqldbtest.SQLiteURL(t), true },
-		"postgres": func(t *testing.T) (string, bool) { return sqldbtest.PostgresURL(t) },
+		"sqlite":   func(t *testing.T) (string, bool) { t.Helper(); return sqldbtest.SQLiteURL(t), true },
+		"postgres": func(t *testing.T) (string, bool) { t.Helper(); return sqldbtest.PostgresURL(t) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			storetest.Run(t, func(t *testing.T) (service.Store, func() []service.Event) {
+				t.Helper()
 				u, ok := url(t)
 				if !ok {
 					u = sqldbtest.SQLiteURL(t) // there is no Postgres here; a loud line has said so

@@ -6,6 +6,8 @@ import (
 
 	micro "go-micro.dev/v5/metadata"
 	"google.golang.org/grpc/metadata"
+
+	"micromesh/pkg/telemetry"
 )
 
 // travels tells which of a caller's metadata goes on to the service that it calls: who asks, and what belongs together.
@@ -31,6 +33,9 @@ func outgoing(ctx context.Context) context.Context {
 			continue // spelled twice: the one that is lower-case already counts
 		}
 		md[key] = []string{v}
+	}
+	if trace := telemetry.Traceparent(ctx); trace != "" { // of the span that calls, below the one that came in
+		md.Set(telemetry.Header, trace)
 	}
 	return metadata.NewOutgoingContext(ctx, md)
 }

@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
-	"strings"
 	"time"
 
 	merrors "go-micro.dev/v5/errors"
@@ -19,6 +18,7 @@ import (
 	"micromesh/pkg/auth"
 	"micromesh/pkg/errs"
 	"micromesh/pkg/meshpb"
+	"micromesh/pkg/telemetry"
 )
 
 // calls is what stands around every handler.
@@ -34,14 +34,16 @@ type calls struct {
 func (c *calls) wrap(next server.HandlerFunc) server.HandlerFunc {
 	return func(ctx context.Context, req server.Request, rsp any) error {
 		started := time.Now()
+		ctx, span := telemetry.Start(telemetry.Extract(ctx, first(ctx, telemetry.Header)), "rpc "+req.Endpoint())
 		err := c.call(ctx, next, req, rsp)
 		e := errs.From(err)
+		telemetry.End(span, failure(e))
 		c.metrics.observe(req.Endpoint(), e, time.Since(started))
 		if e == nil {
 			return nil
 		}
 		if e.Kind == errs.Internal {
-			c.log.ErrorContext(ctx, "call_failed", "method", req.Endpoint(), "error", err, "request_id", requestID(ctx))
+			c.log.ErrorContext(ctx, "call_failed", "method", req.Endpoint(), "error", err, "request_id", first(ctx, "x-request-id"), "trace_id", telemetry.TraceID(ctx))
 		}
 		_ = grpc.SetTrailer(ctx, metadata.Pairs(errs.Trailer, string(e.Encode())))
 		return microError(e)
@@ -77,11 +79,7 @@ func (c *calls) call(ctx context.Context, next server.HandlerFunc, req server.Re
 // identify puts the verified caller into the context. Who calls comes from the token alone: other metadata that names
 // a user says nothing. On a public method a token that is not valid counts as none.
 func (c *calls) identify(ctx context.Context, m *method) (context.Context, error) {
-	md, _ := metadata.FromIncomingContext(ctx)
-	token := ""
-	if v := md.Get("authorization"); len(v) > 0 {
-		token = auth.Bearer(v[0])
-	}
+	token := auth.Bearer(first(ctx, "authorization"))
 	if token == "" {
 		return ctx, nil
 	}
@@ -112,7 +110,18 @@ func toStatus(ss grpc.ServerStream, err error) error {
 	return status.Error(code, e.Message)
 }
 
-func requestID(ctx context.Context) string {
-	md, _ := metadata.FromIncomingContext(ctx)
-	return strings.Join(md.Get("x-request-id"), ",")
+// first is the first value of a call's metadata under a name; empty where there is none.
+func first(ctx context.Context, name string) string {
+	if v := metadata.ValueFromIncomingContext(ctx, name); len(v) > 0 {
+		return v[0]
+	}
+	return ""
+}
+
+// failure is what a span says of an error: callers' mistakes are no failures of the server.
+func failure(e *errs.Error) string {
+	if e == nil || e.Kind.Status() < http.StatusInternalServerError {
+		return ""
+	}
+	return e.Code
 }

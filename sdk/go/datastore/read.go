@@ -38,12 +38,12 @@ func (c *Collection[T]) Count(ctx context.Context, filter Filter) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	rows, err := sqldb.All(ctx, c.db, func(r sqldb.Scanner) (n int, err error) { return n, r.Scan(&n) },
-		"SELECT count(*) FROM "+c.table+" WHERE "+where, s.args...)
+	// Not QueryRow: a count may take long, and then its caller must be able to leave.
+	counts, err := sqldb.All(ctx, c.db, scanCount, "SELECT count(*) FROM "+c.table+" WHERE "+where, s.args...)
 	if err != nil {
 		return 0, fmt.Errorf("count documents: %w", err)
 	}
-	return rows[0], nil
+	return counts[0], nil
 }
 
 // Query gives a page of documents, and the cursor of the next page, which is empty where this is the last.
@@ -112,4 +112,9 @@ func (c *Collection[T]) statement() *statement {
 func scanRow(from sqldb.Scanner) (r row, err error) {
 	err = from.Scan(&r.id, &r.doc)
 	return r, err
+}
+
+func scanCount(from sqldb.Scanner) (n int, err error) {
+	err = from.Scan(&n)
+	return n, err
 }

@@ -33,32 +33,25 @@ func (s *statement) where(f Filter) (string, error) {
 		return s.and(f.of)
 	case opOr:
 		return s.or(f.of)
+	default:
+		return s.condition(f)
 	}
+}
+
+// condition gives the condition of a filter on one field.
+func (s *statement) condition(f Filter) (string, error) {
 	fld, err := s.shape.field(f.field)
 	if err != nil {
 		return "", err
 	}
-	e := expr(s.dialect, fld)
 	switch f.op {
 	case opIn:
-		return s.in(fld, e, f.in)
+		return s.in(fld, f.in)
 	case opPrefix, opContains:
-		if fld.kind != text {
-			return "", errs.Field(fld.name, "type", "is %s; only a text has parts", kindNames[fld.kind])
-		}
+		return s.part(fld, f)
+	default:
+		return s.compare(fld, f)
 	}
-	v, err := fld.value(f.value)
-	if err != nil {
-		return "", err
-	}
-	switch f.op {
-	case opPrefix:
-		return s.prefix(e, *v), nil
-	case opContains:
-		s.args = append(s.args, *v)
-		return s.dialect.position(e) + " > 0", nil
-	}
-	return s.compare(fld, e, f.op, v)
 }
 
 // and joins what is not met anyway.
@@ -98,24 +91,30 @@ func (s *statement) or(filters []Filter) (string, error) {
 	return "(" + strings.Join(parts, " OR ") + ")", nil
 }
 
-func (s *statement) compare(f *field, e string, o op, v value) (string, error) {
+func (s *statement) compare(f *field, filter Filter) (string, error) {
+	v, err := f.value(filter.value)
+	if err != nil {
+		return "", err
+	}
+	e := expr(s.dialect, f)
 	switch {
-	case v == nil && o == opEq:
+	case v == nil && filter.op == opEq:
 		return e + " IS NULL", nil
-	case v == nil && o == opNe:
+	case v == nil && filter.op == opNe:
 		return e + " IS NOT NULL", nil
 	case v == nil:
 		return "", errs.Field(f.name, "type", "must be compared with %s: nothing is less or greater than nil", kindNames[f.kind])
 	}
-	operator := comparisons[o]
-	if o == opNe && f.nullable {
+	operator := comparisons[filter.op]
+	if filter.op == opNe && f.nullable {
 		operator = "IS DISTINCT FROM"
 	}
 	s.args = append(s.args, *v)
 	return e + " " + operator + " " + s.dialect.param(f.kind), nil
 }
 
-func (s *statement) in(f *field, e string, values []any) (string, error) {
+func (s *statement) in(f *field, values []any) (string, error) {
+	e := expr(s.dialect, f)
 	var texts []string
 	missing := ""
 	for _, one := range values {
@@ -131,6 +130,23 @@ func (s *statement) in(f *field, e string, values []any) (string, error) {
 	}
 	s.args = append(s.args, list(f.kind, texts))
 	return "(" + e + " IN (" + s.dialect.elements(f.kind) + ")" + missing + ")", nil
+}
+
+// part gives the condition of a text that is a part of another.
+func (s *statement) part(f *field, filter Filter) (string, error) {
+	if f.kind != text {
+		return "", errs.Field(f.name, "type", "is %s; only a text has parts", kindNames[f.kind])
+	}
+	v, err := f.value(filter.value)
+	if err != nil {
+		return "", err
+	}
+	e := expr(s.dialect, f)
+	if filter.op == opPrefix {
+		return s.prefix(e, *v), nil
+	}
+	s.args = append(s.args, *v)
+	return s.dialect.position(e) + " > 0", nil
 }
 
 // prefix is a range, so that an index on the field serves it.
