@@ -7,7 +7,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
+
+	"micromesh/pkg/atomicfile"
 )
 
 // Snapshot is a file that holds one JSON value, replaced whole.
@@ -40,16 +41,7 @@ func (s *Snapshot) Save(v any) error {
 	if err != nil {
 		return fmt.Errorf("save snapshot: %w", err)
 	}
-	tmp, err := os.CreateTemp(filepath.Dir(s.file), ".snapshot-*") // 0600: it holds what routes lead to
-	if err != nil {
-		return fmt.Errorf("save snapshot: %w", err)
-	}
-	defer func() { _ = os.Remove(tmp.Name()) }()
-	_, err = tmp.Write(b)
-	if err = errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
-		return fmt.Errorf("save snapshot: %w", err)
-	}
-	if err := os.Rename(tmp.Name(), s.file); err != nil {
+	if err := atomicfile.Replace(s.file, b); err != nil {
 		return fmt.Errorf("save snapshot: %w", err)
 	}
 	return nil

@@ -14,8 +14,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
+
+	"micromesh/pkg/atomicfile"
 )
 
 const keySize = 32 // AES-256
@@ -69,7 +70,8 @@ func Open(file string) (*Box, error) {
 	if _, err := rand.Read(key); err != nil {
 		return nil, err
 	}
-	if err := writeOnce(file, []byte(base64.StdEncoding.EncodeToString(key)+"\n")); err != nil {
+	err = atomicfile.Create(file, []byte(base64.StdEncoding.EncodeToString(key)+"\n"))
+	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, fmt.Errorf("write secret key: %w", err)
 	}
 	// Another process may have been first.
@@ -77,30 +79,6 @@ func Open(file string) (*Box, error) {
 		return nil, fmt.Errorf("read secret key: %w", err)
 	}
 	return Parse(string(b))
-}
-
-// writeOnce creates a file whole or not at all, and durably; an existing one is left as it is.
-func writeOnce(file string, content []byte) error {
-	dir := filepath.Dir(file)
-	tmp, err := os.CreateTemp(dir, ".secret-*") // 0600
-	if err != nil {
-		return err
-	}
-	defer func() { _ = os.Remove(tmp.Name()) }()
-	if _, err := tmp.Write(content); err != nil {
-		return errors.Join(err, tmp.Close())
-	}
-	if err := errors.Join(tmp.Sync(), tmp.Close()); err != nil {
-		return err
-	}
-	if err := os.Link(tmp.Name(), file); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // Seal encrypts plain; context is authenticated with it, and must be the same in Open.

@@ -196,8 +196,6 @@ func TestTwoOwnersRaceForOneURL(t *testing.T) {
 
 func TestOneSlugHasAtMost1000Instances(t *testing.T) {
 	m := start(t)
-	token := m.token("pets")
-	_ = token
 	var wg sync.WaitGroup
 	var refused atomic.Int32
 	for w := range 8 {

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -35,6 +36,8 @@ type mesh struct {
 	host *host.Host
 	key  *rsa.PrivateKey
 	cfg  app.Config
+
+	tokens sync.Map // by slug
 
 	stop  context.CancelFunc
 	ended chan error
@@ -138,6 +141,9 @@ func (m *mesh) publishKey() {
 // token is that of an account with a slug; that of "admin" is an admin's.
 func (m *mesh) token(slug string) string {
 	m.t.Helper()
+	if t, ok := m.tokens.Load(slug); ok {
+		return t.(string)
+	}
 	roles := []string{auth.RoleUser}
 	if slug == "admin" {
 		roles = append(roles, auth.RoleAdmin)
@@ -155,6 +161,7 @@ func (m *mesh) token(slug string) string {
 	if err != nil {
 		m.t.Fatal(err)
 	}
+	m.tokens.Store(slug, s)
 	return s
 }
 

@@ -97,9 +97,9 @@ type Service struct {
 	fleet  fleet
 	checks schedule
 
-	// Changes of one slug's instances come one after the other: what is true when it is looked at is true when it is
-	// stored, and memory follows the database in order. Slugs share locks by their hash.
-	slugs [256]sync.Mutex
+	// Changes of one id, and of what is at one URL, come one after the other, so that memory follows the database in
+	// order. They share locks by their hash.
+	locks [1024]sync.Mutex
 	seed  maphash.Seed
 
 	suspects atomic.Int64 // instances that may soon expire
@@ -130,6 +130,7 @@ func New(ctx context.Context, cfg Config, st Store, checker Checker, board Board
 		m.beat.Store(s.elapsed())
 		m.lastBeat.Store(in.LastHeartbeat.UnixMicro())
 		m.flushed = in.LastHeartbeat.UnixMicro()
+		s.fleet.claim(in.Slug, len(all))
 		s.fleet.put(m, "")
 		s.soon(m, rand.N(cfg.CheckInterval))
 	}
@@ -139,9 +140,24 @@ func New(ctx context.Context, cfg Config, st Store, checker Checker, board Board
 // elapsed is the time on a clock that never jumps.
 func (s *Service) elapsed() int64 { return int64(s.cfg.Now().Sub(s.started)) }
 
-// lock takes the lock of a slug's instances.
-func (s *Service) lock(slug string) *sync.Mutex {
-	mu := &s.slugs[maphash.String(s.seed, slug)%uint64(len(s.slugs))]
-	mu.Lock()
-	return mu
+// lock takes the locks of an instance's id, which may be empty, and URL.
+func (s *Service) lock(id, url string) (unlock func()) {
+	at := func(name string) int { return int(maphash.String(s.seed, name) % uint64(len(s.locks))) } //nolint:gosec // less than 1024
+	first := at("url " + url)
+	second := first
+	if id != "" {
+		second = at("id " + id)
+	}
+	if second < first { // everybody takes two locks in the same order
+		first, second = second, first
+	}
+	s.locks[first].Lock()
+	if second == first {
+		return s.locks[first].Unlock
+	}
+	s.locks[second].Lock()
+	return func() {
+		s.locks[second].Unlock()
+		s.locks[first].Unlock()
+	}
 }

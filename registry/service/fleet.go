@@ -50,7 +50,7 @@ type fleet struct {
 	mu     sync.RWMutex
 	byID   map[string]*member
 	byURL  map[string]*member
-	bySlug map[string]int // how many
+	bySlug map[string]int // how many, with those that are being added
 }
 
 func (f *fleet) init() {
@@ -64,14 +64,38 @@ func (f *fleet) find(id, url string) (byID, byURL *member) {
 	return f.byID[id], f.byURL[url]
 }
 
-// put adds a member, or follows its move from another URL.
+// claim counts one more instance of a slug, unless it has as many as it may.
+func (f *fleet) claim(slug string, most int) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.bySlug[slug] >= most {
+		return false
+	}
+	f.bySlug[slug]++
+	return true
+}
+
+// release takes back a claim.
+func (f *fleet) release(slug string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.uncount(slug)
+}
+
+func (f *fleet) uncount(slug string) {
+	if f.bySlug[slug]--; f.bySlug[slug] == 0 {
+		delete(f.bySlug, slug)
+	}
+}
+
+// put adds a member whose place was claimed, or follows its move from another URL.
 func (f *fleet) put(m *member, movedFrom string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	in := m.current.Load()
-	if f.byID[in.ID] == nil {
-		f.bySlug[in.Slug]++
+	if m.gone.Load() {
+		return
 	}
+	in := m.current.Load()
 	if movedFrom != "" && f.byURL[movedFrom] == m {
 		delete(f.byURL, movedFrom)
 	}
@@ -92,15 +116,7 @@ func (f *fleet) drop(m *member) {
 	if u := in.URL.String(); f.byURL[u] == m {
 		delete(f.byURL, u)
 	}
-	if f.bySlug[in.Slug]--; f.bySlug[in.Slug] == 0 {
-		delete(f.bySlug, in.Slug)
-	}
-}
-
-func (f *fleet) count(slug string) int {
-	f.mu.RLock()
-	defer f.mu.RUnlock()
-	return f.bySlug[slug]
+	f.uncount(in.Slug)
 }
 
 func (f *fleet) size() int {

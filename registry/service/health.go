@@ -135,7 +135,7 @@ func (s *Service) suspect(m *member, is bool) {
 // expire removes an instance in the mesh's own name. Its generation stays good: it may come back.
 func (s *Service) expire(ctx context.Context, m *member) bool {
 	in := s.view(m)
-	defer s.lock(in.Slug).Unlock()
+	defer s.lock(in.ID, in.URL.String())()
 	if m.gone.Load() || time.Duration(s.elapsed()-m.beat.Load()) <= s.cfg.Lease {
 		return false
 	}

@@ -103,7 +103,7 @@ func (s *Service) Remove(ctx context.Context, by Caller, id string) (Instance, e
 	if !by.owns(in.Slug) {
 		return Instance{}, errs.Forbiddenf("instance %q belongs to another account", id)
 	}
-	defer s.lock(in.Slug).Unlock()
+	defer s.lock(in.ID, in.URL.String())()
 	if m.gone.Load() {
 		return Instance{}, NoInstance(id)
 	}
@@ -114,7 +114,7 @@ func (s *Service) Remove(ctx context.Context, by Caller, id string) (Instance, e
 	return in, nil
 }
 
-// remove takes an instance out of the store, and then out of memory. Its slug's lock is held.
+// remove takes an instance out of the store, and then out of memory. Its locks are held.
 func (s *Service) remove(ctx context.Context, m *member, barred bool, why Event) error {
 	s.telling.RLock()
 	defer s.telling.RUnlock()

@@ -47,7 +47,7 @@ func (s *Service) Register(ctx context.Context, by Caller, r Registration) (*Res
 	if m := s.beats(in, r.Generation); m != nil {
 		return s.answer(m, false), nil
 	}
-	defer s.lock(in.Slug).Unlock()
+	defer s.lock(in.ID, in.URL.String())()
 	return s.register(ctx, by, in, r.Generation)
 }
 
@@ -114,7 +114,7 @@ func (s *Service) beat(m *member) {
 	m.lastBeat.Store(now.UnixMicro())
 }
 
-// register does what needs the lock of the slug.
+// register does what needs the locks of the id and the URL.
 func (s *Service) register(ctx context.Context, by Caller, in Instance, known int32) (*Result, error) {
 	byID, byURL := s.fleet.find(in.ID, in.URL.String())
 	switch {
@@ -137,7 +137,7 @@ func (s *Service) add(ctx context.Context, by Caller, in Instance, known int32) 
 	if err := s.free(in.URL); err != nil {
 		return nil, err
 	}
-	if s.fleet.count(in.Slug) >= s.cfg.MaxInstances {
+	if !s.fleet.claim(in.Slug, s.cfg.MaxInstances) {
 		return nil, errs.New(errs.TooMany, "TOO_MANY_INSTANCES", "%s has %d instances, and can't have more", in.Slug, s.cfg.MaxInstances).After(s.cfg.Lease)
 	}
 	now := s.cfg.Now()
@@ -147,6 +147,7 @@ func (s *Service) add(ctx context.Context, by Caller, in Instance, known int32) 
 		return s.event(in, by.UserID, Registered{in.DeploymentID, in.Generation})
 	})
 	if err != nil {
+		s.fleet.release(in.Slug)
 		return nil, fmt.Errorf("add instance: %w", err)
 	}
 	m := newMember(stored)

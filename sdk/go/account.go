@@ -9,12 +9,12 @@ import (
 	"io/fs"
 	"net/http"
 	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/singleflight"
 
+	"micromesh/pkg/atomicfile"
 	"micromesh/pkg/errs"
 )
 
@@ -45,32 +45,10 @@ func loadCredentials(file, slug string) (credentials, error) {
 	if b, err = json.MarshalIndent(c, "", "  "); err != nil { //nolint:gosec // the file is there to hold the password
 		return c, err
 	}
-	if err := writeNew(file, append(b, '\n')); err != nil {
+	if err := atomicfile.Create(file, append(b, '\n')); err != nil {
 		return c, fmt.Errorf("write credentials: %w", err)
 	}
 	return c, nil
-}
-
-// writeNew writes a file that is not there yet, whole and durably, for its owner's eyes.
-func writeNew(file string, content []byte) error {
-	dir := filepath.Dir(file)
-	tmp, err := os.CreateTemp(dir, ".credentials-*") // 0600
-	if err != nil {
-		return err
-	}
-	defer func() { _ = os.Remove(tmp.Name()) }()
-	_, err = tmp.Write(content)
-	if err = errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
-		return err
-	}
-	if err := os.Link(tmp.Name(), file); err != nil { // fails where another process was first
-		return err
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // token is a sign-in as the API answers it.

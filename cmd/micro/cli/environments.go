@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 
 	"github.com/urfave/cli/v3"
+
+	"micromesh/pkg/atomicfile"
 )
 
 // defaultServer is where `micro up` listens.
@@ -61,16 +63,7 @@ func (c *settingsFile) save() error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("save sign-in: %w", err)
 	}
-	tmp, err := os.CreateTemp(dir, ".config-*")
-	if err != nil {
-		return fmt.Errorf("save sign-in: %w", err)
-	}
-	defer func() { _ = os.Remove(tmp.Name()) }()
-	_, err = tmp.Write(append(b, '\n'))
-	if err = errors.Join(err, tmp.Close()); err != nil {
-		return fmt.Errorf("save sign-in: %w", err)
-	}
-	if err := os.Rename(tmp.Name(), c.file); err != nil {
+	if err := atomicfile.Replace(c.file, append(b, '\n')); err != nil {
 		return fmt.Errorf("save sign-in: %w", err)
 	}
 	return nil
