@@ -151,11 +151,13 @@ func (m *Map[V]) watch(ctx context.Context, js jetstream.JetStream) error {
 		return fmt.Errorf("read status: %w", err)
 	}
 	created := status.(*jetstream.KeyValueBucketStatus).StreamInfo().Created
-	watcher, err := bucket.WatchAll(ctx)
+	// The watcher is ended through its context: Stop would wait for an answer from a server that is away.
+	watchCtx, end := context.WithCancel(ctx)
+	defer end()
+	watcher, err := bucket.WatchAll(watchCtx)
 	if err != nil {
 		return fmt.Errorf("watch bucket: %w", err)
 	}
-	defer func() { _ = watcher.Stop() }()
 
 	connected := js.Conn().StatusChanged(nats.CONNECTED)
 	defer js.Conn().RemoveStatusListener(connected)

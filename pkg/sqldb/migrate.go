@@ -16,8 +16,12 @@ import (
 	"time"
 )
 
-// migrationLock is the key of Postgres' advisory lock under which migrations run.
-const migrationLock = 0x6d6573686d696772 // "meshmigr"
+// migrationBegin is what a step begins with on Postgres. It may take long; but the server looks, where it can (since version 14),
+// whether its client still lives: else a statement of a process that was killed would keep the lock until it ends. The
+// lock (its key is "meshmigr") is held to the end of the transaction, so that each step finds what others did meanwhile.
+const migrationBegin = `SET LOCAL statement_timeout = 0;
+SELECT set_config(name, '500ms', true) FROM pg_settings WHERE name = 'client_connection_check_interval';
+SELECT pg_advisory_xact_lock(7882833615131338610)`
 
 // migrationTable records what was applied. A component is a part of the schema with numbers of its own.
 const migrationTable = `CREATE TABLE IF NOT EXISTS schema_migrations (
@@ -83,9 +87,7 @@ func migrate(ctx context.Context, db *DB, component string, dir fs.FS) error {
 // migrateStep applies the first migration that is missing. It gives nil where none is.
 func migrateStep(ctx context.Context, tx *Tx, dialect Dialect, component string, all []migration) (*migration, error) {
 	if dialect == Postgres {
-		// The lock is held to the end of the transaction, so each step finds what others did meanwhile.
-		lock := "SET LOCAL statement_timeout = 0; SELECT pg_advisory_xact_lock(" + strconv.FormatInt(migrationLock, 10) + ")"
-		if _, err := tx.Exec(ctx, lock); err != nil {
+		if _, err := tx.Exec(ctx, migrationBegin); err != nil {
 			return nil, err
 		}
 	}

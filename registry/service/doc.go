@@ -142,7 +142,7 @@ func (s *Service) elapsed() int64 { return int64(s.cfg.Now().Sub(s.started)) }
 
 // lock takes the locks of an instance's id, which may be empty, and URL.
 func (s *Service) lock(id, url string) (unlock func()) {
-	at := func(name string) int { return int(maphash.String(s.seed, name) % uint64(len(s.locks))) } //nolint:gosec // less than 1024
+	at := func(name string) int { return int(maphash.String(s.seed, name) % uint64(len(s.locks))) }
 	first := at("url " + url)
 	second := first
 	if id != "" {

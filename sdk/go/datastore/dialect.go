@@ -50,7 +50,7 @@ func (sqlite) extract(path []string, _ kind) string {
 // param has numbers read by the code that reads those of documents: another might round them differently.
 func (sqlite) param(k kind) string {
 	if k == number || k == boolean {
-		return "CAST(? AS REAL)"
+		return "json_extract(?, '$')"
 	}
 	return "?"
 }
