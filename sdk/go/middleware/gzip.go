@@ -36,17 +36,17 @@ func Gzip(next http.Handler) http.Handler {
 
 // acceptsGzip reads Accept-Encoding (RFC 9110, section 12.5.3).
 func acceptsGzip(values []string) bool {
-	any := false
+	others := false
 	for item := range strings.SplitSeq(strings.Join(values, ","), ",") {
 		coding, params, _ := strings.Cut(item, ";")
 		switch strings.ToLower(strings.TrimSpace(coding)) {
 		case "gzip", "x-gzip":
 			return quality(params) > 0
 		case "*":
-			any = quality(params) > 0
+			others = quality(params) > 0
 		}
 	}
-	return any
+	return others
 }
 
 // quality reads "q=0.5"; without it the quality is 1, and 0 where it is no number.
@@ -168,7 +168,7 @@ func (g *gzipWriter) close(panicked bool) {
 }
 
 // compressed are types whose bytes get no smaller.
-var compressed = []string{"image/", "video/", "audio/", "font/", "application/zip", "application/gzip", "application/x-", "text/event-stream"}
+var compressed = []string{"image/", "video/", "audio/", "font/", "application/zip", "application/gzip", "application/x-gzip", "application/x-7z", "text/event-stream"}
 
 func compressible(status int, h http.Header) bool {
 	if status == http.StatusNoContent || status == http.StatusPartialContent || status == http.StatusNotModified || status < 200 {

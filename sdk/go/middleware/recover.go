@@ -29,7 +29,9 @@ func Recover(log *slog.Logger) Middleware {
 				if rec.status != 0 {
 					panic(http.ErrAbortHandler)
 				}
-				clear(w.Header()) // of the answer that was meant, such as its length
+				for _, name := range []string{"Content-Length", "Content-Encoding", "ETag", "Last-Modified", "Cache-Control"} {
+					w.Header().Del(name) // it is of the answer that was meant
+				}
 				sdk.WriteError(w, r, errs.New(errs.Internal, "", "something went wrong on our side"))
 			}()
 			next.ServeHTTP(rec, r)
