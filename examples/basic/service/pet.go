@@ -18,7 +18,7 @@ const RoleManager = Slug + ":pet:manager"
 
 // Bounds of a pet.
 const (
-	maxName = 100 // characters
+	maxName = 60  // characters
 	maxAge  = 500 // years: there are tortoises
 )
 

@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"micromesh/examples/basic/service"
-	"micromesh/pkg/sqldb"
 	"micromesh/sdk/go/datastore"
 )
 
@@ -18,7 +17,7 @@ type Pets struct {
 var _ service.Store = (*Pets)(nil)
 
 // New opens the collection of pets in a database.
-func New(ctx context.Context, db *sqldb.DB) (*Pets, error) {
+func New(ctx context.Context, db *datastore.DB) (*Pets, error) {
 	pets, err := datastore.NewCollection[service.Pet](ctx, db, "pets", datastore.WithIndex("kind", "age"))
 	if err != nil {
 		return nil, err

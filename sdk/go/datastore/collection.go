@@ -21,17 +21,20 @@ const (
 	MaxIndexed = 2000 // bytes of the texts of an index together
 )
 
+// DB is an open database. Any number of collections may share it.
+type DB = sqldb.DB
+
 // Open opens the database that a URL names: "sqlite:<file>", or "postgres://user:password@host/database". Close it when
 // its collections are no longer used.
 //
 // Errors are one line for the operator. Postgres is not dialled before the first call.
-func Open(ctx context.Context, url string) (*sqldb.DB, error) {
+func Open(ctx context.Context, url string) (*DB, error) {
 	return sqldb.Open(ctx, sqldb.Config{URL: url})
 }
 
 // Collection keeps documents of one type in a table. It is safe for concurrent use, also by several processes.
 type Collection[T any] struct {
-	db      *sqldb.DB
+	db      *DB
 	table   string
 	shape   *shape
 	dialect dialect
@@ -65,7 +68,7 @@ var collections = regexp.MustCompile(`^[a-z][a-z0-9_]{0,39}$`)
 // The id is the field with the tag `datastore:"id"`, else the one that is "id" in JSON, else what WithID says; it must be a text.
 //
 // Errors: what is wrong with the name, the type or the options, all at once; Unavailable.
-func NewCollection[T any](ctx context.Context, db *sqldb.DB, name string, opts ...Option) (*Collection[T], error) {
+func NewCollection[T any](ctx context.Context, db *DB, name string, opts ...Option) (*Collection[T], error) {
 	var o options
 	for _, opt := range opts {
 		opt(&o)
