@@ -3,6 +3,7 @@ package sdk
 import (
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"strconv"
 	"time"
@@ -45,7 +46,7 @@ func ReadJSON(w http.ResponseWriter, r *http.Request, limit int64, v any) error 
 	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, limit))
 	err := dec.Decode(v)
 	if err == nil {
-		if dec.More() {
+		if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 			return errs.New(errs.Invalid, "INVALID_JSON", "the body holds more than one JSON value")
 		}
 		return nil
@@ -53,8 +54,12 @@ func ReadJSON(w http.ResponseWriter, r *http.Request, limit int64, v any) error 
 	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return errs.New(errs.TooLarge, "", "the body is larger than %d bytes", limit)
 	}
-	if err.Error() == "EOF" {
+	if errors.Is(err, io.EOF) {
 		return nil
+	}
+	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && e.Field != "" {
+		d := errs.Detail{Field: e.Field, Rule: "type", Message: "must not be a JSON " + e.Value}
+		return errs.New(errs.Invalid, "INVALID_JSON", "%s %s", d.Field, d.Message).With(d)
 	}
 	return errs.New(errs.Invalid, "INVALID_JSON", "the body is not what it should be: %s", err)
 }

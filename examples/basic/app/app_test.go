@@ -2,12 +2,15 @@ package app_test
 
 import (
 	"context"
+	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"go.yaml.in/yaml/v3"
 
 	"micromesh/examples/basic/app"
 	"micromesh/internal/meshtest"
@@ -176,6 +179,44 @@ func owner(t *testing.T, m *meshtest.Mesh) string {
 	return users[0].(obj)["id"].(string)
 }
 
+// TestDefinitionIsTaken saves the definition as the command line does.
+func TestDefinitionIsTaken(t *testing.T) {
+	m := meshtest.Start(t)
+	text, err := os.ReadFile(filepath.Join("..", "basic.mu"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var definition obj
+	if err := yaml.Unmarshal(text, &definition); err != nil {
+		t.Fatal(err)
+	}
+	m.Do(t, "PUT", "/registry-svc/definition", m.Admin(t), obj{"definition": definition}).Must(t, 201)
+	got := string(m.Do(t, "GET", "/registry-svc/definitions", m.Admin(t), nil).Must(t, 200).Body)
+	for _, want := range []string{"micromesh/basic", "BASIC_DATABASE_URL", "/basic-svc/openapi.yaml"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("definitions have no %s: %s", want, got)
+		}
+	}
+}
+
+// TestPagesOfOtherOriginsMayCallWhereListed through the gateway, which leaves CORS to the services.
+func TestPagesOfOtherOriginsMayCallWhereListed(t *testing.T) {
+	m := meshtest.Start(t)
+	start(t, m, t.TempDir())
+	for origin, want := range map[string]string{"https://shop.example.com": "https://shop.example.com", "https://evil.example.com": ""} {
+		req, err := http.NewRequestWithContext(t.Context(), "OPTIONS", m.URL+"/basic-svc/pet", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Origin", origin)
+		req.Header.Set("Access-Control-Request-Method", "PUT")
+		a := meshtest.Send(t, req).Must(t, 204)
+		if got := a.Header.Get("Access-Control-Allow-Origin"); got != want {
+			t.Errorf("%s may call: %q", origin, got)
+		}
+	}
+}
+
 func TestWrongInputIsExplained(t *testing.T) {
 	m := meshtest.Start(t)
 	start(t, m, t.TempDir())
@@ -192,7 +233,8 @@ func TestWrongInputIsExplained(t *testing.T) {
 		"unknown order": {"POST", "/basic-svc/pets", obj{"orderBy": []string{"savedBy"}}, "VALIDATION_ERROR", "id, name, kind, age"},
 		"limit":         {"POST", "/basic-svc/pets", obj{"limit": 100_000}, "VALIDATION_ERROR", "between 1 and 1000"},
 		"cursor":        {"POST", "/basic-svc/pets", obj{"after": "xyz"}, "VALIDATION_ERROR", "after"},
-		"type":          {"POST", "/basic-svc/pets", obj{"limit": "ten"}, "INVALID_JSON", "limit"},
+		"type":          {"POST", "/basic-svc/pets", obj{"limit": "ten"}, "INVALID_JSON", `"field":"limit"`},
+		"more than one": {"POST", "/basic-svc/pets", `{} }`, "INVALID_JSON", "more than one"},
 	} {
 		a := m.Do(t, c.method, c.path, token, c.body)
 		if a.Status != 400 || a.Text("code") != c.code || !strings.Contains(string(a.Body), c.says) || a.Text("requestId") == "" {

@@ -61,7 +61,8 @@ func (o *Options) allow(h http.Header, origin string) bool {
 	if !open {
 		h.Add("Vary", "Origin") // also of the answers to others: a cache must not mix them up
 	}
-	if origin == "" || !(open || (origin != "*" && slices.Contains(o.Origins, origin))) {
+	listed := origin != "" && origin != "*" && slices.Contains(o.Origins, origin)
+	if !listed && (!open || origin == "") {
 		return false
 	}
 	if open {

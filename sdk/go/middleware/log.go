@@ -23,6 +23,9 @@ func LogThrottled(log *slog.Logger, perSecond int) Middleware {
 					"bytes", rec.bytes, "duration", time.Since(start), "request_id", r.Header.Get("X-Request-Id"))
 			}()
 			next.ServeHTTP(rec, r)
+			if rec.status == 0 {
+				rec.status = http.StatusOK // what net/http makes of nothing
+			}
 		})
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -166,9 +167,33 @@ func TestCORS(t *testing.T) {
 	}
 }
 
+// journal is a log that may be read while it is written.
+type journal struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (j *journal) Write(b []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.Write(b)
+}
+
+func (j *journal) String() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.String()
+}
+
+func (j *journal) Reset() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.text.Reset()
+}
+
 func TestLogIsThrottledAndSaysSo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log bytes.Buffer
+		var log journal
 		h := middleware.LogThrottled(slog.New(slog.NewTextHandler(&log, nil)), 3)(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(404)
 			fmt.Fprint(w, "none")
@@ -196,6 +221,22 @@ func TestLogIsThrottledAndSaysSo(t *testing.T) {
 			t.Errorf("log is %s", got)
 		}
 	})
+}
+
+func TestLogTellsTheStatus(t *testing.T) {
+	for want, handler := range map[string]http.HandlerFunc{
+		"status=200 bytes=0": func(http.ResponseWriter, *http.Request) {},
+		"status=200 bytes=2": func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "ok") },
+		"status=204 bytes=0": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(103); w.WriteHeader(204) },
+		"status=500":         func(http.ResponseWriter, *http.Request) { panic("oops") },
+	} {
+		var log journal
+		h := middleware.Chain(handler, middleware.LogThrottled(slog.New(slog.NewTextHandler(&log, nil)), 1), middleware.Recover(slog.New(slog.DiscardHandler)))
+		h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil))
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("log is %s, want %s", log.String(), want)
+		}
+	}
 }
 
 func TestGzip(t *testing.T) {
