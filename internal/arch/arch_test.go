@@ -122,6 +122,21 @@ func TestLeafLibrariesImportNoService(t *testing.T) {
 	}
 }
 
+// What an example imports is what any author of a service may: the SDK, and the two packages that its API is made of.
+func TestExamplesUseWhatAuthorsHave(t *testing.T) {
+	for _, f := range sources(t) {
+		if !strings.HasPrefix(f.path, "examples/") || strings.HasSuffix(f.path, "_test.go") {
+			continue
+		}
+		for _, imp := range f.imports {
+			own, ok := strings.CutPrefix(imp, module+"/")
+			if ok && !slices.Contains([]string{"pkg/errs", "pkg/auth"}, own) && !strings.HasPrefix(own, "sdk/") && !strings.HasPrefix(own, "examples/") {
+				t.Errorf("%s imports %s: examples import the SDK", f.path, own)
+			}
+		}
+	}
+}
+
 func TestFakesAreForTests(t *testing.T) {
 	for _, f := range sources(t) {
 		for _, imp := range f.imports {
