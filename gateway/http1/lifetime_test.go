@@ -151,25 +151,25 @@ func TestClientGone(t *testing.T) {
 // others as usual; also by one that came meanwhile.
 func TestWatchedConnectionGoesOn(t *testing.T) {
 	release := make(chan struct{})
-	_, addr := newServer(t, http1.Config{}, func(x *http1.Exchange) {
+	srv, addr := newServer(t, http1.Config{}, func(x *http1.Exchange) {
 		if string(x.Path()) == "/slow" {
 			<-release
 		}
 		x.Respond(http.StatusOK, "text/plain", x.Path())
 	})
+	watched := func() bool { return http1.Watched(srv) == 1 }
 	p := dial(t, addr)
 	const slow = "GET /slow HTTP/1.1\r\nHost: a\r\n\r\n"
 	p.send(slow)
-	time.Sleep(300 * time.Millisecond) // long enough to be watched; what is tested holds in any case
+	eventually(t, "watched", watched)
 	p.send("GET /next HTTP/1.1\r\nHost: a\r\n\r\n" + slow)
-	time.Sleep(50 * time.Millisecond)
 	release <- struct{}{}
 	for _, want := range []string{"/slow", "/next"} {
 		if a := p.answer(); a.body != want {
 			t.Fatalf("answer is for %q, want %q", a.body, want)
 		}
 	}
-	time.Sleep(300 * time.Millisecond)
+	eventually(t, "watched again", watched)
 	release <- struct{}{}
 	if a := p.answer(); a.body != "/slow" {
 		t.Errorf("answer is for %q", a.body)

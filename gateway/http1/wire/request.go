@@ -87,7 +87,7 @@ func badVersion(v []byte) error {
 
 // fields reads the fields that only requests have a rule for.
 func (r *Request) fields() error {
-	hosts := 0
+	hosts, credentials := 0, 0
 	for i := range r.Fields {
 		f := &r.Fields[i]
 		switch f.ID {
@@ -102,11 +102,18 @@ func (r *Request) fields() error {
 				}
 			}
 			r.Continue = r.Minor > 0
+		case Other:
+			if len(f.Name) == len("authorization") && EqualFold(f.Name, "authorization") {
+				credentials++
+			}
 		default:
 		}
 	}
 	if hosts > 1 || hosts == 0 && r.Minor > 0 {
 		return malformed("the request must have exactly one Host")
+	}
+	if credentials > 1 { // who looks at the first one and who looks at the last one would see different callers
+		return malformed("the request has more than one Authorization")
 	}
 	if hosts == 1 && !ValidHost(r.Host) {
 		return malformed("Host is not a host name with an optional port")
