@@ -171,6 +171,7 @@ var refusals = []struct {
 	{"no Host", "GET / HTTP/1.1\r\n\r\n", 400},
 	{"two Hosts", "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", 400},
 	{"two Hosts in HTTP/1.0", "GET / HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n", 400},
+	{"two Authorizations", "GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer a\r\nauthorization: Bearer b\r\n\r\n", 400},
 	{"Host with a user", "GET / HTTP/1.1\r\nHost: a@b\r\n\r\n", 400},
 	{"Host with a path", "GET / HTTP/1.1\r\nHost: a/../b\r\n\r\n", 400},
 	{"empty Host", "GET / HTTP/1.1\r\nHost:\r\n\r\n", 400},
