@@ -221,9 +221,7 @@ func (c *commands) token() *cli.Command {
 		err := api.do(ctx, http.MethodDelete, "/user-svc/tokens", in, &raw)
 		return raw, "revoked", err
 	})
-	g := group("token", "print, rotate or revoke the token", show, refresh, revoke)
-	g.Action = show.Action
-	return g
+	return groupOr(show, group("token", "print, rotate or revoke the token", show, refresh, revoke))
 }
 
 func (c *commands) env() *cli.Command {
@@ -280,8 +278,7 @@ func (c *commands) env() *cli.Command {
 			return "forgot " + a[0], nil
 		}),
 	)
-	g.Action = ls.Action
-	return g
+	return groupOr(ls, g)
 }
 
 func (c *commands) printEnvironments(cmd *cli.Command, cfg *settingsFile) error {

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/urfave/cli/v3"
@@ -97,15 +98,45 @@ func usagef(format string, args ...any) error {
 
 // Run runs one command line and gives its exit code.
 func Run(args []string, sys IO) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := interruptible(context.Background())
 	defer stop()
-	context.AfterFunc(ctx, stop) // so that a second signal ends the process at once
 	err := root(sys).Run(ctx, args)
 	if err == nil || errors.Is(err, context.Canceled) {
 		return exitOK
 	}
 	report(sys.Stderr, err)
 	return ExitCode(err)
+}
+
+// interruptible gives a context that ends with the first interrupt or termination signal. The second one ends the
+// process at once, as if nobody had caught it, however soon it follows.
+func interruptible(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	done := make(chan struct{})
+	go func() {
+		for n := 0; ; n++ {
+			select {
+			case sig := <-signals:
+				if n == 0 {
+					cancel()
+					continue
+				}
+				signal.Reset(sig)
+				if p, err := os.FindProcess(os.Getpid()); err == nil {
+					_ = p.Signal(sig) // which ends us
+				}
+			case <-done:
+				return
+			}
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(signals)
+		close(done)
+		cancel()
+	}
 }
 
 // report prints an error on a line, and a line for each detail of the input.
@@ -123,7 +154,7 @@ func report(w io.Writer, err error) {
 
 func root(sys IO) *cli.Command {
 	c := &commands{IO: sys}
-	return &cli.Command{
+	cmd := &cli.Command{
 		Name:    "micro",
 		Usage:   "run a microservice mesh, and work with it",
 		Version: host.Version,
@@ -140,7 +171,6 @@ func root(sys IO) *cli.Command {
 		Writer:          sys.Stdout,
 		ErrWriter:       sys.Stderr,
 		ExitErrHandler:  func(context.Context, *cli.Command, error) {}, // Run reports
-		OnUsageError:    func(_ context.Context, _ *cli.Command, err error, _ bool) error { return usagef("%s", err) },
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "server", Usage: "`URL` of the mesh's gateway; the environment's where it is left out", Sources: cli.EnvVars("MICRO_SERVER", "OB_SERVER_URL")},
 			&cli.StringFlag{Name: "token", Usage: "`TOKEN` to call with, in place of the one that login stored", Sources: cli.EnvVars("MICRO_TOKEN")},
@@ -160,6 +190,18 @@ func root(sys IO) *cli.Command {
 			c.call(), c.events(), c.healthcheck(),
 		},
 	}
+	explainUsage(cmd)
+	return cmd
+}
+
+// explainUsage makes a command and all below it tell a wrong flag on one line, where the library prints the whole help.
+func explainUsage(cmd *cli.Command) {
+	cmd.OnUsageError = func(_ context.Context, cmd *cli.Command, err error, _ bool) error {
+		return usagef("%s: see `%s --help`", strings.TrimSpace(err.Error()), cmd.FullName())
+	}
+	for _, sub := range cmd.Commands {
+		explainUsage(sub)
+	}
 }
 
 // commands makes the commands.
@@ -178,6 +220,18 @@ func group(name, usage string, sub ...*cli.Command) *cli.Command {
 			return cli.ShowSubcommandHelp(cmd)
 		},
 	}
+}
+
+// groupOr makes a group do what one of its subcommands does where none is named.
+func groupOr(sub, g *cli.Command) *cli.Command {
+	unknown := g.Action
+	g.Action = func(ctx context.Context, cmd *cli.Command) error {
+		if cmd.Args().Present() {
+			return unknown(ctx, cmd)
+		}
+		return sub.Action(ctx, cmd)
+	}
+	return g
 }
 
 // args checks the number of arguments: least, and most where it isn't negative.

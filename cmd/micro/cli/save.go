@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"strings"
 
 	"github.com/urfave/cli/v3"
 )
@@ -38,6 +39,9 @@ func (c *commands) saveCommand(s saved, flags []cli.Flag, fromFlags func(*cli.Co
 				docs = []document{{"the flags", fromFlags(cmd)}}
 			}
 			if err := require(docs, s.required...); err != nil {
+				if len(a) == 0 {
+					return usagef("name a file or a folder, or give --%s", strings.Join(s.required, " and --"))
+				}
 				return err
 			}
 			api, err := c.api(cmd)
