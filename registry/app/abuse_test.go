@@ -62,7 +62,7 @@ func TestRegisterInstanceRefuses(t *testing.T) {
 		"a negative port":                {`{"scheme":"http","host":"x","port":-1}`, errs.Invalid},
 		"a port that contradicts":        {`{"url":"http://x:80","port":81}`, errs.Invalid},
 		"a host that contradicts":        {`{"url":"http://x:80","host":"y"}`, errs.Invalid},
-		"an address that contradicts":    {`{"url":"http://10.0.0.1:80","ip":"10.0.0.2"}`, errs.Invalid},
+		"an address that contradicts":    {`{"url":"http://127.9.0.1:80","ip":"127.9.0.2"}`, errs.Invalid},
 		"an address that is none":        {`{"url":"http://x:80","ip":"y"}`, errs.Invalid},
 		"a path that contradicts":        {`{"url":"http://x:80/a","path":"/b"}`, errs.Invalid},
 		"the metadata service beside":    {`{"url":"http://x:80","ip":"169.254.169.254"}`, errs.Invalid},
@@ -167,13 +167,13 @@ func TestHeartbeatOfARemovedInstanceDoesNotBringItBack(t *testing.T) {
 func TestTwoOwnersRaceForOneURL(t *testing.T) {
 	m := start(t)
 	tokens := []string{"cats", "dogs"}
-	const rounds = 200
+	const rounds = 1000
 	for i := range rounds {
 		var won, lost atomic.Int32
 		var wg sync.WaitGroup
 		for _, as := range tokens {
 			wg.Go(func() {
-				_, err := m.register(as, fmt.Sprintf(`{"url":"http://10.0.%d.%d:80"}`, i/250, i%250+1))
+				_, err := m.register(as, fmt.Sprintf(`{"url":"http://127.1.%d.%d:80"}`, i/250, i%250+1))
 				switch {
 				case err == nil:
 					won.Add(1)
@@ -201,7 +201,7 @@ func TestOneSlugHasAtMost1000Instances(t *testing.T) {
 	for w := range 8 {
 		wg.Go(func() {
 			for i := w; i < 1010; i += 8 {
-				_, err := m.register("pets", fmt.Sprintf(`{"url":"http://10.1.%d.%d:80"}`, i/250, i%250+1))
+				_, err := m.register("pets", fmt.Sprintf(`{"url":"http://127.2.%d.%d:80"}`, i/250, i%250+1))
 				if e, ok := errors.AsType[*errs.Error](err); ok && e.Kind == errs.TooMany && e.RetryAfter > 0 {
 					refused.Add(1)
 				} else if err != nil {

@@ -115,7 +115,7 @@ func TestRemoveInstance(t *testing.T) {
 func TestListInstances(t *testing.T) {
 	m := start(t)
 	a := m.mustRegister("pets", `{"id":"a","url":"http://127.0.0.1:7001/x","deploymentId":"d1"}`)
-	b := m.mustRegister("pets", `{"id":"b","scheme":"https","host":"pets.test","ip":"10.0.0.1","port":7002,"deploymentId":"d2"}`)
+	b := m.mustRegister("pets", `{"id":"b","scheme":"https","host":"pets.test","ip":"127.9.0.1","port":7002,"deploymentId":"d2"}`)
 	c := m.mustRegister("shop", `{"id":"c","url":"http://127.0.0.1:7003","deploymentId":"d1"}`)
 	for name, c := range map[string]struct {
 		as, filter string
@@ -126,7 +126,7 @@ func TestListInstances(t *testing.T) {
 		"another's by slug":    {"pets", `{"slug":"shop"}`, nil},
 		"another's by id":      {"pets", `{"id":"c"}`, nil},
 		"scheme":               {"pets", `{"scheme":"https"}`, []string{b.ID}},
-		"ip":                   {"pets", `{"ip":"10.0.0.1"}`, []string{b.ID}},
+		"ip":                   {"pets", `{"ip":"127.9.0.1"}`, []string{b.ID}},
 		"host":                 {"pets", `{"host":"pets.test"}`, []string{b.ID}},
 		"deployment":           {"admin", `{"deploymentId":"d1"}`, []string{a.ID, c.ID}},
 		"filters combine":      {"admin", `{"deploymentId":"d1","slug":"shop"}`, []string{c.ID}},

@@ -41,7 +41,7 @@ type contract struct {
 	client registrypb.RegistryService
 }
 
-const url = "http://10.0.0.1:80"
+const url = "http://127.9.0.1:80"
 
 // as is a context of the account with a slug.
 func (c *contract) as(slug string) context.Context {
@@ -67,13 +67,13 @@ func (c *contract) register() {
 	}
 	_, err := reg("shop", &registrypb.RegisterInstanceRequest{Url: url})
 	c.fails("register another's URL", err, errs.Conflict)
-	_, err = reg("shop", &registrypb.RegisterInstanceRequest{Id: "pets-1", Url: "http://10.0.0.2:80"})
+	_, err = reg("shop", &registrypb.RegisterInstanceRequest{Id: "pets-1", Url: "http://127.9.0.2:80"})
 	c.fails("register another's id", err, errs.Forbidden)
-	_, err = reg("shop", &registrypb.RegisterInstanceRequest{Url: "ftp://10.0.0.2"})
+	_, err = reg("shop", &registrypb.RegisterInstanceRequest{Url: "ftp://127.9.0.2"})
 	c.fails("register a URL of another kind", err, errs.Invalid)
-	_, err = reg("shop", &registrypb.RegisterInstanceRequest{Url: "http://10.0.0.2", Status: structpb.NewStringValue("Healthy")})
+	_, err = reg("shop", &registrypb.RegisterInstanceRequest{Url: "http://127.9.0.2", Status: structpb.NewStringValue("Healthy")})
 	c.fails("register a status", err, errs.Invalid)
-	_, err = reg("shop", &registrypb.RegisterInstanceRequest{Url: "http://10.0.0.2", Weight: structpb.NewNumberValue(1)})
+	_, err = reg("shop", &registrypb.RegisterInstanceRequest{Url: "http://127.9.0.2", Weight: structpb.NewNumberValue(1)})
 	c.fails("register a weight", err, errs.Invalid)
 }
 
@@ -83,7 +83,7 @@ func (c *contract) list() {
 		c.Fatalf("list: %v, %v", out, err)
 	}
 	in := out.GetInstances()[0]
-	if in.GetId() != "pets-1" || in.GetSlug() != "pets" || in.GetUrl() != url || in.GetPort() != 80 || in.GetScheme() != "http" || in.GetIp() != "10.0.0.1" || in.GetStatus() != "Unknown" {
+	if in.GetId() != "pets-1" || in.GetSlug() != "pets" || in.GetUrl() != url || in.GetPort() != 80 || in.GetScheme() != "http" || in.GetIp() != "127.9.0.1" || in.GetStatus() != "Unknown" {
 		c.Errorf("instance %v", in)
 	}
 	if _, err := time.Parse(time.RFC3339, in.GetLastHeartbeat()); err != nil {
@@ -184,7 +184,7 @@ func fakeClient(*testing.T) registrypb.RegistryService {
 			return &registrypb.ListInstancesResponse{}, nil
 		}
 		return &registrypb.ListInstancesResponse{Instances: []*registrypb.Instance{{
-			Id: "pets-1", Slug: "pets", Url: url, Scheme: "http", Ip: "10.0.0.1", Port: 80, Status: "Unknown", LastHeartbeat: "2026-01-02T03:04:05Z",
+			Id: "pets-1", Slug: "pets", Url: url, Scheme: "http", Ip: "127.9.0.1", Port: 80, Status: "Unknown", LastHeartbeat: "2026-01-02T03:04:05Z",
 		}}}, nil
 	}
 	f.RemoveInstanceStub = func(ctx context.Context, in *registrypb.RemoveInstanceRequest, _ ...client.CallOption) (*registrypb.RemoveInstanceResponse, error) {

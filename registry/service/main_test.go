@@ -273,4 +273,4 @@ func (f *fixture) status(url string) routing.Status {
 	return ""
 }
 
-func address(i int) string { return fmt.Sprintf("http://10.0.%d.%d:80", i/250, i%250+1) }
+func address(i int) string { return fmt.Sprintf("http://127.1.%d.%d:80", i/250, i%250+1) }
