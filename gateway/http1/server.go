@@ -81,8 +81,10 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 	s.mu.Unlock()
 	err := s.drain(ctx)
-	s.close()
+	// Before the contexts end: a handler that hears of its context's end returns, and must not be taken for one that failed.
 	s.each((*conn).kill)
+	s.close()
+	s.each((*conn).kill) // what was being accepted meanwhile
 	if err == nil {
 		s.running.Wait()
 	}
