@@ -140,11 +140,13 @@ func TestUnwantedBody(t *testing.T) {
 // TestSlowClients checks that clients which take their time are thrown out, each told why if that can be.
 func TestSlowClients(t *testing.T) {
 	t.Parallel()
-	_, addr := newServer(t, http1.Config{
+	var large atomic.Bool // was asked for
+	srv, addr := newServer(t, http1.Config{
 		HeaderTimeout: 150 * time.Millisecond, IdleTimeout: 150 * time.Millisecond, BodyTimeout: 150 * time.Millisecond,
 		WriteTimeout: 150 * time.Millisecond,
 	}, func(x *http1.Exchange) {
 		if string(x.Path()) == "/large" {
+			large.Store(true)
 			x.Respond(200, "text/plain", make([]byte, 64<<20))
 			return
 		}
@@ -180,7 +182,8 @@ func TestSlowClients(t *testing.T) {
 	t.Run("answer that nobody reads", func(t *testing.T) {
 		p := dial(t, addr)
 		p.send("GET /large HTTP/1.1\r\nHost: a\r\n\r\n")
-		time.Sleep(400 * time.Millisecond)
+		eventually(t, "asked", large.Load)
+		eventually(t, "given up", func() bool { return srv.Stats().OpenConns == 0 })
 		if body, err := p.rest(); err == nil || len(body) >= 64<<20 {
 			t.Errorf("got %d bytes, %v", len(body), err)
 		}

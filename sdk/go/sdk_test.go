@@ -2,13 +2,16 @@ package sdk_test
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -194,6 +197,39 @@ func TestCallersAreVerified(t *testing.T) {
 }
 
 type obj = map[string]any
+
+// counting counts requests for a path.
+type counting struct {
+	path string
+	n    atomic.Int32
+}
+
+func (c *counting) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.URL.Path == c.path {
+		c.n.Add(1)
+	}
+	return http.DefaultTransport.RoundTrip(r)
+}
+
+func TestFloodOfUnknownKeysFetchesOnce(t *testing.T) {
+	m := meshtest.Start(t)
+	cfg := config(t, m, "hello-svc")
+	jwks := &counting{path: "/.well-known/jwks.json"}
+	cfg.Client = &http.Client{Transport: jwks}
+	svc := open(t, cfg)
+	before := jwks.n.Load()
+	for i := range 10_000 {
+		kid := base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, `{"alg":"RS256","kid":"unknown-%d"}`, i))
+		r := httptest.NewRequestWithContext(t.Context(), "GET", "/", nil)
+		r.Header.Set("Authorization", "Bearer "+kid+".e30.AAAA")
+		if _, err := svc.Verify(r); !errs.Is(err, errs.Unauthenticated) {
+			t.Fatalf("got %v, want Unauthenticated", err)
+		}
+	}
+	if n := jwks.n.Load() - before; n > 2 { // one in 10 s, of which the flood may see the turn
+		t.Errorf("the keys were fetched %d times", n)
+	}
+}
 
 func TestPermissionsAreTheMeshs(t *testing.T) {
 	m := meshtest.Start(t)
