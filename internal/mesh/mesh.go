@@ -13,11 +13,13 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 
 	gateway "micromesh/gateway/app"
 	"micromesh/pkg/config"
 	"micromesh/pkg/host"
+	"micromesh/pkg/kv"
 	"micromesh/pkg/natsconn"
 	"micromesh/pkg/secret"
 	proxy "micromesh/proxy/app"
@@ -116,11 +118,27 @@ func (m *Mesh) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := forgetNodes(ctx, m.conn); err != nil {
+		return err
+	}
 	m.Host, err = host.New(ctx, host.Config{NATS: m.conn, Secrets: box, Logger: m.cfg.Logger, TokenSession: m.cfg.User.AcceptExpired()})
 	if err != nil {
 		return err
 	}
 	return m.openServices(ctx)
+}
+
+// forgetNodes drops the RPC nodes that a process before this one registered on the same folder. All of them are gone with
+// it; after a kill they would stay until their lease ends, and another program may have their ports by now.
+func forgetNodes(ctx context.Context, nc *nats.Conn) error {
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return fmt.Errorf("open JetStream: %w", err)
+	}
+	if err := js.DeleteKeyValue(ctx, kv.Nodes); err != nil && !errors.Is(err, jetstream.ErrBucketNotFound) {
+		return fmt.Errorf("forget old nodes: %w", err)
+	}
+	return nil
 }
 
 // openServices opens all four at once: the first start makes keys and hashes, which takes its time.
