@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"go-micro.dev/v5/client"
@@ -17,7 +18,9 @@ import (
 	"micromesh/pkg/errs"
 )
 
-// attempts bounds to how many nodes a call is offered that can't be reached.
+// attempts is to how many nodes a call is offered, if need be, that can't be reached or don't know the endpoint. Where
+// failing is fast, it is offered to more of the former: a service that was killed a few times leaves as many nodes
+// behind, until their leases end.
 const attempts = 3
 
 // target is where a call goes: to any node of a service, or to the first of some addresses.
@@ -112,8 +115,8 @@ func (c *Client) unary(ctx context.Context, to target, path string, codec grpc.C
 	return trailer, nil
 }
 
-// offer makes a call to one node after the other until one can be reached. try tells whether anything may have been
-// sent. The call ends with try, or where ended is given by calling what it is given.
+// offer makes a call to one node after the other until one can be reached, and knows the endpoint: a node that died may
+// have left its address to another service. try tells whether anything may have been sent. The call ends with try, or where ended is given by calling what it is given.
 func (c *Client) offer(ctx context.Context, to target, try func(*grpc.ClientConn) (sent bool, err error), ended func(end func(error))) error {
 	if len(to.addresses) > 0 {
 		cc, err := c.connectTo(to.addresses[0])
@@ -124,7 +127,7 @@ func (c *Client) offer(ctx context.Context, to target, try func(*grpc.ClientConn
 	}
 	var tried []*discovery.Candidate
 	var last error
-	for len(tried) < attempts {
+	for began := time.Now(); ; {
 		node, err := c.nodes.Pick(to.service, tried...)
 		if err != nil {
 			return noNode(to.service, err, last)
@@ -142,12 +145,18 @@ func (c *Client) offer(ctx context.Context, to target, try func(*grpc.ClientConn
 			return nil
 		}
 		node.End(time.Since(started), how)
-		if how != discovery.Unreachable || ctx.Err() != nil {
+		tried, last = append(tried, node), err
+		again := how == discovery.Unreachable && time.Since(began) < c.patience || len(tried) < attempts && (how == discovery.Unreachable || unknown(err))
+		if !again || ctx.Err() != nil {
 			return err
 		}
-		tried, last = append(tried, node), err
 	}
-	return last
+}
+
+// unknown tells whether the node said that it has no such endpoint: no handler ran.
+func unknown(err error) bool {
+	s, ok := status.FromError(err)
+	return ok && s.Code() == codes.Unimplemented && strings.HasPrefix(s.Message(), "unknown ")
 }
 
 // noNode is the error of a service that has no node, or none that was not tried: then the last attempt's error tells more.

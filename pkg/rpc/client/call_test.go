@@ -262,6 +262,49 @@ func TestDeadNodeCostsNoCall(t *testing.T) {
 	}
 }
 
+// TestServiceThatWasKilledManyTimes makes the first call of many clients, each of which has to learn which node lives.
+func TestServiceThatWasKilledManyTimes(t *testing.T) {
+	m := newMesh(t)
+	echo := new(Echo)
+	m.serve("echo", "1", echo)
+	for i := range 9 {
+		m.registerDead("echo", fmt.Sprintf("dead-%d", i))
+	}
+	for i := range 30 {
+		if _, err := say(t.Context(), m.client(client.Config{}), "echo", nil); err != nil {
+			t.Fatalf("client %d: %v", i, err)
+		}
+	}
+	if n := echo.calls.Load(); n != 30 {
+		t.Errorf("the handler ran %d times for 30 calls", n)
+	}
+}
+
+// Other is a handler that knows nothing of Echo.
+type Other struct{}
+
+func (Other) Do(context.Context, *wrapperspb.BytesValue, *wrapperspb.BytesValue) error { return nil }
+
+func TestAddressThatNowBelongsToAnotherService(t *testing.T) {
+	m := newMesh(t)
+	echo := new(Echo)
+	m.serve("other", "1", new(Other))
+	m.register("echo", "killed", m.reg.Lookup("other").Nodes[0].Address)
+	c := m.client(client.Config{})
+	if _, err := say(t.Context(), c, "echo", nil); !errs.Is(err, errs.NotFound) {
+		t.Errorf("without a node that knows the endpoint: %v, want NotFound", err)
+	}
+	m.serve("echo", "1", echo)
+	for i := range 50 {
+		if _, err := say(t.Context(), c, "echo", nil); err != nil {
+			t.Fatalf("call %d: %v", i, err)
+		}
+	}
+	if n := echo.calls.Load(); n != 50 {
+		t.Errorf("the handler ran %d times for 50 calls", n)
+	}
+}
+
 func TestServiceThatIsNotRunning(t *testing.T) {
 	m := newMesh(t)
 	m.registerDead("dead", "1")

@@ -3,8 +3,8 @@
 // Generated stubs call through it, and counterfeiter's fakes stand in for them; [Client.Raw] passes encoded messages
 // through for the gateway. There is one connection to each node, dialled when it is first needed and closed when the
 // node has left and its last call has ended; package discovery chooses the node. Deadlines and cancellation travel with
-// a call. It is tried again, on another node, only where no connection could be established, so that no handler ever
-// runs twice; grpc-go itself repeats what a server said that it did not look at. Of the caller's metadata only an
+// a call. It is tried again, on another node, only where no connection could be established or the endpoint is unknown
+// there, so that no handler ever runs twice; grpc-go itself repeats what a server said that it did not look at. Of the caller's metadata only an
 // allow-list travels on. Every error is an *errs.Error, with go-micro's *errors.Error in its chain.
 //
 // Of go-micro's options, wrappers, retries, back-off, selectors, caches, codecs and pools mean nothing here; content
@@ -50,9 +50,10 @@ func (c *Config) complete() error {
 
 // Client calls services. Its methods are safe for concurrent use.
 type Client struct {
-	nodes *discovery.Selector
-	dial  []grpc.DialOption
-	conns sync.Map // *discovery.Candidate, or address (string) → *conn
+	nodes    *discovery.Selector
+	dial     []grpc.DialOption
+	patience time.Duration // with nodes that can't be reached, beyond the first attempts
+	conns    sync.Map      // *discovery.Candidate, or address (string) → *conn
 
 	reports sync.Pool // *report
 
@@ -69,7 +70,7 @@ func New(dir discovery.Directory, cfg Config) (*Client, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, err
 	}
-	c := &Client{dial: dialOptions(cfg), reports: sync.Pool{New: newReport}}
+	c := &Client{dial: dialOptions(cfg), patience: cfg.DialTimeout, reports: sync.Pool{New: newReport}}
 	c.nodes = discovery.NewSelector(dir, c.disconnect)
 	c.defaults = client.Options{
 		Context:     context.Background(),
