@@ -62,6 +62,18 @@ func Migrate(ctx context.Context, db *DB, dir fs.FS) error {
 	return migrate(ctx, db, serviceSchema, dir)
 }
 
+// MigrateService brings a service's database up to date: the outbox, then what is in the folder "migrations".
+func MigrateService(ctx context.Context, db *DB, files fs.FS) error {
+	if err := MigrateOutbox(ctx, db); err != nil {
+		return err
+	}
+	dir, err := fs.Sub(files, "migrations")
+	if err != nil {
+		return fmt.Errorf("migrations: %w", err)
+	}
+	return Migrate(ctx, db, dir)
+}
+
 func migrate(ctx context.Context, db *DB, component string, dir fs.FS) error {
 	all, err := readMigrations(dir, db.dialect)
 	if err != nil {

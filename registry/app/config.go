@@ -11,7 +11,7 @@ import (
 // Config of the registry, from the environment. Durations that are 0 take their default.
 type Config struct {
 	// DatabaseURL is "sqlite:<file>" or "postgres://user:password@host:port/database".
-	DatabaseURL string `env:"MICRO_REGISTRY_DATABASE_URL"`
+	DatabaseURL string `env:"MICRO_DATABASE_URL"`
 	// Lease is how long an instance that isn't well lives without a heartbeat; 30 s.
 	Lease time.Duration `env:"MICRO_LEASE"`
 	// CheckInterval is the time between health checks of an instance; 5 s.
@@ -66,5 +66,3 @@ func (c *Config) Validate() error {
 	}
 	return errors.Join(wrong...)
 }
-
-var errNoDatabase = errors.New("MICRO_REGISTRY_DATABASE_URL is not set; it must be sqlite:<file> or postgres://user:password@host:port/database")

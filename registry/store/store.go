@@ -5,7 +5,6 @@ import (
 	"context"
 	"embed"
 	"fmt"
-	"io/fs"
 
 	"micromesh/pkg/sqldb"
 	"micromesh/registry/service"
@@ -27,14 +26,7 @@ var _ service.Store = (*Store)(nil)
 
 // New brings the database up to date and makes a store on it.
 func New(ctx context.Context, db *sqldb.DB, encode Encoder) (*Store, error) {
-	if err := sqldb.MigrateOutbox(ctx, db); err != nil {
-		return nil, err
-	}
-	dir, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return nil, err
-	}
-	if err := sqldb.Migrate(ctx, db, dir); err != nil {
+	if err := sqldb.MigrateService(ctx, db, migrations); err != nil {
 		return nil, err
 	}
 	return &Store{db, encode}, nil

@@ -6,17 +6,10 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"log/slog"
-	"net"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-	"google.golang.org/protobuf/reflect/protoreflect"
-
-	"micromesh/pkg/events"
+	"micromesh/pkg/backend"
 	"micromesh/pkg/host"
-	"micromesh/pkg/rpc/server"
-	"micromesh/pkg/sqldb"
 	"micromesh/user/handler"
 	"micromesh/user/service"
 	"micromesh/user/store"
@@ -35,13 +28,9 @@ const housekeeping = time.Minute
 type App struct {
 	Service *service.Service
 
-	db       *sqldb.DB
-	log      *slog.Logger
-	listener net.Listener
-	server   *server.Server
-	relay    *events.Relay
-	replica  *replicator
-	madeUp   string // the admin's password
+	*backend.Backend
+	replica *replicator
+	madeUp  string // the admin's password
 }
 
 // New opens the database, brings it up to date, and makes sure that there are an admin and a key that signs. Close the app
@@ -50,12 +39,11 @@ func New(ctx context.Context, h *host.Host, cfg Config) (*App, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	log := h.Logger.With("service", Name)
-	db, err := sqldb.Open(ctx, sqldb.Config{URL: cfg.DatabaseURL, Logger: log})
+	b, err := backend.Open(ctx, h, Name, cfg.DatabaseURL)
 	if err != nil {
 		return nil, err
 	}
-	a := &App{db: db, log: log}
+	a := &App{Backend: b}
 	if err := a.open(ctx, h, cfg); err != nil {
 		return nil, errors.Join(err, a.Close())
 	}
@@ -63,15 +51,15 @@ func New(ctx context.Context, h *host.Host, cfg Config) (*App, error) {
 }
 
 func (a *App) open(ctx context.Context, h *host.Host, cfg Config) error {
-	if err := store.Migrate(ctx, a.db); err != nil {
+	if err := store.Migrate(ctx, a.DB); err != nil {
 		return err
 	}
-	mailer, err := newMailer(cfg, a.log)
+	mailer, err := newMailer(cfg, a.Log)
 	if err != nil {
 		return err
 	}
-	st := store.New(a.db, subscriber.Encode)
-	a.replica = newReplicator(h.JS, h.NATS, h.Auth, st, a.log)
+	st := store.New(a.DB, subscriber.Encode)
+	a.replica = newReplicator(h.JS, h.NATS, h.Auth, st, a.Log)
 	a.Service, err = service.New(cfg.domain(), service.Ports{
 		Store: st, Sealer: h.Secrets, Signer: signer{}, Mailer: mailer, Permits: permits{h.Auth}, Replica: a.replica,
 	})
@@ -86,8 +74,11 @@ func (a *App) open(ctx context.Context, h *host.Host, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	a.relay = events.NewRelay(a.db, h.JS, Name, a.log, schema)
-	return a.listen(ctx, h)
+	a.Publish(schema)
+	if err := a.Listen(ctx, userpb.File_user_v1_user_proto); err != nil {
+		return err
+	}
+	return userpb.RegisterUserServiceHandler(a.Server, handler.New(a.Service, h.Verifier))
 }
 
 // prepare makes what there must be from the first start, and lets every process know the keys before the first token.
@@ -106,46 +97,12 @@ func (a *App) prepare(ctx context.Context, cfg Config) error {
 	return a.replica.start(ctx)
 }
 
-func (a *App) listen(ctx context.Context, h *host.Host) (err error) {
-	if a.listener, err = h.Listen(ctx); err != nil {
-		return err
-	}
-	a.server, err = server.New(server.Config{
-		Name: Name, ID: h.ID, Version: host.Version, Listener: a.listener, Registry: h.Registry,
-		Verifier: h.Verifier, Permits: h.Auth, Logger: a.log, Metrics: h.Metrics,
-		Files: []protoreflect.FileDescriptor{userpb.File_user_v1_user_proto},
-	})
-	if err != nil {
-		return err
-	}
-	return userpb.RegisterUserServiceHandler(a.server, handler.New(a.Service, h.Verifier))
-}
-
 // AdminPassword is the password that was made up for the admin, if New created one without a password from the settings.
 func (a *App) AdminPassword() string { return a.madeUp }
 
-// Run serves until ctx ends. Calls under way are finished before the rest stops.
+// Run serves until ctx ends.
 func (a *App) Run(ctx context.Context) error {
-	background, stop := context.WithCancel(context.WithoutCancel(ctx))
-	defer stop()
-	var g errgroup.Group
-	g.Go(func() error { a.relay.Run(background); return nil })
-	g.Go(func() error { a.replica.run(background); return nil })
-	g.Go(func() error { a.housekeep(background); return nil })
-	err := a.server.Run(ctx)
-	stop()
-	return errors.Join(err, g.Wait())
-}
-
-// Close closes what New opened.
-func (a *App) Close() error {
-	var err error
-	if a.listener != nil {
-		if err = a.listener.Close(); errors.Is(err, net.ErrClosed) { // the server has done it
-			err = nil
-		}
-	}
-	return errors.Join(err, a.db.Close())
+	return a.Backend.Run(ctx, a.replica.run, a.housekeep)
 }
 
 // housekeep deletes what has expired, and rotates the key when that is due, until ctx ends.
@@ -159,7 +116,7 @@ func (a *App) housekeep(ctx context.Context) {
 		case <-t.C:
 		}
 		if err := a.Service.Housekeep(ctx); err != nil && ctx.Err() == nil {
-			a.log.Warn("housekeeping_failed", "error", err)
+			a.Log.Warn("housekeeping_failed", "error", err)
 		}
 	}
 }

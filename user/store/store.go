@@ -7,7 +7,6 @@ import (
 	"embed"
 	"errors"
 	"fmt"
-	"io/fs"
 	"time"
 
 	"micromesh/pkg/sqldb"
@@ -39,14 +38,7 @@ func New(db *sqldb.DB, encode Encoder) *Store {
 
 // Migrate creates the schema, or brings it up to date.
 func Migrate(ctx context.Context, db *sqldb.DB) error {
-	if err := sqldb.MigrateOutbox(ctx, db); err != nil {
-		return err
-	}
-	dir, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return fmt.Errorf("migrations: %w", err)
-	}
-	return sqldb.Migrate(ctx, db, dir)
+	return sqldb.MigrateService(ctx, db, migrations)
 }
 
 // Update implements service.Store.

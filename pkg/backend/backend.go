@@ -1,0 +1,89 @@
+// Package backend is what the services behind the gateway are made of: a database with an outbox, a relay that publishes
+// what is in it, an RPC server. A service opens one in its app, adds its own parts, and runs.
+package backend
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"micromesh/pkg/events"
+	"micromesh/pkg/host"
+	"micromesh/pkg/rpc/server"
+	"micromesh/pkg/sqldb"
+)
+
+// Backend is a service's backend. Close it after Run has ended, or instead of it.
+type Backend struct {
+	Log    *slog.Logger   // with the service's name
+	DB     *sqldb.DB      // its schema is the service's business
+	Server *server.Server // for the generated Register…Handler functions; nil before Listen
+
+	name  string
+	host  *host.Host
+	relay *events.Relay
+	ln    net.Listener
+}
+
+// Open opens the database of the service with a slug.
+//
+// Errors: Unavailable; others are one line for the operator.
+func Open(ctx context.Context, h *host.Host, name, databaseURL string) (*Backend, error) {
+	log := h.Logger.With("service", name)
+	db, err := sqldb.Open(ctx, sqldb.Config{URL: databaseURL, Logger: log})
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", name, err)
+	}
+	return &Backend{Log: log, DB: db, name: name, host: h}, nil
+}
+
+// Publish makes Run relay the outbox, which the database must have, with the schemas of its events.
+func (b *Backend) Publish(schemas ...events.Schema) {
+	b.relay = events.NewRelay(b.DB, b.host.JS, b.name, b.Log, schemas...)
+}
+
+// Listen opens the RPC port and makes the server of the services that files describe. It serves once Run runs.
+func (b *Backend) Listen(ctx context.Context, files ...protoreflect.FileDescriptor) (err error) {
+	if b.ln, err = b.host.Listen(ctx); err != nil {
+		return err
+	}
+	h := b.host
+	b.Server, err = server.New(server.Config{
+		Name: b.name, ID: h.ID, Version: host.Version, Listener: b.ln, Registry: h.Registry,
+		Verifier: h.Verifier, Permits: h.Auth, Logger: b.Log, Metrics: h.Metrics, Files: files,
+	})
+	return err
+}
+
+// Run serves until ctx ends or the server fails. Calls under way are finished first; only then the relay and the
+// service's own parts, which run until their context ends, are told to end, and awaited.
+func (b *Backend) Run(ctx context.Context, parts ...func(context.Context)) error {
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	var g errgroup.Group
+	if b.relay != nil {
+		parts = append(parts, b.relay.Run)
+	}
+	for _, run := range parts {
+		g.Go(func() error { run(background); return nil })
+	}
+	err := b.Server.Run(ctx)
+	stop()
+	return errors.Join(err, g.Wait())
+}
+
+// Close gives up the port and the database.
+func (b *Backend) Close() error {
+	var err error
+	if b.ln != nil {
+		if err = b.ln.Close(); errors.Is(err, net.ErrClosed) { // the server has closed it, where it ran
+			err = nil
+		}
+	}
+	return errors.Join(err, b.DB.Close())
+}
