@@ -71,7 +71,7 @@ generate: ## Generate the Go code of the .proto files: messages, go-micro stubs,
 	go run ./internal/protogen
 
 .PHONY: bench
-bench: ## Measure: each figure beside something else in the same run (see bench/README.md)
+bench: ## Measure, in about four minutes: each figure beside something else in the same run (see bench/README.md)
 	go run ./bench/forward
 	go run ./bench/rpc
 	go run ./bench/mesh

@@ -1,86 +1,66 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
-	"strings"
-	"time"
+
+	"micromesh/bench/internal/child"
+	"micromesh/bench/internal/figure"
+	"micromesh/bench/internal/load"
 )
 
-// ticks is how many of the units of /proc/PID/stat a second has, on all architectures that Go runs Linux on.
-const ticks = 100
+// request is what a browser might send, in short.
+const request = "GET /basic-svc/hello?name=anna HTTP/1.1\r\nHost: localhost\r\n" +
+	"User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36\r\nAccept: application/json, text/plain, */*\r\n" +
+	"Accept-Language: en-US,en;q=0.9\r\nAccept-Encoding: gzip, deflate\r\nCache-Control: no-cache\r\n\r\n"
 
-// contender is a process that answers at an address.
-type contender struct {
-	name    string
-	address string
-	proxy   bool
-	cmd     *exec.Cmd
-	dir     string // to be removed
+// stage is where the contenders stand.
+type stage struct {
+	family     *child.Family
+	dir        string // for nginx's files
+	conns      int
+	contenders []figure.Contender
 }
 
-// start starts all of them. Those that it gives are to be stopped, even if there is an error.
-func start(ctx context.Context) ([]*contender, error) {
-	direct, err := spawn(ctx, "none (direct)", "upstream", "")
-	if err != nil {
-		return nil, err
+// set starts the contenders, and tells out if one is missing.
+func (s *stage) set(ctx context.Context, out io.Writer) error {
+	var upstream string
+	if _, err := s.family.Start(ctx, "upstream", &upstream); err != nil {
+		return err
 	}
-	all := []*contender{direct}
-	for _, p := range []struct{ name, role string }{
-		{"micromesh gateway/http1", "http1"},
-		{"net/http ReverseProxy, tuned", "reverseproxy"},
+	s.add(figure.Contender{Name: "none (direct)"}, upstream)
+	for _, c := range []struct{ name, role, bound string }{
+		{"micromesh gateway/http1", "http1", "30 µs"},
+		{"net/http's ReverseProxy, tuned", "reverseproxy", ""},
 	} {
-		c, err := spawn(ctx, p.name, p.role, direct.address)
+		var address string
+		p, err := s.family.Start(ctx, c.role, &address, "-upstream", upstream)
 		if err != nil {
-			return all, err
+			return err
 		}
-		c.proxy = true
-		all = append(all, c)
+		s.add(figure.Contender{Name: c.name, Bound: c.bound, CPU: p.CPU}, address)
 	}
 	path, err := exec.LookPath("nginx")
 	if errors.Is(err, exec.ErrNotFound) {
-		return all, nil
+		_, err := fmt.Fprintln(out, "nginx is not installed here: its row is left out")
+		return err
 	}
 	if err != nil {
-		return all, err
+		return err
 	}
-	c, err := nginx(ctx, path, direct.address)
-	if c != nil {
-		all = append(all, c)
-	}
-	return all, err
+	return s.addNginx(ctx, path, upstream)
 }
 
-// spawn starts this program in a role; it tells its address on its standard output.
-func spawn(ctx context.Context, name, role, upstream string) (*contender, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	cmd := exec.CommandContext(ctx, self, "-role", role, "-upstream", upstream)
-	cmd.Stderr = os.Stderr
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start %s: %w", role, err)
-	}
-	c := &contender{name: name, cmd: cmd}
-	line, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		c.stop()
-		return nil, fmt.Errorf("start %s: %w", role, err)
-	}
-	c.address = strings.TrimSpace(line)
-	return c, nil
+func (s *stage) add(c figure.Contender, address string) {
+	http := load.HTTP{Address: address, Conns: s.conns, Request: func(int) []byte { return []byte(request) }, Body: load.AnswerSize}
+	c.Load = http.Run
+	s.contenders = append(s.contenders, c)
 }
 
 const nginxConf = `
@@ -107,89 +87,24 @@ http {
 }
 `
 
-// nginx starts nginx with two workers and connections to the upstream that stay open.
-func nginx(ctx context.Context, path, upstream string) (*contender, error) {
-	dir, err := os.MkdirTemp("", "forward")
-	if err != nil {
-		return nil, err
-	}
+// addNginx adds nginx with two workers and connections to the upstream that stay open.
+func (s *stage) addNginx(ctx context.Context, path, upstream string) error {
 	ln, err := net.Listen("tcp", "127.0.0.1:0") // finds a port that is free
 	if err != nil {
-		return nil, err
+		return err
 	}
-	c := &contender{name: "nginx, 2 workers", address: ln.Addr().String(), proxy: true, dir: dir}
+	address := ln.Addr().String()
 	if err := ln.Close(); err != nil {
-		return c, err
+		return err
 	}
-	conf := filepath.Join(dir, "nginx.conf")
-	if err := os.WriteFile(conf, fmt.Appendf(nil, nginxConf, dir, upstream, c.address), 0o600); err != nil {
-		return c, err
+	conf := filepath.Join(s.dir, "nginx.conf")
+	if err := os.WriteFile(conf, fmt.Appendf(nil, nginxConf, s.dir, upstream, address), 0o600); err != nil {
+		return err
 	}
-	c.cmd = exec.CommandContext(ctx, path, "-c", conf, "-p", dir)
-	if err := c.cmd.Start(); err != nil {
-		return c, fmt.Errorf("start nginx: %w", err)
-	}
-	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		conn, err := net.Dial("tcp", c.address)
-		if err == nil {
-			return c, conn.Close()
-		}
-		if time.Now().After(deadline) {
-			return c, fmt.Errorf("start nginx: %w", err)
-		}
-	}
-}
-
-// stop ends the process and waits for it.
-func (c *contender) stop() {
-	if c.cmd != nil && c.cmd.Process != nil {
-		_ = c.cmd.Process.Signal(os.Interrupt)
-		_ = c.cmd.Wait()
-	}
-	if c.dir != "" {
-		_ = os.RemoveAll(c.dir)
-	}
-}
-
-// cpu is the CPU time that the process and its children have taken.
-func (c *contender) cpu() (time.Duration, error) {
-	pid := c.cmd.Process.Pid
-	sum, err := cpuOf(strconv.Itoa(pid))
+	p, err := s.family.StartOther(ctx, address, path, "-c", conf, "-p", s.dir)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
-	if err != nil {
-		return 0, err
-	}
-	for _, child := range strings.Fields(string(children)) {
-		d, err := cpuOf(child)
-		if err != nil {
-			return 0, err
-		}
-		sum += d
-	}
-	return sum, nil
-}
-
-// cpuOf reads utime and stime, the 14th and 15th fields of /proc/PID/stat.
-func cpuOf(pid string) (time.Duration, error) {
-	stat, err := os.ReadFile("/proc/" + pid + "/stat")
-	if err != nil {
-		return 0, err
-	}
-	_, rest, ok := strings.Cut(string(stat), ") ") // behind the command, which may hold anything
-	fields := strings.Fields(rest)
-	if !ok || len(fields) < 13 {
-		return 0, errors.New("read CPU time: /proc/PID/stat has another form than expected")
-	}
-	var sum int64
-	for _, f := range fields[11:13] {
-		n, err := strconv.ParseInt(f, 10, 64)
-		if err != nil {
-			return 0, fmt.Errorf("read CPU time: %w", err)
-		}
-		sum += n
-	}
-	return time.Duration(sum) * time.Second / ticks, nil
+	s.add(figure.Contender{Name: "nginx, 2 workers", CPU: p.CPU}, address)
+	return nil
 }

@@ -1,72 +1,50 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
 	"time"
 
+	"micromesh/bench/internal/child"
+	"micromesh/bench/internal/load"
 	"micromesh/gateway/http1"
 )
 
-// answerSize is the size of the upstream's answer.
-const answerSize = 1 << 10
-
-// serve serves in a role until ctx ends, after having printed its address.
-func serve(ctx context.Context, role, upstream string, out io.Writer) error {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
-	if _, err := fmt.Fprintln(out, ln.Addr()); err != nil {
-		return err
-	}
+// play serves in a role until the parent lets it go.
+func play(ctx context.Context, role, upstream string) error {
 	switch role {
 	case "upstream":
-		body := bytes.Repeat([]byte("x"), answerSize)
-		return serveHTTP1(ctx, ln, func(x *http1.Exchange) { x.Respond(http.StatusOK, "text/plain", body) })
+		return load.Upstream(ctx)
 	case "http1":
-		return forward(ctx, ln, upstream)
+		return forward(ctx, upstream)
 	case "reverseproxy":
-		return reverseProxy(ctx, ln, upstream)
+		return child.Listen(ctx, reverseProxy(upstream))
 	}
 	return fmt.Errorf("there is no role %q", role)
 }
 
-func serveHTTP1(ctx context.Context, ln net.Listener, h http1.HandlerFunc) error {
-	srv, err := http1.NewServer(http1.Config{Logger: slog.Default(), Handler: h})
-	if err != nil {
-		return err
-	}
-	stop := context.AfterFunc(ctx, func() { _ = srv.Shutdown(ctx) })
-	defer stop()
-	if err := srv.Serve(ln); !errors.Is(err, http1.ErrServerClosed) {
-		return err
-	}
-	return nil
-}
-
 // forward is the contender of this project.
-func forward(ctx context.Context, ln net.Listener, upstream string) error {
+func forward(ctx context.Context, upstream string) error {
 	up := http1.NewUpstreams(http1.UpstreamsConfig{})
 	defer up.Close()
 	target := http1.Target{Address: upstream}
-	return serveHTTP1(ctx, ln, func(x *http1.Exchange) {
+	srv, err := http1.NewServer(http1.Config{Logger: slog.Default(), Handler: http1.HandlerFunc(func(x *http1.Exchange) {
 		if o := up.Forward(x, target, http1.ForwardOptions{}); o.Result != http1.Answered {
 			x.Fail(http.StatusBadGateway, "BAD_GATEWAY", o.Result.String())
 		}
-	})
+	})})
+	if err != nil {
+		return err
+	}
+	return child.Listen(ctx, srv)
 }
 
 // reverseProxy is net/http's, with what makes it faster than its defaults.
-func reverseProxy(ctx context.Context, ln net.Listener, upstream string) error {
+func reverseProxy(upstream string) *http.Server {
 	buffers := pool{free: make(chan []byte, 256)}
 	proxy := &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
@@ -78,13 +56,7 @@ func reverseProxy(ctx context.Context, ln net.Listener, upstream string) error {
 		},
 		BufferPool: buffers,
 	}
-	srv := &http.Server{Handler: proxy, ReadHeaderTimeout: 10 * time.Second}
-	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
-	defer stop()
-	if err := srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
-		return err
-	}
-	return nil
+	return &http.Server{Handler: proxy, ReadHeaderTimeout: 10 * time.Second}
 }
 
 // pool lends buffers to the reverse proxy.

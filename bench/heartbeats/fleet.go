@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc/metadata"
 
-	"micromesh/pkg/discovery"
+	"micromesh/bench/internal/directory"
 	"micromesh/pkg/rpc/client"
 	"micromesh/registry/app"
 )
@@ -32,8 +32,8 @@ type fleet struct {
 }
 
 func newFleet(h hello, n int) (*fleet, error) {
-	service := discovery.NewService(&microregistry.Service{Name: app.Name, Nodes: []*microregistry.Node{{Id: "registry", Address: h.Address}}})
-	rpc, err := client.New(directory{service}, client.Config{Timeout: 30 * time.Second})
+	service := &microregistry.Service{Name: app.Name, Nodes: []*microregistry.Node{{Id: "registry", Address: h.Address}}}
+	rpc, err := client.New(directory.Of(service), client.Config{Timeout: 30 * time.Second})
 	if err != nil {
 		return nil, err
 	}
@@ -70,15 +70,6 @@ func (f *fleet) close() {
 	f.accept.Wait()
 	_ = f.rpc.Close()
 }
-
-// directory knows where the registry is.
-type directory struct{ service *discovery.Service }
-
-// Lookup gives it.
-func (d directory) Lookup(string) *discovery.Service { return d.service }
-
-// OnChange never calls: nothing changes.
-func (directory) OnChange(func(string)) func() { return func() {} }
 
 // register registers an instance, or beats for it.
 func (f *fleet) register(ctx context.Context, i int) error {

@@ -10,66 +10,60 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
-	"os"
-	"os/signal"
+	"strconv"
 	"time"
+
+	"micromesh/bench/internal/child"
+	"micromesh/bench/internal/figure"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	err := run(ctx, os.Args[1:], os.Stdout)
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "heartbeats:", err)
-		os.Exit(1)
-	}
-}
+func main() { child.Main(run) }
 
 func run(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("heartbeats", flag.ContinueOnError)
 	instances := flags.Int("instances", 10_000, "instances, of 10 services; at most 10,000")
 	every := flags.Duration("every", 3*time.Second, "time between the heartbeats of one instance")
 	length := flags.Duration("time", 30*time.Second, "how long they beat")
-	serve := flags.Bool("registry", false, "be the registry (set by the parent)")
+	role := flags.String("role", "", "what this process is (set by the parent)")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	if *serve {
-		return registry(ctx, json.NewEncoder(out))
+	if *role == "registry" {
+		return registry(ctx)
 	}
-	if *instances < 1 || *instances > 10_000 || *every <= 0 {
+	if *instances < 1 || *instances > 10_000 || *every <= 0 || *length <= 0 {
 		return errors.New("there must be 1 to 10,000 instances, which beat now and then")
 	}
-	r, err := spawn(ctx)
+	var family child.Family
+	defer family.Stop()
+	var h hello
+	r, err := family.Start(ctx, "registry", &h)
 	if err != nil {
 		return err
 	}
-	defer r.stop()
-	f, err := newFleet(r.hello, *instances)
+	f, err := newFleet(h, *instances)
 	if err != nil {
 		return err
 	}
 	defer f.close()
+	fmt.Fprintf(out, "heartbeats: %d instances that beat every %v, for %v\n\n", *instances, *every, *length)
 	return measure(ctx, out, r, f, *every, *length)
 }
 
-func measure(ctx context.Context, out io.Writer, r *process, f *fleet, every, length time.Duration) error {
+func measure(ctx context.Context, out io.Writer, r *child.Process, f *fleet, every, length time.Duration) error {
 	took, err := f.registerAll(ctx)
 	if err != nil {
 		return fmt.Errorf("register: %w", err)
 	}
-	fmt.Fprintf(out, "registered %d instances in %v\n", len(f.bodies), took.Round(time.Millisecond))
 	settled, err := f.settle(ctx)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "all healthy %v later\n", settled.Round(time.Millisecond))
-	before, err := r.usage()
+	before, err := r.CPU()
 	if err != nil {
 		return err
 	}
@@ -79,23 +73,33 @@ func measure(ctx context.Context, out io.Writer, r *process, f *fleet, every, le
 		return fmt.Errorf("beat: %w", err)
 	}
 	passed := time.Since(start)
-	after, err := r.usage()
+	after, err := r.CPU()
 	if err != nil {
 		return err
 	}
-	cpu := after.CPU - before.CPU
-	fmt.Fprintf(out, "%d heartbeats in %v (%.0f a second, %.0f were due)\n", beats, passed.Round(time.Millisecond),
-		float64(beats)/passed.Seconds(), float64(len(f.bodies))/every.Seconds())
-	fmt.Fprintf(out, "CPU of the registry's process: %.0f%% of a core, %.1f µs a heartbeat with its share of the health checks\n",
-		100*cpu.Seconds()/passed.Seconds(), float64(cpu.Nanoseconds())/1e3/float64(beats))
-	fmt.Fprintf(out, "memory: %d MiB\n", after.RSS>>20)
+	memory, err := r.Resident()
+	if err != nil {
+		return err
+	}
 	left, healthy, err := f.count(ctx)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "lost instances: %d; not healthy: %d\n", len(f.bodies)-left, left-healthy)
-	if left != len(f.bodies) {
-		return errors.New("instances expired though they beat")
+	cpu, n := after-before, len(f.bodies)
+	err = figure.Table(out, [][]string{
+		{"heartbeats", "measured", "bound"},
+		{"registering all at once", took.Round(time.Millisecond).String(), ""},
+		{"until all are healthy", settled.Round(time.Millisecond).String(), ""},
+		{"heartbeats", strconv.Itoa(beats), ""},
+		{"heartbeats/s", fmt.Sprintf("%.0f", float64(beats)/passed.Seconds()), fmt.Sprintf("%.0f are due", float64(n)/every.Seconds())},
+		{"CPU of the registry's process", fmt.Sprintf("%.0f %% of a core", 100*cpu.Seconds()/passed.Seconds()), ""},
+		{"CPU a heartbeat, with its share of the health checks", figure.Micros(cpu / time.Duration(max(beats, 1))), ""},
+		{"memory", fmt.Sprintf("%d MiB", memory>>20), ""},
+		{"lost instances", strconv.Itoa(n - left), "0"},
+		{"unhealthy instances", strconv.Itoa(left - healthy), ""},
+	})
+	if left != n {
+		err = errors.Join(err, errors.New("instances expired though they beat"))
 	}
-	return nil
+	return err
 }

@@ -5,50 +5,41 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"flag"
 	"fmt"
 	"io"
-	"os"
-	"os/exec"
-	"os/signal"
-	"slices"
 	"strconv"
-	"text/tabwriter"
 	"time"
 
-	"micromesh/bench/internal/wire"
+	"micromesh/bench/internal/child"
+	"micromesh/bench/internal/figure"
+	"micromesh/bench/internal/load"
 )
 
-func main() {
-	role := flag.String("role", "", "what a process that this one starts does")
-	accounts := flag.Int("accounts", 0, "of a mesh: how many accounts it has")
-	rounds := flag.Int("rounds", 5, "how often each kind is measured")
-	round := flag.Duration("round", 2*time.Second, "how long each time")
-	conns := flag.Int("conns", 64, "connections at a time")
-	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	err := run(ctx, *role, *accounts, *rounds, *round, *conns)
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "mesh:", err)
-		os.Exit(1)
-	}
-}
+func main() { child.Main(run) }
 
-func run(ctx context.Context, role string, accounts, rounds int, round time.Duration, conns int) error {
-	switch role {
+func run(ctx context.Context, args []string, out io.Writer) error {
+	plan := figure.Plan{Title: "requests to the whole mesh", Unit: "request"}
+	flags := flag.NewFlagSet("mesh", flag.ContinueOnError)
+	flags.IntVar(&plan.Rounds, "rounds", 5, "how often each kind is measured")
+	flags.DurationVar(&plan.Each, "round", 2*time.Second, "how long each time")
+	conns := flags.Int("conns", 64, "connections at a time")
+	role := flags.String("role", "", "what this process is (set by the parent)")
+	accounts := flags.Int("accounts", 0, "of a mesh: how many accounts it has (set by the parent)")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	switch *role {
 	case "mesh":
-		return serveMesh(ctx, accounts, conns)
+		return serveMesh(ctx, *accounts, *conns)
 	case "upstream":
-		return serveUpstream(ctx)
+		return load.Upstream(ctx)
 	}
-	return measure(ctx, rounds, round, conns)
+	return measure(ctx, out, plan, *conns)
 }
 
-// hello is what a process says when it is ready.
+// hello is what a mesh says when it is ready.
 type hello struct {
 	Address string
 	Tokens  []string // of as many accounts as there are connections
@@ -56,127 +47,69 @@ type hello struct {
 	Ready   time.Duration
 }
 
-// process is one that this one has started; it ends when its input does.
-type process struct {
+// running is a mesh that runs.
+type running struct {
 	hello
-	cmd *exec.Cmd
-	in  io.Closer
+	process *child.Process
 }
 
-func spawn(ctx context.Context, args ...string) (*process, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	p := &process{cmd: exec.CommandContext(ctx, self, args...)}
-	p.cmd.Stderr = os.Stderr
-	if p.in, err = p.cmd.StdinPipe(); err != nil {
-		return nil, err
-	}
-	out, err := p.cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := p.cmd.Start(); err != nil {
-		return nil, err
-	}
-	line, err := bufio.NewReaderSize(out, 1<<20).ReadBytes('\n')
-	if err != nil {
-		p.stop()
-		return nil, fmt.Errorf("start %v: %w", args, err)
-	}
-	return p, json.Unmarshal(line, &p.hello)
+func start(ctx context.Context, family *child.Family, accounts, conns int) (m running, err error) {
+	m.process, err = family.Start(ctx, "mesh", &m.hello, "-accounts", strconv.Itoa(accounts), "-conns", strconv.Itoa(conns))
+	return m, err
 }
 
-func (p *process) stop() {
-	_ = p.in.Close()
-	_ = p.cmd.Wait() // it may have failed, which was reported where it mattered
-}
-
-// kind is a kind of request to one mesh.
-type kind struct {
-	name    string
-	mesh    *process
-	request func(i int) []byte
-	perCall []time.Duration
-	rate    []float64
-}
-
-func measure(ctx context.Context, rounds int, round time.Duration, conns int) error {
-	up, err := spawn(ctx, "-role", "upstream")
+func measure(ctx context.Context, out io.Writer, plan figure.Plan, conns int) error {
+	var family child.Family
+	defer family.Stop()
+	var upstream string
+	if _, err := family.Start(ctx, "upstream", &upstream); err != nil {
+		return err
+	}
+	small, err := start(ctx, &family, 3_000, conns)
 	if err != nil {
 		return err
 	}
-	defer up.stop()
-	small, err := spawn(ctx, "-role", "mesh", "-accounts", "3000", "-conns", strconv.Itoa(conns))
+	large, err := start(ctx, &family, 300_000, conns)
 	if err != nil {
 		return err
 	}
-	defer small.stop()
-	large, err := spawn(ctx, "-role", "mesh", "-accounts", "300000", "-conns", strconv.Itoa(conns))
-	if err != nil {
+	if err := register(ctx, small.Address, upstream); err != nil {
 		return err
 	}
-	defer large.stop()
-	if err := register(ctx, small, up.Address); err != nil {
+	if err := figure.Compare(ctx, out, plan, contenders(small, large, conns)); err != nil {
 		return err
 	}
-	kinds := kindsOf(small, large)
-	for r := range rounds {
-		for i := range kinds {
-			if err := kinds[i].measure(ctx, conns, round); err != nil {
-				return fmt.Errorf("%s: %w", kinds[i].name, err)
-			}
-		}
-		fmt.Fprintf(os.Stderr, "round %d of %d\n", r+1, rounds)
-	}
-	report(kinds)
-	fmt.Printf("\nidle, with 3,000 accounts: %.0f MB resident, %s to ready\n", float64(small.Idle)/1e6, small.Ready.Round(time.Millisecond))
-	fmt.Printf("idle, with 300,000 accounts: %.0f MB resident, %s to ready\n", float64(large.Idle)/1e6, large.Ready.Round(time.Millisecond))
-	return nil
+	fmt.Fprintln(out)
+	return figure.Table(out, [][]string{
+		{"an idle mesh", "resident", "bound", "ready after", "bound"},
+		small.idle("with 3,000 accounts"),
+		large.idle("with 300,000 accounts"),
+	})
 }
 
-func kindsOf(small, large *process) []kind {
-	return []kind{
-		{name: "GET /healthz: the gateway answers itself", mesh: small, request: get("/healthz", nil)},
-		{name: "GET /bench-svc/x: forwarded, 1 KiB", mesh: small, request: get("/bench-svc/x", nil)},
-		{name: "the same, signed in", mesh: small, request: get("/bench-svc/x", small.Tokens)},
-		{name: "POST /user-svc/self, 3,000 accounts", mesh: small, request: post("/user-svc/self", small.Tokens)},
-		{name: "POST /user-svc/self, 300,000 accounts", mesh: large, request: post("/user-svc/self", large.Tokens)},
-		{name: "POST /user-svc/self/has/…, 3,000 accounts", mesh: small, request: post("/user-svc/self/has/bench-svc:pet:edit", small.Tokens)},
-		{name: "POST /user-svc/self/has/…, 300,000 accounts", mesh: large, request: post("/user-svc/self/has/bench-svc:pet:edit", large.Tokens)},
-	}
+func (m running) idle(name string) []string {
+	return []string{name, fmt.Sprintf("%.0f MB", float64(m.Idle)/1e6), "120 MB", m.Ready.Round(time.Millisecond).String(), "2s"}
 }
 
-func (k *kind) measure(ctx context.Context, conns int, d time.Duration) error {
-	pid := k.mesh.cmd.Process.Pid
-	before, err := wire.CPU(pid)
-	if err != nil {
-		return err
+func contenders(small, large running, conns int) []figure.Contender {
+	var all []figure.Contender
+	for _, k := range []struct {
+		name, bound string
+		mesh        running
+		request     func(i int) []byte
+	}{
+		{"GET /healthz: the gateway answers itself", "", small, get("/healthz", nil)},
+		{"GET /bench-svc/x: forwarded, 1 KiB", "30 µs", small, get("/bench-svc/x", nil)},
+		{"the same, signed in", "+3 µs", small, get("/bench-svc/x", small.Tokens)},
+		{"POST /user-svc/self, 3,000 accounts", "250 µs", small, post("/user-svc/self", small.Tokens)},
+		{"POST /user-svc/self, 300,000 accounts", "the same", large, post("/user-svc/self", large.Tokens)},
+		{"POST /user-svc/self/has/…, 3,000 accounts", "150 µs", small, post("/user-svc/self/has/bench-svc:pet:edit", small.Tokens)},
+		{"POST /user-svc/self/has/…, 300,000 accounts", "the same", large, post("/user-svc/self/has/bench-svc:pet:edit", large.Tokens)},
+	} {
+		http := load.HTTP{Address: k.mesh.Address, Conns: conns, Request: k.request}
+		all = append(all, figure.Contender{Name: k.name, Bound: k.bound, CPU: k.mesh.process.CPU, Load: http.Run})
 	}
-	n, err := wire.Load(ctx, k.mesh.Address, conns, d, k.request)
-	if err != nil {
-		return err
-	}
-	after, err := wire.CPU(pid)
-	if err != nil {
-		return err
-	}
-	k.perCall = append(k.perCall, (after-before)/time.Duration(n))
-	k.rate = append(k.rate, float64(n)/d.Seconds())
-	return nil
-}
-
-func report(kinds []kind) {
-	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "CPU a request\tleast\tmost\trequests/s\t  request")
-	for _, k := range kinds {
-		slices.Sort(k.perCall)
-		slices.Sort(k.rate)
-		us := func(d time.Duration) string { return fmt.Sprintf("%.1f µs", float64(d.Nanoseconds())/1e3) }
-		fmt.Fprintf(w, "%s\t%s\t%s\t%.0f\t  %s\n", us(k.perCall[len(k.perCall)/2]), us(k.perCall[0]), us(k.perCall[len(k.perCall)-1]), k.rate[len(k.rate)/2], k.name)
-	}
-	_ = w.Flush()
+	return all
 }
 
 func get(path string, tokens []string) func(int) []byte { return request("GET", path, tokens, "") }

@@ -7,14 +7,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
-	"micromesh/bench/internal/wire"
+	"micromesh/bench/internal/child"
 	"micromesh/internal/mesh"
 	"micromesh/pkg/config"
 	"micromesh/pkg/sqldb"
@@ -47,7 +45,7 @@ func serveMesh(ctx context.Context, accounts, conns int) error {
 	}
 	defer m.Stop()
 	h := hello{Address: m.Addr().String(), Ready: time.Since(started)}
-	if h.Idle, err = wire.Resident(os.Getpid()); err != nil {
+	if h.Idle, err = child.Resident(os.Getpid()); err != nil {
 		return err
 	}
 	for i := range conns {
@@ -57,16 +55,7 @@ func serveMesh(ctx context.Context, accounts, conns int) error {
 		}
 		h.Tokens = append(h.Tokens, tok)
 	}
-	return say(h)
-}
-
-// say tells what the process is, and waits until it is to end.
-func say(h hello) error {
-	if err := json.NewEncoder(os.Stdout).Encode(h); err != nil {
-		return err
-	}
-	_, err := io.Copy(io.Discard, os.Stdin)
-	return err
+	return child.Ready(h)
 }
 
 // seed puts accounts into the database that nobody signs in with: they only make it as large as it would be.
@@ -104,12 +93,12 @@ func signIn(ctx context.Context, address, slug string) (string, error) {
 }
 
 // register makes the upstream an instance of the slug bench-svc.
-func register(ctx context.Context, m *process, upstream string) error {
-	tok, err := signIn(ctx, m.Address, "bench-svc")
+func register(ctx context.Context, mesh, upstream string) error {
+	tok, err := signIn(ctx, mesh, "bench-svc")
 	if err != nil {
 		return err
 	}
-	return call(ctx, http.MethodPut, "http://"+m.Address+"/registry-svc/instance", tok, map[string]string{"url": "http://" + upstream}, nil)
+	return call(ctx, http.MethodPut, "http://"+mesh+"/registry-svc/instance", tok, map[string]string{"url": "http://" + upstream}, nil)
 }
 
 func call(ctx context.Context, method, url, token string, in, out any) error {
@@ -139,45 +128,4 @@ func call(ctx context.Context, method, url, token string, in, out any) error {
 		return nil
 	}
 	return json.Unmarshal(b, out)
-}
-
-// serveUpstream answers 1 KiB to every request that has no body.
-func serveUpstream(ctx context.Context) error {
-	var lc net.ListenConfig
-	ln, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
-	const size = 1 << 10
-	answer := []byte(fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n", size) + strings.Repeat("x", size))
-	go func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go answerAll(c, answer)
-		}
-	}()
-	defer ln.Close()
-	return say(hello{Address: ln.Addr().String()})
-}
-
-func answerAll(c net.Conn, answer []byte) {
-	defer c.Close()
-	buf := make([]byte, 16<<10)
-	n := 0
-	for {
-		k, err := c.Read(buf[n:])
-		if err != nil {
-			return
-		}
-		if n += k; !bytes.HasSuffix(buf[:n], []byte("\r\n\r\n")) {
-			continue
-		}
-		n = 0
-		if _, err := c.Write(answer); err != nil {
-			return
-		}
-	}
 }

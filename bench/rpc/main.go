@@ -1,48 +1,30 @@
-// Command rpc measures what a call costs its caller: 64 callers in one process, the server in another, in turns, so that
-// what else the machine does falls on all alike.
+// Command rpc measures what a call costs its caller: 64 callers in one process, the server in another, in turns.
 //
 //	go run ./bench/rpc [-rounds 5] [-time 1s] [-callers 64]
 //
-// It prints, as the median of the rounds, calls per second and the CPU time of the client's process per call (user and
-// system). The contenders: micromesh/pkg/rpc/client with messages and with encoded bytes, and go-micro's client/grpc, all
+// It prints, as the median of the rounds, the CPU time of the client's process per call (user and system) and calls per
+// second. The contenders: micromesh/pkg/rpc/client with messages and with encoded bytes, and go-micro's client/grpc, all
 // three against one go-micro gRPC server; and go-micro's default client against its default server, over HTTP.
 package main
 
 import (
-	"cmp"
 	"context"
-	"errors"
 	"flag"
-	"fmt"
 	"io"
-	"os"
-	"os/signal"
-	"slices"
-	"text/tabwriter"
+	"strconv"
 	"time"
+
+	"micromesh/bench/internal/child"
+	"micromesh/bench/internal/figure"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	err := run(ctx, os.Args[1:], os.Stdout)
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "rpc:", err)
-		os.Exit(1)
-	}
-}
-
-// result is one round of one contender.
-type result struct {
-	Calls int
-	Took  time.Duration
-	CPU   time.Duration
-}
+func main() { child.Main(run) }
 
 func run(ctx context.Context, args []string, out io.Writer) error {
+	plan := figure.Plan{Title: "a call of 99 bytes", Unit: "call"}
 	flags := flag.NewFlagSet("rpc", flag.ContinueOnError)
-	rounds := flags.Int("rounds", 5, "rounds")
-	each := flags.Duration("time", time.Second, "time for each contender in a round")
+	flags.IntVar(&plan.Rounds, "rounds", 5, "rounds")
+	flags.DurationVar(&plan.Each, "time", time.Second, "time for each contender in a round")
 	callers := flags.Int("callers", 64, "callers")
 	role := flags.String("role", "", "what this process is (set by the parent)")
 	address := flags.String("address", "", "the server's address (set by the parent)")
@@ -50,48 +32,41 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return err
 	}
 	if *role != "" {
-		return play(ctx, *role, *address, *callers, out)
+		return play(ctx, *role, *address, *callers)
 	}
-	if *rounds < 1 {
-		return errors.New("there must be a round")
-	}
-	c, err := start(ctx, *callers)
-	defer c.stop()
+	var family child.Family
+	defer family.Stop()
+	contenders, err := start(ctx, &family, *callers)
 	if err != nil {
 		return err
 	}
-	results := make(map[string][]result)
-	for i := range *rounds + 1 {
-		for _, p := range c.clients {
-			r, err := p.round(*each)
-			if err != nil {
-				return fmt.Errorf("measure %s: %w", p.name, err)
-			}
-			if i > 0 { // the first is for connections, pools and code to get warm
-				results[p.name] = append(results[p.name], r)
-			}
+	return figure.Compare(ctx, out, plan, contenders)
+}
+
+// start starts the servers, and the clients of each.
+func start(ctx context.Context, family *child.Family, callers int) ([]figure.Contender, error) {
+	var all []figure.Contender
+	var address string
+	for _, c := range []struct{ name, role, bound string }{
+		{role: "grpc-server"},
+		{"micromesh/pkg/rpc/client", "ours", "40 µs"},
+		{"the same, Raw", "ours-raw", "40 µs"},
+		{"go-micro's client/grpc", "micro-grpc", ""},
+		{role: "http-server"},
+		{"go-micro's default client and server", "micro-http", ""},
+	} {
+		var hello string
+		p, err := family.Start(ctx, c.role, &hello, "-address", address, "-callers", strconv.Itoa(callers))
+		if err != nil {
+			return nil, err
 		}
+		if c.name == "" { // the server of those that follow
+			address = hello
+			continue
+		}
+		all = append(all, figure.Contender{Name: c.name, Bound: c.bound, CPU: p.CPU, Load: func(_ context.Context, d time.Duration) (n int64, err error) {
+			return n, p.Order(d.String(), &n)
+		}})
 	}
-	return report(out, c.clients, results)
-}
-
-func report(out io.Writer, clients []*process, results map[string][]result) error {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "a call of 99 bytes\tcalls/s\tCPU µs a call\t")
-	for _, p := range clients {
-		rs := results[p.name]
-		rate := median(rs, func(r result) float64 { return float64(r.Calls) / r.Took.Seconds() })
-		cpu := median(rs, func(r result) float64 { return float64(r.CPU.Nanoseconds()) / 1e3 / float64(r.Calls) })
-		fmt.Fprintf(w, "%s\t%.0f\t%.1f\t\n", p.name, rate, cpu)
-	}
-	return w.Flush()
-}
-
-func median[T any, V cmp.Ordered](s []T, value func(T) V) V {
-	vs := make([]V, 0, len(s))
-	for _, x := range s {
-		vs = append(vs, value(x))
-	}
-	slices.Sort(vs)
-	return vs[len(vs)/2]
+	return all, nil
 }

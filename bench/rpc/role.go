@@ -1,17 +1,11 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"sync"
-	"sync/atomic"
-	"syscall"
 	"time"
 
 	"go-micro.dev/v5/broker"
@@ -25,38 +19,30 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
-	"micromesh/pkg/discovery"
+	"micromesh/bench/internal/child"
+	"micromesh/bench/internal/directory"
+	"micromesh/bench/internal/load"
 	"micromesh/pkg/rpc/client"
 )
 
-// play is what a process does until its standard input ends.
-func play(ctx context.Context, role, address string, callers int, out io.Writer) error {
-	say := json.NewEncoder(out)
+// play is what a process does until its parent lets it go.
+func play(ctx context.Context, role, address string, callers int) error {
 	if role == "grpc-server" || role == "http-server" {
-		return serve(role, say)
+		return serve(role)
 	}
 	call, err := caller(role, address)
 	if err != nil {
 		return err
 	}
-	if err := say.Encode("ready"); err != nil {
-		return err
-	}
-	orders := bufio.NewScanner(os.Stdin)
-	for orders.Scan() {
-		d, err := time.ParseDuration(orders.Text())
+	return child.Obey("ready", func(order string) (any, error) {
+		d, err := time.ParseDuration(order)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		r, err := measure(ctx, call, callers, d)
-		if err != nil {
-			return err
-		}
-		if err := say.Encode(r); err != nil {
-			return err
-		}
-	}
-	return orders.Err()
+		return load.Run(ctx, callers, d, func(ctx context.Context, _ int) (func() error, func(), error) {
+			return func() error { return call(ctx) }, func() {}, nil
+		})
+	})
 }
 
 // Echo is the handler.
@@ -68,7 +54,7 @@ func (Echo) Say(_ context.Context, in, out *wrapperspb.BytesValue) error { //nol
 	return nil
 }
 
-func serve(role string, say *json.Encoder) error {
+func serve(role string) error {
 	opts := []server.Option{
 		server.Name("echo"), server.Id("1"), server.Address("127.0.0.1:0"), server.Registry(registry.NewMemoryRegistry()),
 		server.Broker(broker.NewMemoryBroker()), server.WithLogger(logger.NewLogger(logger.WithOutput(io.Discard))),
@@ -85,11 +71,7 @@ func serve(role string, say *json.Encoder) error {
 	if err := s.Start(); err != nil {
 		return err
 	}
-	if err := say.Encode(s.Options().Address); err != nil {
-		return err
-	}
-	_, err := io.Copy(io.Discard, os.Stdin)
-	return errors.Join(err, s.Stop())
+	return errors.Join(child.Ready(s.Options().Address), s.Stop())
 }
 
 // message is what is sent, 99 bytes when encoded; every answer must equal it.
@@ -101,7 +83,7 @@ func caller(role, address string) (func(context.Context) error, error) {
 	var c mclient.Client
 	switch role {
 	case "ours", "ours-raw":
-		ours, err := client.New(directory{discovery.NewService(service)}, client.Config{})
+		ours, err := client.New(directory.Of(service), client.Config{})
 		if err != nil {
 			return nil, err
 		}
@@ -152,55 +134,4 @@ func same(want, got []byte) error {
 		return fmt.Errorf("the answer has %d other bytes", len(got))
 	}
 	return nil
-}
-
-// directory knows one service.
-type directory struct{ service *discovery.Service }
-
-// Lookup gives it.
-func (d directory) Lookup(string) *discovery.Service { return d.service }
-
-// OnChange never calls: nothing changes.
-func (directory) OnChange(func(string)) func() { return func() {} }
-
-// measure calls for a while.
-func measure(ctx context.Context, call func(context.Context) error, callers int, d time.Duration) (result, error) {
-	before, err := cpu()
-	if err != nil {
-		return result{}, err
-	}
-	start := time.Now()
-	var calls atomic.Int64
-	var failed atomic.Pointer[error]
-	var wg sync.WaitGroup
-	for range callers {
-		wg.Go(func() {
-			for time.Since(start) < d && ctx.Err() == nil {
-				if err := call(ctx); err != nil {
-					failed.Store(&err)
-					return
-				}
-				calls.Add(1)
-			}
-		})
-	}
-	wg.Wait()
-	took := time.Since(start)
-	after, err := cpu()
-	if err != nil {
-		return result{}, err
-	}
-	if e := failed.Load(); e != nil {
-		return result{}, *e
-	}
-	return result{Calls: int(calls.Load()), Took: took, CPU: after - before}, nil
-}
-
-// cpu is what this process has used.
-func cpu() (time.Duration, error) {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		return 0, err
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano()), nil
 }

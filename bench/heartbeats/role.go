@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"crypto/rand"
 	"crypto/rsa"
@@ -10,23 +9,20 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strconv"
-	"strings"
-	"syscall"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/nats-io/nats.go"
 
+	"micromesh/bench/internal/child"
 	"micromesh/pkg/auth"
 	"micromesh/pkg/host"
 	"micromesh/pkg/kv"
 	"micromesh/pkg/natsconn"
+	"micromesh/pkg/natsconn/embedded"
 	"micromesh/pkg/secret"
 	"micromesh/registry/app"
 )
@@ -42,81 +38,20 @@ type hello struct {
 	Tokens  map[string]string
 }
 
-// usage is what the registry's process has used.
-type usage struct {
-	CPU time.Duration
-	RSS int
-}
-
-// process is the registry's process.
-type process struct {
-	cmd   *exec.Cmd
-	in    io.WriteCloser
-	out   *bufio.Reader
-	hello hello
-}
-
-func spawn(ctx context.Context) (*process, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	cmd := exec.CommandContext(ctx, self, "-registry")
-	cmd.Stderr = os.Stderr
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		return nil, err
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start registry: %w", err)
-	}
-	p := &process{cmd: cmd, in: in, out: bufio.NewReader(out)}
-	if err := p.read(&p.hello); err != nil {
-		p.stop()
-		return nil, fmt.Errorf("start registry: %w", err)
-	}
-	return p, nil
-}
-
-func (p *process) usage() (u usage, err error) {
-	if _, err := fmt.Fprintln(p.in); err != nil {
-		return u, err
-	}
-	return u, p.read(&u)
-}
-
-func (p *process) read(v any) error {
-	line, err := p.out.ReadBytes('\n')
-	if err != nil {
-		return err
-	}
-	return json.Unmarshal(line, v)
-}
-
-// stop ends the process: it does when its input does.
-func (p *process) stop() {
-	_ = p.in.Close()
-	_ = p.cmd.Wait() // it may have failed, which was reported where it mattered
-}
-
-// registry is that process.
-func registry(ctx context.Context, say *json.Encoder) (err error) {
+// registry is the role of the registry's process.
+func registry(ctx context.Context) (err error) {
 	dir, err := os.MkdirTemp("", "heartbeats-*")
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	embedded, err := natsconn.StartEmbedded(filepath.Join(dir, "nats"), log)
+	server, err := embedded.Start(filepath.Join(dir, "nats"), log)
 	if err != nil {
 		return err
 	}
-	defer embedded.Stop()
-	nc, err := natsconn.Connect(ctx, natsconn.Config{URL: nats.DefaultURL, Logger: log, Extra: []nats.Option{embedded.Option()}})
+	defer server.Stop()
+	nc, err := natsconn.Connect(ctx, natsconn.Config{URL: nats.DefaultURL, Logger: log, Extra: []nats.Option{server.Option()}})
 	if err != nil {
 		return err
 	}
@@ -143,11 +78,11 @@ func registry(ctx context.Context, say *json.Encoder) (err error) {
 	ended := make(chan error, 1)
 	go func() { ended <- a.Run(ctx) }()
 	defer func() { stop(); err = errors.Join(err, <-ended) }()
-	return answer(ctx, say, h, tokens)
+	return ready(ctx, h, tokens)
 }
 
-// answer tells where the registry is, and then its usage for each line that it is given.
-func answer(ctx context.Context, say *json.Encoder, h *host.Host, tokens map[string]string) error {
+// ready tells where the registry is once it is there.
+func ready(ctx context.Context, h *host.Host, tokens map[string]string) error {
 	for h.Nodes.Lookup(app.Name) == nil {
 		select {
 		case <-time.After(time.Millisecond):
@@ -155,38 +90,7 @@ func answer(ctx context.Context, say *json.Encoder, h *host.Host, tokens map[str
 			return ctx.Err()
 		}
 	}
-	if err := say.Encode(hello{h.Nodes.Lookup(app.Name).Nodes[0].Address, tokens}); err != nil {
-		return err
-	}
-	lines := bufio.NewScanner(os.Stdin)
-	for lines.Scan() {
-		var r syscall.Rusage
-		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &r); err != nil {
-			return err
-		}
-		rss, err := residentSize()
-		if err != nil {
-			return err
-		}
-		if err := say.Encode(usage{time.Duration(r.Utime.Nano() + r.Stime.Nano()), rss}); err != nil {
-			return err
-		}
-	}
-	return lines.Err()
-}
-
-// residentSize reads the second field of /proc/self/statm.
-func residentSize() (int, error) {
-	b, err := os.ReadFile("/proc/self/statm")
-	if err != nil {
-		return 0, err
-	}
-	fields := strings.Fields(string(b))
-	if len(fields) < 2 {
-		return 0, errors.New("read /proc/self/statm: it has no second field")
-	}
-	pages, err := strconv.Atoi(fields[1])
-	return pages * os.Getpagesize(), err
+	return child.Ready(hello{h.Nodes.Lookup(app.Name).Nodes[0].Address, tokens})
 }
 
 // signIn does what the user service does elsewhere: it publishes a key, and makes tokens with it.

@@ -1,0 +1,87 @@
+package load
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"time"
+)
+
+const (
+	largest  = 64 << 10         // of the answers that are understood, in bytes
+	patience = 10 * time.Second // for the last answers
+)
+
+// HTTP is HTTP/1.1 requests over connections that are kept. Any answer but 200, of the size that its head tells, is an error.
+type HTTP struct {
+	Address string
+	Conns   int
+	Request func(i int) []byte // what the i-th connection sends again and again
+	Body    int                // the size of each answer's body; 0 if it may be any
+}
+
+// Run sends requests for a while, and counts the answers.
+func (h HTTP) Run(ctx context.Context, d time.Duration) (int64, error) {
+	deadline := time.Now().Add(d + patience)
+	return Run(ctx, h.Conns, d, func(ctx context.Context, i int) (func() error, func(), error) {
+		nc, err := new(net.Dialer).DialContext(ctx, "tcp", h.Address)
+		if err != nil {
+			return nil, nil, err
+		}
+		c := &conn{Conn: nc, request: h.Request(i), body: h.Body, buf: make([]byte, largest)}
+		return c.ask, func() { _ = nc.Close() }, nc.SetDeadline(deadline)
+	})
+}
+
+type conn struct {
+	net.Conn
+	request []byte
+	body    int
+	buf     []byte
+}
+
+func (c *conn) ask() error {
+	if _, err := c.Write(c.request); err != nil {
+		return err
+	}
+	head, body, n := 0, 0, 0
+	for head == 0 || n < head+body {
+		if n == len(c.buf) {
+			return fmt.Errorf("the answer is longer than %d bytes", n)
+		}
+		k, err := c.Read(c.buf[n:])
+		if err != nil {
+			return err
+		}
+		if n += k; head == 0 {
+			head, body = measure(c.buf[:n])
+		}
+	}
+	switch {
+	case !bytes.HasPrefix(c.buf, []byte("HTTP/1.1 200 ")):
+		return fmt.Errorf("the answer is %q", c.buf[:n])
+	case n > head+body:
+		return errors.New("the answer is longer than its head tells")
+	case c.body != 0 && c.body != body:
+		return fmt.Errorf("the answer's body has %d bytes", body)
+	}
+	return nil
+}
+
+// measure tells how long the head of the answer in b is, 0 as long as it is not complete, and how long its body will be.
+func measure(b []byte) (head, body int) {
+	end := bytes.Index(b, []byte("\r\n\r\n"))
+	if end < 0 {
+		return 0, 0
+	}
+	for line := range bytes.SplitSeq(b[:end], []byte("\r\n")) {
+		name, value, _ := bytes.Cut(line, []byte(": "))
+		if bytes.EqualFold(name, []byte("Content-Length")) {
+			body, _ = strconv.Atoi(string(value)) // one that is no number shows as an answer that is too long
+		}
+	}
+	return end + 4, body
+}
