@@ -27,6 +27,9 @@ import (
 	userpb "micromesh/user/proto"
 )
 
+// Name is the service's slug.
+const Name = "gateway-svc"
+
 // App is a gateway.
 type App struct {
 	cfg      Config
@@ -52,7 +55,7 @@ func New(ctx context.Context, h *host.Host, cfg Config) (*App, error) {
 	}
 	watch, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	a := &App{
-		cfg: cfg, host: h, log: h.Logger.With("service", "gateway-svc"), cancel: cancel,
+		cfg: cfg, host: h, log: h.Logger.With("service", Name), cancel: cancel,
 		table:   service.NewTable(h.Logger),
 		entries: kv.Watch(watch, h.JS, kv.Routing, h.Logger, routing.DecodeEntry),
 	}
@@ -75,9 +78,9 @@ func (a *App) build(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("describe bindings: %w", err)
 	}
-	a.upstream = http1.NewUpstreams(http1.UpstreamsConfig{HeaderTimeout: a.cfg.HeadersTimeout})
+	a.upstream = http1.NewUpstreams(http1.UpstreamsConfig{HeaderTimeout: a.cfg.HeadersTimeout, TunnelCheck: a.cfg.TunnelCheck})
 	stream := &handler.EventStream{JS: a.host.JS, Verifier: a.host.Verifier}
-	pages := handler.Pages{OpenAPI: doc, Keys: a.host.Auth.Keys, Revoked: a.host.Auth.Revocations, Ready: a.Ready, Metrics: a.host.Metrics, Events: stream}
+	pages := handler.Pages{OpenAPI: doc, Keys: a.host.Auth.Keys, Revoked: a.host.Auth.Revocations, Ready: func() error { return a.Ready(context.Background()) }, Metrics: a.host.Metrics, Events: stream}
 	cfg := handler.Config{
 		Table: a.table, Bindings: bindings, RPC: a.host.RPC, Verifier: a.host.Verifier, Permits: a.host.Auth,
 		Forward: a.upstream, Local: pages.Handlers(), Logger: a.log, Hosts: a.cfg.EdgeListen == "",
@@ -147,7 +150,7 @@ func (a *App) EdgeAddr() net.Addr {
 }
 
 // Ready tells why the gateway can't lead requests yet, or nil.
-func (a *App) Ready() error {
+func (a *App) Ready(context.Context) error {
 	switch {
 	case !a.host.Auth.Ready():
 		return errors.New("the keys that sign tokens are not known yet")

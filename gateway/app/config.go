@@ -13,17 +13,20 @@ import (
 
 // Config of the gateway, from the environment. Times are Go durations, sizes bytes.
 type Config struct {
-	Listen     string `env:"MICRO_LISTEN" envDefault:"127.0.0.1:8080"` // host:port of the API and of slugs
-	EdgeListen string `env:"MICRO_EDGE_LISTEN"`                        // host:port for host routes alone; empty serves them on Listen
-	DataDir    string `env:"MICRO_GATEWAY_DATA"`                       // folder of the snapshot; empty keeps none
+	Listen     string `env:"MICRO_LISTEN" envDefault:"127.0.0.1:8080" help:"HOST:PORT of the API and of slugs"`
+	EdgeListen string `env:"MICRO_EDGE_LISTEN" help:"HOST:PORT for host routes alone; they are on MICRO_LISTEN where none is set"`
+	DataDir    string `env:"MICRO_GATEWAY_DATA" help:"folder of what the gateway knows when it starts while everything else is down; none is kept where none is set"`
 
-	MaxMessage     int64         `env:"MICRO_MAX_MESSAGE" envDefault:"4194304"`  // body of a call to a service's RPC methods
-	MaxBody        int64         `env:"MICRO_MAX_BODY" envDefault:"1073741824"`  // body of a forwarded request
-	CallTimeout    time.Duration `env:"MICRO_CALL_TIMEOUT" envDefault:"10s"`     // of an RPC call
-	HeadersTimeout time.Duration `env:"MICRO_UPSTREAM_TIMEOUT" envDefault:"60s"` // for an instance's answer to begin
-	DrainTimeout   time.Duration `env:"MICRO_DRAIN_TIMEOUT" envDefault:"5s"`     // for requests under way when the gateway stops
-	CORS           []string      `env:"MICRO_CORS_ORIGINS"`                      // origins that browsers may call RPC services from
-	TrustedProxies []string      `env:"MICRO_TRUSTED_PROXIES"`                   // CIDRs whose X-Forwarded-* are believed
+	MaxMessage     int64         `env:"MICRO_MAX_MESSAGE" envDefault:"4194304" help:"bytes of a body for RPC"`
+	MaxBody        int64         `env:"MICRO_MAX_BODY" envDefault:"1073741824" help:"bytes of a body that is forwarded"`
+	CallTimeout    time.Duration `env:"MICRO_CALL_TIMEOUT" envDefault:"10s" help:"for an RPC call"`
+	HeadersTimeout time.Duration `env:"MICRO_UPSTREAM_TIMEOUT" envDefault:"60s" help:"for an instance's answer to begin"`
+	DrainTimeout   time.Duration `env:"MICRO_DRAIN_TIMEOUT" envDefault:"5s" help:"for requests under way when the gateway stops"`
+	CORS           []string      `env:"MICRO_CORS_ORIGINS" help:"origins that browsers may call the mesh's own services from, with commas between"`
+	TrustedProxies []string      `env:"MICRO_TRUSTED_PROXIES" help:"CIDRs of proxies in front whose X-Forwarded-* are believed, with commas between"`
+
+	// TunnelCheck is the time between two looks whether the token that opened a WebSocket is still good; 15 s where it is 0.
+	TunnelCheck time.Duration
 }
 
 // Validate tells everything that is wrong at once.

@@ -7,9 +7,6 @@ import (
 	"time"
 )
 
-// tunnelCheck is how often a tunnel is looked at, if its timeout does not ask for more.
-const tunnelCheck = 15 * time.Second
-
 // tunnel passes bytes between a client and an upstream that have switched to another protocol.
 type tunnel struct {
 	f      *forwarding
@@ -60,18 +57,18 @@ func (t *tunnel) run() {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		t.pipe(t.up, t.client, nil)
+		t.pipe(t.up, t.client)
 	}()
-	t.pipe(t.client, t.up, t.f.opts.KeepTunnel)
+	t.pipe(t.client, t.up)
 	<-done
 }
 
 func (t *tunnel) touch() { t.last.Store(time.Now().UnixNano()) }
 
 // pipe passes on what src sends. At src's end it says so to dst, which may go on sending; at an error, when the tunnel has
-// been idle for too long, or when keep says no, it closes both.
-func (t *tunnel) pipe(dst, src *link, keep func() bool) {
-	asked := time.Now()
+// been idle for too long, or when it may not stay, it closes both. Each direction asks: it may be the last one.
+func (t *tunnel) pipe(dst, src *link) {
+	keep, asked := t.f.opts.KeepTunnel, time.Now()
 	for {
 		if data := src.buffered(); len(data) > 0 {
 			if _, err := dst.write(data, t.f.u.cfg.WriteTimeout); err != nil {
@@ -103,10 +100,11 @@ func (t *tunnel) pipe(dst, src *link, keep func() bool) {
 
 // patience is the time between two looks at the tunnel: whether it is idle, and whether it may stay.
 func (t *tunnel) patience() time.Duration {
+	check := t.f.u.cfg.TunnelCheck
 	if idle := t.f.opts.TunnelTimeout; idle > 0 {
-		return min(idle/4, tunnelCheck)
+		return min(idle/4, check)
 	}
-	return tunnelCheck
+	return check
 }
 
 func (t *tunnel) expired() bool {

@@ -20,6 +20,7 @@ type UpstreamsConfig struct {
 	HeaderTimeout time.Duration // see ForwardOptions; 30 s
 	StreamTimeout time.Duration // see ForwardOptions; 5 min
 	TunnelTimeout time.Duration // see ForwardOptions; 10 min
+	TunnelCheck   time.Duration // between two looks whether a tunnel may stay open; 15 s, and never Unlimited
 	WriteTimeout  time.Duration // for the upstream to take 64 KiB of a request; 10 s
 
 	MaxIdle        int // idle connections to an address; 256
@@ -42,6 +43,9 @@ func (c *UpstreamsConfig) setDefaults() {
 	defaults(&c.HeaderTimeout, 30*time.Second)
 	defaults(&c.StreamTimeout, 5*time.Minute)
 	defaults(&c.TunnelTimeout, 10*time.Minute)
+	if c.TunnelCheck <= 0 {
+		c.TunnelCheck = 15 * time.Second
+	}
 	defaults(&c.WriteTimeout, 10*time.Second)
 	defaults(&c.MaxIdle, 256)
 	defaults(&c.MaxHeaderBytes, 64<<10)

@@ -21,6 +21,7 @@ import (
 	"micromesh/pkg/host"
 	"micromesh/pkg/kv"
 	"micromesh/pkg/natsconn"
+	"micromesh/pkg/natsconn/embedded"
 	"micromesh/pkg/secret"
 	proxy "micromesh/proxy/app"
 	registry "micromesh/registry/app"
@@ -46,7 +47,7 @@ func (c *Config) Validate() error {
 type Mesh struct {
 	cfg   Config
 	lock  *os.File
-	nats  *natsconn.Embedded
+	nats  *embedded.Server
 	conn  *nats.Conn
 	Host  *host.Host
 	user  *user.App
@@ -111,7 +112,7 @@ func (m *Mesh) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if m.nats, err = natsconn.StartEmbedded(filepath.Join(m.cfg.Dir, "nats"), m.cfg.Logger); err != nil {
+	if m.nats, err = embedded.Start(filepath.Join(m.cfg.Dir, "nats"), m.cfg.Logger); err != nil {
 		return err
 	}
 	m.conn, err = natsconn.Connect(ctx, natsconn.Config{URL: nats.DefaultURL, Name: "micromesh", Logger: m.cfg.Logger, Extra: []nats.Option{m.nats.Option()}})

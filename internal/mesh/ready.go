@@ -20,5 +20,5 @@ func (m *Mesh) unready(ctx context.Context) error {
 			return err
 		}
 	}
-	return m.gate.Ready()
+	return m.gate.Ready(ctx)
 }

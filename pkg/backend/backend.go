@@ -8,10 +8,12 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"micromesh/pkg/discovery"
 	"micromesh/pkg/events"
 	"micromesh/pkg/host"
 	"micromesh/pkg/rpc/server"
@@ -56,6 +58,7 @@ func (b *Backend) Listen(ctx context.Context, files ...protoreflect.FileDescript
 	b.Server, err = server.New(server.Config{
 		Name: b.name, ID: h.ID, Version: host.Version, Listener: b.ln, Registry: h.Registry,
 		Verifier: h.Verifier, Permits: h.Auth, Logger: b.Log, Metrics: h.Metrics, Files: files,
+		Advertise: h.Advertise(b.ln), Credentials: h.Credentials(),
 	})
 	return err
 }
@@ -75,6 +78,26 @@ func (b *Backend) Run(ctx context.Context, parts ...func(context.Context)) error
 	err := b.Server.Run(ctx)
 	stop()
 	return errors.Join(err, g.Wait())
+}
+
+// Ready tells why the service can't do its work right now, or nil.
+func (b *Backend) Ready(ctx context.Context) error {
+	if err := b.DB.Ping(ctx); err != nil {
+		return errors.New("the database doesn't answer")
+	}
+	if !b.host.NATS.IsConnected() {
+		return errors.New("there is no connection to NATS")
+	}
+	if !b.listed() {
+		return errors.New("the RPC server is not in discovery yet")
+	}
+	return nil
+}
+
+// listed tells whether others find this process.
+func (b *Backend) listed() bool {
+	s := b.host.Nodes.Lookup(b.name)
+	return s != nil && slices.ContainsFunc(s.Nodes, func(n *discovery.Node) bool { return n.ID == b.name+"-"+b.host.ID })
 }
 
 // Close gives up the port and the database.

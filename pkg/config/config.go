@@ -59,6 +59,26 @@ func Validate(targets ...Validator) error {
 	return errors.Join(wrong...)
 }
 
+// Join joins what Parse said and what Validate said afterwards, without what the latter says of settings that could not be
+// read.
+func Join(malformed, invalid error) error {
+	if malformed == nil || invalid == nil {
+		return errors.Join(malformed, invalid)
+	}
+	said := map[string]bool{}
+	for line := range strings.Lines(malformed.Error()) {
+		name, _, _ := strings.Cut(line, " ")
+		said[name] = true
+	}
+	for line := range strings.Lines(invalid.Error()) {
+		line = strings.TrimSuffix(line, "\n")
+		if name, _, _ := strings.Cut(line, " "); !said[name] {
+			malformed = errors.Join(malformed, errors.New(line))
+		}
+	}
+	return malformed
+}
+
 // explain names the variable, what it says, and what would be right.
 func explain(err error, target any, environ map[string]string) error {
 	p, ok := errors.AsType[env.ParseError](err)

@@ -48,6 +48,9 @@ type Candidate struct {
 	ejections int          // since it was last calm
 }
 
+// Service is the service that the node is of.
+func (c *Candidate) Service() string { return c.group.service }
+
 // End ends the call that Pick began; each Candidate that Pick gives needs exactly one.
 func (c *Candidate) End(took time.Duration, how Outcome) {
 	now := c.group.selector.now()

@@ -4,6 +4,7 @@
 package host
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -18,11 +19,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"go-micro.dev/v5/client"
 	"go-micro.dev/v5/registry"
+	"google.golang.org/grpc/credentials"
 
 	"micromesh/pkg/auth"
 	"micromesh/pkg/discovery"
 	"micromesh/pkg/kv"
 	rpcclient "micromesh/pkg/rpc/client"
+	"micromesh/pkg/rpc/identity"
 	"micromesh/pkg/secret"
 )
 
@@ -34,8 +37,15 @@ type Config struct {
 	NATS    *nats.Conn   // owned by the caller
 	Secrets *secret.Box  // seals what the services' databases hold
 	Logger  *slog.Logger //
-	// Address that RPC servers listen on, without a port; default 127.0.0.1.
+	// Address that RPC servers listen on, "host:port"; default 127.0.0.1:0, a port that the system picks.
 	Address string
+	// Advertise is where other processes reach the RPC server, "host:port"; default Address, or where that is every
+	// address of this machine, a private one of it.
+	Advertise string
+	// Identity is what this process shows and trusts on RPC; nil speaks plain text.
+	Identity *identity.Identity
+	// Replicas of streams and buckets, 1 to 5; default 1.
+	Replicas int
 	// TokenSession makes expired tokens acceptable for so long; 0 refuses them ("token auto refresh" off).
 	TokenSession time.Duration
 }
@@ -55,21 +65,28 @@ type Host struct {
 	Logger   *slog.Logger
 	Metrics  *prometheus.Registry
 
-	address string
-	cancel  context.CancelFunc
+	cfg    Config
+	cancel context.CancelFunc
 }
 
 // New makes a host. Close it after the services that use it have stopped.
 func New(ctx context.Context, cfg Config) (*Host, error) {
-	js, err := jetstream.New(cfg.NATS, jetstream.WithDefaultTimeout(5*time.Second))
+	cfg.Address = cmp.Or(cfg.Address, "127.0.0.1:0")
+	cfg.Replicas = cmp.Or(cfg.Replicas, 1)
+	plain, err := jetstream.New(cfg.NATS, jetstream.WithDefaultTimeout(5*time.Second))
 	if err != nil {
 		return nil, fmt.Errorf("open JetStream: %w", err)
 	}
+	js := replicated{plain, cfg.Replicas}
 	nodes, err := discovery.New(js, discovery.Config{Bucket: kv.Nodes}, discovery.WithLogger(cfg.Logger))
 	if err != nil {
 		return nil, fmt.Errorf("open discovery: %w", err)
 	}
-	rpc, err := rpcclient.New(nodes, rpcclient.Config{})
+	var rpcConfig rpcclient.Config
+	if cfg.Identity != nil {
+		rpcConfig.Credentials = cfg.Identity.Client()
+	}
+	rpc, err := rpcclient.New(nodes, rpcConfig)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open RPC client: %w", err), nodes.Close())
 	}
@@ -81,24 +98,32 @@ func New(ctx context.Context, cfg Config) (*Host, error) {
 	}
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	if cfg.Address == "" {
-		cfg.Address = "127.0.0.1"
-	}
 	return &Host{
 		ID: rand.Text()[:12], NATS: cfg.NATS, JS: js, Registry: nodes, Nodes: nodes, Client: rpc, RPC: rpc,
 		Auth: state, Verifier: auth.NewVerifier(state, opts...), Secrets: cfg.Secrets, Logger: cfg.Logger, Metrics: metrics,
-		address: cfg.Address, cancel: cancel,
+		cfg: cfg, cancel: cancel,
 	}, nil
 }
 
-// Listen opens the listener of a service's RPC server: on the host's address, on a port that the system picks.
+// Listen opens the listener of a service's RPC server.
 func (h *Host) Listen(ctx context.Context) (net.Listener, error) {
 	var lc net.ListenConfig
-	ln, err := lc.Listen(ctx, "tcp", net.JoinHostPort(h.address, "0"))
+	ln, err := lc.Listen(ctx, "tcp", h.cfg.Address)
 	if err != nil {
 		return nil, fmt.Errorf("listen for RPC: %w", err)
 	}
 	return ln, nil
+}
+
+// Advertise is where others reach a listener that Listen gave.
+func (h *Host) Advertise(ln net.Listener) string { return cmp.Or(h.cfg.Advertise, ln.Addr().String()) }
+
+// Credentials of an RPC server; nil speaks plain text.
+func (h *Host) Credentials() credentials.TransportCredentials {
+	if h.cfg.Identity == nil {
+		return nil
+	}
+	return h.cfg.Identity.Server()
 }
 
 // Close ends what New began; the connection to NATS stays the caller's.

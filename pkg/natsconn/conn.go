@@ -1,5 +1,4 @@
-// Package natsconn connects to NATS so that an outage of any length ends well, and runs a NATS server inside the
-// process where none is wanted beside it.
+// Package natsconn connects to NATS so that an outage of any length ends well.
 package natsconn
 
 import (

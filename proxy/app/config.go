@@ -3,8 +3,7 @@ package app
 
 // Config of the proxy, from the environment.
 type Config struct {
-	// DatabaseURL is "sqlite:<file>" or "postgres://user:password@host:port/database".
-	DatabaseURL string `env:"MICRO_DATABASE_URL"`
+	DatabaseURL string `env:"MICRO_DATABASE_URL" required:"" secret:"" help:"postgres://user:password@host:port/database, or sqlite:<file>"`
 }
 
 // Validate tells everything that is wrong at once. The database's URL is checked when it is opened.

@@ -10,21 +10,17 @@ import (
 
 // Config of the registry, from the environment. Durations that are 0 take their default.
 type Config struct {
-	// DatabaseURL is "sqlite:<file>" or "postgres://user:password@host:port/database".
-	DatabaseURL string `env:"MICRO_DATABASE_URL"`
-	// Lease is how long an instance that isn't well lives without a heartbeat; 30 s.
-	Lease time.Duration `env:"MICRO_LEASE"`
-	// CheckInterval is the time between health checks of an instance; 5 s.
-	CheckInterval time.Duration `env:"MICRO_CHECK_INTERVAL"`
-	// CheckTimeout is how long an instance may take to answer a check; 1 s.
-	CheckTimeout time.Duration `env:"MICRO_CHECK_TIMEOUT"`
-	// Reserved are addresses ("host:port") that no instance may have: the gateway's, the databases', others' of the mesh.
-	Reserved []string `env:"MICRO_RESERVED_ADDRESSES"`
-	// NodeURL is the URL of this machine, where it has one; http://<its name>.
-	NodeURL string `env:"MICRO_NODE_URL"`
-	// Region and AvailabilityZone of this machine.
-	Region           string `env:"MICRO_NODE_REGION"`
-	AvailabilityZone string `env:"MICRO_NODE_ZONE"`
+	DatabaseURL string `env:"MICRO_DATABASE_URL" required:"" secret:"" help:"postgres://user:password@host:port/database, or sqlite:<file>"`
+
+	Lease         time.Duration `env:"MICRO_LEASE" envDefault:"30s" help:"how long an instance that isn't well lives without a heartbeat"`
+	CheckInterval time.Duration `env:"MICRO_CHECK_INTERVAL" envDefault:"5s" help:"between health checks of an instance"`
+	CheckTimeout  time.Duration `env:"MICRO_CHECK_TIMEOUT" envDefault:"1s" help:"how long an instance may take to answer a check"`
+
+	Reserved []string `env:"MICRO_RESERVED_ADDRESSES" help:"HOST:PORTs that no instance may have, with commas between: databases and others of the mesh that this process doesn't know"`
+
+	NodeURL          string `env:"MICRO_NODE_URL" help:"URL of this machine; http:// and its name where none is set"`
+	Region           string `env:"MICRO_NODE_REGION" help:"region of this machine"`
+	AvailabilityZone string `env:"MICRO_NODE_ZONE" help:"availability zone of this machine"`
 }
 
 const (

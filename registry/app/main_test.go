@@ -23,6 +23,7 @@ import (
 	"micromesh/pkg/host"
 	"micromesh/pkg/kv"
 	"micromesh/pkg/natsconn"
+	"micromesh/pkg/natsconn/embedded"
 	"micromesh/pkg/routing"
 	"micromesh/pkg/secret"
 	"micromesh/registry/app"
@@ -47,12 +48,12 @@ type mesh struct {
 func start(t *testing.T, change ...func(*app.Config)) *mesh {
 	t.Helper()
 	m := &mesh{t: t, dir: t.TempDir(), log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))}
-	embedded, err := natsconn.StartEmbedded(filepath.Join(m.dir, "nats"), m.log)
+	server, err := embedded.Start(filepath.Join(m.dir, "nats"), m.log)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(embedded.Stop)
-	nc, err := natsconn.Connect(t.Context(), natsconn.Config{URL: nats.DefaultURL, Name: "test", Logger: m.log, Extra: []nats.Option{embedded.Option()}})
+	t.Cleanup(server.Stop)
+	nc, err := natsconn.Connect(t.Context(), natsconn.Config{URL: nats.DefaultURL, Name: "test", Logger: m.log, Extra: []nats.Option{server.Option()}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"micromesh/pkg/host"
 	"micromesh/pkg/natsconn"
+	"micromesh/pkg/natsconn/embedded"
 	"micromesh/pkg/secret"
 	"micromesh/user/app"
 
@@ -44,7 +45,7 @@ func config(t *testing.T) app.Config {
 func newHost(t *testing.T, session time.Duration) *host.Host {
 	t.Helper()
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
-	srv, err := natsconn.StartEmbedded(t.TempDir(), log)
+	srv, err := embedded.Start(t.TempDir(), log)
 	if err != nil {
 		t.Fatal(err)
 	}

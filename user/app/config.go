@@ -12,23 +12,23 @@ import (
 
 // Config of the user service, from the environment. Times are Go durations.
 type Config struct {
-	DatabaseURL string `env:"MICRO_DATABASE_URL"` // sqlite:<file> or postgres://…
+	DatabaseURL string `env:"MICRO_DATABASE_URL" required:"" secret:"" help:"postgres://user:password@host:port/database, or sqlite:<file>"`
 
-	AdminSlug     string `env:"MICRO_ADMIN_SLUG" envDefault:"admin"`
-	AdminPassword string `env:"MICRO_ADMIN_PASSWORD"` // for the first start; empty makes one up
+	AdminSlug     string `env:"MICRO_ADMIN_SLUG" envDefault:"admin" help:"slug of the first admin"`
+	AdminPassword string `env:"MICRO_ADMIN_PASSWORD" secret:"" help:"its password, for the first start; one is made up, and logged once, where none is set"`
 
-	TokenExpiration  time.Duration `env:"MICRO_TOKEN_EXPIRATION" envDefault:"5m"`
-	TokenAutoRefresh bool          `env:"MICRO_TOKEN_AUTO_REFRESH"` // expired tokens are good while their session lives
-	SessionLife      time.Duration `env:"MICRO_SESSION_LIFE" envDefault:"720h"`
-	KeyRotation      time.Duration `env:"MICRO_KEY_ROTATION" envDefault:"720h"`
-	VerifyContacts   bool          `env:"MICRO_VERIFY_CONTACTS"` // a contact needs a one-time code to be registered
+	TokenExpiration  time.Duration `env:"MICRO_TOKEN_EXPIRATION" envDefault:"5m" help:"how long a token lives"`
+	TokenAutoRefresh bool          `env:"MICRO_TOKEN_AUTO_REFRESH" help:"expired tokens are good while their session lives; the same in every process"`
+	SessionLife      time.Duration `env:"MICRO_SESSION_LIFE" envDefault:"720h" help:"how long a session lives without a refresh"`
+	KeyRotation      time.Duration `env:"MICRO_KEY_ROTATION" envDefault:"720h" help:"how often the key that signs tokens is replaced"`
+	VerifyContacts   bool          `env:"MICRO_VERIFY_CONTACTS" help:"a contact needs a one-time code to be registered"`
 
-	SMTPAddress  string `env:"MICRO_SMTP_ADDRESS"` // host:port; empty writes mails into MailDir
-	SMTPUser     string `env:"MICRO_SMTP_USER"`
-	SMTPPassword string `env:"MICRO_SMTP_PASSWORD"`
-	SMTPInsecure bool   `env:"MICRO_SMTP_INSECURE"` // allows a server without TLS
-	MailFrom     string `env:"MICRO_MAIL_FROM" envDefault:"Micromesh <noreply@localhost>"`
-	MailDir      string `env:"MICRO_MAIL_DIR" envDefault:"mail"`
+	SMTPAddress  string `env:"MICRO_SMTP_ADDRESS" help:"HOST:PORT of the mail server; mails are written into MICRO_MAIL_DIR where none is set"`
+	SMTPUser     string `env:"MICRO_SMTP_USER" help:"login there"`
+	SMTPPassword string `env:"MICRO_SMTP_PASSWORD" secret:"" help:"its password"`
+	SMTPInsecure bool   `env:"MICRO_SMTP_INSECURE" help:"allow a mail server without TLS"`
+	MailFrom     string `env:"MICRO_MAIL_FROM" envDefault:"Micromesh <noreply@localhost>" help:"sender of mails"`
+	MailDir      string `env:"MICRO_MAIL_DIR" envDefault:"mail" help:"folder for mails where there is no mail server"`
 }
 
 // AcceptExpired is how old an expired token may be: 0 where none is accepted.

@@ -10,15 +10,14 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strings"
-	"syscall"
 
 	"github.com/urfave/cli/v3"
 
 	"micromesh/pkg/errs"
 	"micromesh/pkg/host"
+	"micromesh/pkg/interrupt"
 )
 
 // IO is what the command line has of the world.
@@ -98,7 +97,7 @@ func usagef(format string, args ...any) error {
 
 // Run runs one command line and gives its exit code.
 func Run(args []string, sys IO) int {
-	ctx, stop := interruptible(context.Background())
+	ctx, stop := interrupt.Context(context.Background())
 	defer stop()
 	err := root(sys).Run(ctx, args)
 	if err == nil || errors.Is(err, context.Canceled) {
@@ -106,37 +105,6 @@ func Run(args []string, sys IO) int {
 	}
 	report(sys.Stderr, err)
 	return ExitCode(err)
-}
-
-// interruptible gives a context that ends with the first interrupt or termination signal. The second one ends the
-// process at once, as if nobody had caught it, however soon it follows.
-func interruptible(ctx context.Context) (context.Context, func()) {
-	ctx, cancel := context.WithCancel(ctx)
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	done := make(chan struct{})
-	go func() {
-		for n := 0; ; n++ {
-			select {
-			case sig := <-signals:
-				if n == 0 {
-					cancel()
-					continue
-				}
-				signal.Reset(sig)
-				if p, err := os.FindProcess(os.Getpid()); err == nil {
-					_ = p.Signal(sig) // which ends us
-				}
-			case <-done:
-				return
-			}
-		}
-	}()
-	return ctx, func() {
-		signal.Stop(signals)
-		close(done)
-		cancel()
-	}
 }
 
 // report prints an error on a line, and a line for each detail of the input.

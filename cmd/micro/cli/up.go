@@ -63,7 +63,7 @@ func (c *commands) upConfig(cmd *cli.Command) (mesh.Config, error) {
 	err := config.Parse(config.Environ(), &cfg.User, &cfg.Registry, &cfg.Proxy, &cfg.Gateway)
 	cfg.Gateway.Listen = cmd.String("listen")
 	cfg.Gateway.DataDir = ""
-	if err := errors.Join(errLevel, err, cfg.Validate()); err != nil {
+	if err := config.Join(errors.Join(errLevel, err), cfg.Validate()); err != nil {
 		return cfg, usagef("%s", err)
 	}
 	cfg.Logger = slog.New(slog.NewTextHandler(c.Stderr, &slog.HandlerOptions{Level: level}))

@@ -1,4 +1,5 @@
-package natsconn
+// Package embedded runs a NATS server inside the process, where none is wanted beside it.
+package embedded
 
 import (
 	"errors"
@@ -10,13 +11,13 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// Embedded is a NATS server with JetStream in this process. It listens nowhere: connections are in process.
-type Embedded struct {
+// Server is a NATS server with JetStream in this process. It listens nowhere: connections are in process.
+type Server struct {
 	srv *server.Server
 }
 
-// StartEmbedded starts a server that keeps its streams in dir, and waits until it takes connections.
-func StartEmbedded(dir string, log *slog.Logger) (*Embedded, error) {
+// Start starts a server that keeps its streams in dir, and waits until it takes connections.
+func Start(dir string, log *slog.Logger) (*Server, error) {
 	srv, err := server.NewServer(&server.Options{
 		ServerName: "micromesh", DontListen: true, JetStream: true, StoreDir: dir,
 		NoSigs: true, MaxPayload: 8 << 20, JetStreamMaxMemory: 256 << 20, JetStreamMaxStore: 8 << 30,
@@ -31,14 +32,14 @@ func StartEmbedded(dir string, log *slog.Logger) (*Embedded, error) {
 		srv.Shutdown()
 		return nil, errors.New("start NATS server: it was not ready within 10 s")
 	}
-	return &Embedded{srv}, nil
+	return &Server{srv}, nil
 }
 
 // Option makes a connection go to this server, whatever its URL says.
-func (e *Embedded) Option() nats.Option { return nats.InProcessServer(e.srv) }
+func (e *Server) Option() nats.Option { return nats.InProcessServer(e.srv) }
 
 // Stop stops the server and waits until its streams are on disk.
-func (e *Embedded) Stop() {
+func (e *Server) Stop() {
 	e.srv.Shutdown()
 	e.srv.WaitForShutdown()
 }

@@ -119,7 +119,7 @@ func (c *Client) unary(ctx context.Context, to target, path string, codec grpc.C
 // have left its address to another service. try tells whether anything may have been sent. The call ends with try, or where ended is given by calling what it is given.
 func (c *Client) offer(ctx context.Context, to target, try func(*grpc.ClientConn) (sent bool, err error), ended func(end func(error))) error {
 	if len(to.addresses) > 0 {
-		cc, err := c.connectTo(to.addresses[0])
+		cc, err := c.connectTo(named{to.service, to.addresses[0]})
 		if err == nil {
 			_, err = try(cc)
 		}

@@ -13,7 +13,6 @@ package client
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"sync"
@@ -21,6 +20,7 @@ import (
 
 	"go-micro.dev/v5/client"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 
 	"micromesh/pkg/discovery"
 )
@@ -32,7 +32,8 @@ const MaxMessage = 16 << 20
 type Config struct {
 	Timeout     time.Duration // of a call whose context has no deadline; 5 s
 	DialTimeout time.Duration // of establishing a connection; 1 s
-	TLS         *tls.Config   // nil connects in plain text
+	// Credentials of connections, whose authority is the slug of the service that is called; nil connects in plain text.
+	Credentials credentials.TransportCredentials
 }
 
 func (c *Config) complete() error {
@@ -53,7 +54,7 @@ type Client struct {
 	nodes    *discovery.Selector
 	dial     []grpc.DialOption
 	patience time.Duration // with nodes that can't be reached, beyond the first attempts
-	conns    sync.Map      // *discovery.Candidate, or address (string) → *conn
+	conns    sync.Map      // *discovery.Candidate, or named → *conn
 
 	reports sync.Pool // *report
 

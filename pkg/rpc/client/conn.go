@@ -7,7 +7,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
@@ -31,8 +30,13 @@ type conn struct {
 	err  error
 }
 
-func (c *conn) open(address string, opts []grpc.DialOption) (*grpc.ClientConn, error) {
-	c.once.Do(func() { c.cc, c.err = grpc.NewClient("passthrough:///"+address, opts...) })
+func (c *conn) open(service, address string, opts []grpc.DialOption) (*grpc.ClientConn, error) {
+	c.once.Do(func() {
+		if service != "" {
+			opts = append(opts[:len(opts):len(opts)], grpc.WithAuthority(service))
+		}
+		c.cc, c.err = grpc.NewClient("passthrough:///"+address, opts...)
+	})
 	return c.cc, c.err
 }
 
@@ -46,9 +50,9 @@ func (c *conn) close() error {
 }
 
 func dialOptions(cfg Config) []grpc.DialOption {
-	creds := insecure.NewCredentials()
-	if cfg.TLS != nil {
-		creds = credentials.NewTLS(cfg.TLS)
+	creds := cfg.Credentials
+	if creds == nil {
+		creds = insecure.NewCredentials()
 	}
 	return []grpc.DialOption{
 		grpc.WithTransportCredentials(creds),
@@ -69,27 +73,30 @@ func dialOptions(cfg Config) []grpc.DialOption {
 // connect gives the connection to a candidate's node. Whoever calls it has a call to that node in progress.
 func (c *Client) connect(to *discovery.Candidate) (*grpc.ClientConn, error) {
 	if v, ok := c.conns.Load(to); ok {
-		return v.(*conn).open(to.Node.Address, c.dial)
+		return v.(*conn).open(to.Service(), to.Node.Address, c.dial)
 	}
-	return c.add(to, to.Node.Address)
+	return c.add(to, to.Service(), to.Node.Address)
 }
+
+// named is an address that a caller said a service has.
+type named struct{ service, address string }
 
 // connectTo gives the connection to an address that the caller named. It is kept until Close.
-func (c *Client) connectTo(address string) (*grpc.ClientConn, error) {
-	if v, ok := c.conns.Load(address); ok {
-		return v.(*conn).open(address, c.dial)
+func (c *Client) connectTo(to named) (*grpc.ClientConn, error) {
+	if v, ok := c.conns.Load(to); ok {
+		return v.(*conn).open(to.service, to.address, c.dial)
 	}
-	return c.add(address, address)
+	return c.add(to, to.service, to.address)
 }
 
-func (c *Client) add(key any, address string) (*grpc.ClientConn, error) {
+func (c *Client) add(key any, service, address string) (*grpc.ClientConn, error) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	if c.closed {
 		return nil, errClosed
 	}
 	v, _ := c.conns.LoadOrStore(key, new(conn))
-	return v.(*conn).open(address, c.dial)
+	return v.(*conn).open(service, address, c.dial)
 }
 
 // disconnect is the Selector's call when a node has left and its last call has ended. Closing waits for a writer that

@@ -19,6 +19,7 @@ import (
 	"go-micro.dev/v5/server"
 	mgrpc "go-micro.dev/v5/server/grpc"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
@@ -40,6 +41,11 @@ type Config struct {
 
 	// Files describe the services that will be registered; each method needs an access rule.
 	Files []protoreflect.FileDescriptor
+
+	// Advertise is the address, "host:port", that the registry is told; default the listener's.
+	Advertise string
+	// Credentials of the port; nil speaks plain text.
+	Credentials credentials.TransportCredentials
 
 	RegisterTTL      time.Duration     // how long the registry keeps the node; default 15 s
 	RegisterInterval time.Duration     // how often the node registers again; default a third of the TTL
@@ -71,6 +77,9 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("compile rules of %s: %w", cfg.Name, err)
 	}
+	if cfg.Advertise == "" {
+		cfg.Advertise = cfg.Listener.Addr().String()
+	}
 	s := &Server{methods: methods, cfg: cfg}
 	meta := map[string]string{}
 	for k, v := range cfg.Metadata {
@@ -82,7 +91,7 @@ func New(cfg Config) (*Server, error) {
 		server.Id(cfg.ID),
 		server.Version(cfg.Version),
 		server.Address(cfg.Listener.Addr().String()),
-		server.Advertise(cfg.Listener.Addr().String()),
+		server.Advertise(cfg.Advertise),
 		server.Registry(cfg.Registry),
 		server.RegisterTTL(cfg.RegisterTTL),
 		server.RegisterInterval(cfg.RegisterInterval),
@@ -97,13 +106,21 @@ func New(cfg Config) (*Server, error) {
 		mgrpc.Codec("application/grpc", unused{}),
 		mgrpc.Codec("application/grpc+proto", unused{}),
 		mgrpc.Codec("application/grpc+json", unused{}),
-		mgrpc.Options(
-			grpc.StreamInterceptor(intercept),
-			grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
-			grpc.NumStreamWorkers(0),
-		),
+		mgrpc.Options(options(cfg)...),
 	)
 	return s, nil
+}
+
+func options(cfg Config) []grpc.ServerOption {
+	opts := []grpc.ServerOption{
+		grpc.StreamInterceptor(intercept),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
+		grpc.NumStreamWorkers(0),
+	}
+	if cfg.Credentials != nil {
+		opts = append(opts, grpc.Creds(cfg.Credentials))
+	}
+	return opts
 }
 
 // Run starts the server, and stops it gracefully when ctx ends: it leaves the registry first, then lets running calls
