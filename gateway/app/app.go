@@ -83,7 +83,7 @@ func (a *App) build(ctx context.Context) error {
 	pages := handler.Pages{OpenAPI: doc, Keys: a.host.Auth.Keys, Revoked: a.host.Auth.Revocations, Ready: func() error { return a.Ready(context.Background()) }, Metrics: a.host.Metrics, Events: stream}
 	cfg := handler.Config{
 		Table: a.table, Bindings: bindings, RPC: a.host.RPC, Verifier: a.host.Verifier, Permits: a.host.Auth,
-		Forward: a.upstream, Local: pages.Handlers(), Logger: a.log, Hosts: a.cfg.EdgeListen == "",
+		Forward: a.upstream, Local: pages.Handlers(), Logger: a.log, Metrics: a.host.Metrics, Hosts: a.cfg.EdgeListen == "",
 		MaxMessage: a.cfg.MaxMessage, MaxBody: a.cfg.MaxBody, CallTimeout: a.cfg.CallTimeout,
 		WaitHeaders: a.cfg.HeadersTimeout, CORS: a.cfg.CORS,
 	}
@@ -164,6 +164,7 @@ func (a *App) Ready(context.Context) error {
 func (a *App) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { a.follow(ctx); return nil })
+	g.Go(func() error { a.announce(ctx); return nil })
 	if a.snapshot != nil {
 		g.Go(func() error { a.keep(ctx); return nil })
 	}

@@ -39,7 +39,7 @@ func start(t *testing.T, srv *natstest.Server, dir string) (url string, stop fun
 	}
 	a, err := app.New(t.Context(), h, app.Config{
 		Listen: "127.0.0.1:0", DataDir: dir, MaxMessage: 4 << 20, MaxBody: 1 << 30,
-		CallTimeout: 5 * time.Second, HeadersTimeout: 5 * time.Second, DrainTimeout: time.Second,
+		CallTimeout: 5 * time.Second, HeadersTimeout: 5 * time.Second, DrainTimeout: time.Second, TunnelCheck: time.Second,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -182,7 +182,7 @@ func TestConfigTellsAllMistakesAtOnce(t *testing.T) {
 		t.Fatal("no error")
 	}
 	for _, want := range []string{
-		"MICRO_LISTEN is", "MICRO_EDGE_LISTEN is", "must differ", "MICRO_MAX_MESSAGE", "MICRO_MAX_BODY", "MICRO_CALL_TIMEOUT", "MICRO_UPSTREAM_TIMEOUT",
+		"MICRO_LISTEN is", "MICRO_EDGE_LISTEN is", "must differ", "MICRO_MAX_MESSAGE", "MICRO_MAX_BODY", "MICRO_CALL_TIMEOUT", "MICRO_TUNNEL_CHECK", "MICRO_UPSTREAM_TIMEOUT",
 		"MICRO_CORS_ORIGINS", "MICRO_TRUSTED_PROXIES", "MICRO_GATEWAY_DATA",
 	} {
 		if !strings.Contains(err.Error(), want) {

@@ -24,9 +24,7 @@ type Config struct {
 	DrainTimeout   time.Duration `env:"MICRO_DRAIN_TIMEOUT" envDefault:"5s" help:"for requests under way when the gateway stops"`
 	CORS           []string      `env:"MICRO_CORS_ORIGINS" help:"origins that browsers may call the mesh's own services from, with commas between"`
 	TrustedProxies []string      `env:"MICRO_TRUSTED_PROXIES" help:"CIDRs of proxies in front whose X-Forwarded-* are believed, with commas between"`
-
-	// TunnelCheck is the time between two looks whether the token that opened a WebSocket is still good; 15 s where it is 0.
-	TunnelCheck time.Duration
+	TunnelCheck    time.Duration `env:"MICRO_TUNNEL_CHECK" envDefault:"15s" help:"between two looks whether the token that opened a WebSocket is still good"`
 }
 
 // Validate tells everything that is wrong at once.
@@ -48,7 +46,7 @@ func (c *Config) Validate() error {
 			wrong = append(wrong, fmt.Errorf("%s is %d; it must be at least 1024 bytes", name, v))
 		}
 	}
-	for name, v := range map[string]time.Duration{"MICRO_CALL_TIMEOUT": c.CallTimeout, "MICRO_UPSTREAM_TIMEOUT": c.HeadersTimeout} {
+	for name, v := range map[string]time.Duration{"MICRO_CALL_TIMEOUT": c.CallTimeout, "MICRO_TUNNEL_CHECK": c.TunnelCheck, "MICRO_UPSTREAM_TIMEOUT": c.HeadersTimeout} {
 		if v < 100*time.Millisecond {
 			wrong = append(wrong, fmt.Errorf("%s is %s; it must be at least 100ms", name, v))
 		}

@@ -43,6 +43,9 @@ func (g *Gateway) forward(x *http1.Exchange, group *service.Group) {
 		if err != nil {
 			break
 		}
+		if len(tried) > 0 {
+			g.metrics.retries.Inc()
+		}
 		tried = append(tried, b)
 		b.Begin()
 		out = g.cfg.Forward.Forward(x, targetOf(b), g.forwardOptions(x))

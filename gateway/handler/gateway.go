@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc/metadata"
 
 	"micromesh/gateway/http1"
@@ -16,6 +17,7 @@ import (
 	"micromesh/gateway/transcode"
 	"micromesh/pkg/auth"
 	"micromesh/pkg/errs"
+	"micromesh/pkg/telemetry"
 )
 
 // RPC calls a service with a message that is encoded already. pkg/rpc/client does.
@@ -42,6 +44,7 @@ type Config struct {
 	Forward  *http1.Upstreams
 	Local    map[string]http1.Handler // the gateway's own pages, by path
 	Logger   *slog.Logger
+	Metrics  prometheus.Registerer
 
 	HostsOnly   bool          // an edge: only host routes are served
 	Hosts       bool          // host routes are served
@@ -54,8 +57,9 @@ type Config struct {
 
 // Gateway leads requests. It implements http1.Handler.
 type Gateway struct {
-	cfg Config
-	ids *requestIDs
+	cfg     Config
+	ids     *requestIDs
+	metrics *metrics
 }
 
 var _ http1.Handler = (*Gateway)(nil)
@@ -74,36 +78,48 @@ func New(cfg Config) *Gateway {
 	if cfg.WaitHeaders == 0 {
 		cfg.WaitHeaders = time.Minute
 	}
-	return &Gateway{cfg: cfg, ids: newRequestIDs()}
+	return &Gateway{cfg: cfg, ids: newRequestIDs(), metrics: newMetrics(cfg.Metrics)}
 }
 
-// ServeHTTP1 finds the request's way: the gateway's own pages, host routes, then the slug.
+// ServeHTTP1 leads the request, and measures.
 func (g *Gateway) ServeHTTP1(x *http1.Exchange) {
+	began := time.Now()
 	g.ids.assign(x)
+	way := g.lead(x)
+	g.metrics.observe(way, x.Status(), time.Since(began))
+}
+
+// lead finds the request's way: the gateway's own pages, host routes, then the slug.
+func (g *Gateway) lead(x *http1.Exchange) route {
 	path := x.Path()
 	if g.cfg.HostsOnly {
-		g.edge(x, string(path))
-		return
+		return g.edge(x, string(path))
 	}
 	if g.cfg.Hosts {
 		if group := g.cfg.Table.Host(string(x.Host()), string(path)); group != nil {
 			g.forward(x, group)
-			return
+			return routeHost
 		}
 	}
 	if h, ok := g.cfg.Local[string(path)]; ok {
 		h.ServeHTTP1(x)
-		return
+		return routeOwn
 	}
 	slug := firstSegment(path)
 	if g.cfg.Bindings.Has(string(slug)) {
 		g.call(x, string(slug))
-		return
+		return routeRPC
 	}
 	if group := g.cfg.Table.Slug(string(slug)); group.Size() > 0 {
 		g.forward(x, group)
-		return
+		return routeSlug
 	}
+	g.nowhere(x, slug)
+	return routeNone
+}
+
+// nowhere answers a request that has no way.
+func (g *Gateway) nowhere(x *http1.Exchange, slug []byte) {
 	if string(x.Method()) == http.MethodOptions {
 		g.options(x)
 		return
@@ -116,17 +132,18 @@ func (g *Gateway) ServeHTTP1(x *http1.Exchange) {
 }
 
 // edge serves host routes alone (RFC 9110, 15.5.20 for a host that is none of ours).
-func (g *Gateway) edge(x *http1.Exchange, path string) {
+func (g *Gateway) edge(x *http1.Exchange, path string) route {
 	host := string(x.Host())
 	if group := g.cfg.Table.Host(host, path); group != nil {
 		g.forward(x, group)
-		return
+		return routeHost
 	}
 	if g.cfg.Table.KnowsHost(host) {
 		x.Fail(http.StatusNotFound, "NO_ROUTE", "no route of this host fits the path")
-		return
+	} else {
+		x.Fail(http.StatusMisdirectedRequest, "UNKNOWN_HOST", "no route is configured for this host")
 	}
-	x.Fail(http.StatusMisdirectedRequest, "UNKNOWN_HOST", "no route is configured for this host")
+	return routeNone
 }
 
 // options answers a preflight: 200, and what CORS allows for a configured origin. An origin is never reflected unless
@@ -194,7 +211,8 @@ func (g *Gateway) fail(x *http1.Exchange, err error) {
 		h.Set("Retry-After", retryAfter(e.RetryAfter))
 	}
 	if e.Kind == errs.Internal {
-		g.cfg.Logger.Error("request_failed", "error", err, "request_id", requestID(x), "path", string(x.Path()))
+		ctx := telemetry.Extract(x.Context(), traceparent(x))
+		g.cfg.Logger.ErrorContext(ctx, "request_failed", "error", err, "request_id", requestID(x), "path", string(x.Path()))
 	}
 	x.Respond(e.Kind.Status(), jsonType, errs.Body(e, requestID(x)))
 }

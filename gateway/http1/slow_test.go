@@ -1,10 +1,13 @@
 package http1_test
 
 import (
+	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -54,6 +57,95 @@ func TestAThousandSlowClients(t *testing.T) {
 		}
 	}
 	wg.Wait()
+}
+
+// TestAThousandSlowReaders has a thousand clients ask for a large answer and read nothing of it, which is made here or comes
+// from an upstream. All of them are closed in time, and others are served meanwhile.
+func TestAThousandSlowReaders(t *testing.T) {
+	const readers, limit = 1000, 2 * time.Second
+	large := make([]byte, 8<<20)
+	up := newUpstream(t, func(p *peer) {
+		if _, err := p.head(); err == nil {
+			_, _ = io.WriteString(p, fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", len(large)))
+			_, _ = p.Write(large) // until the proxy gives up
+		}
+	})
+	upstreams := http1.NewUpstreams(http1.UpstreamsConfig{})
+	t.Cleanup(upstreams.Close)
+	var asked atomic.Int32
+	ln := listenNarrow(t)
+	addr := ln.Addr().String()
+	srv := newServerOn(t, ln, http1.Config{WriteTimeout: limit}, func(x *http1.Exchange) {
+		switch string(x.Path()) {
+		case "/local":
+			asked.Add(1)
+			x.Respond(http.StatusOK, "text/plain", large)
+		case "/forwarded":
+			asked.Add(1)
+			upstreams.Forward(x, to(up), http1.ForwardOptions{})
+		default:
+			hello(x)
+		}
+	})
+	clients := make([]net.Conn, readers)
+	for i := range clients {
+		path := []string{"/local", "/forwarded"}[i%2]
+		clients[i] = dialNarrow(t, addr)
+		if _, err := io.WriteString(clients[i], "GET "+path+" HTTP/1.1\r\nHost: a\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		if i%50 == 0 {
+			p := dial(t, addr)
+			p.send(get)
+			if a := p.answer(); a.body != "hello" {
+				t.Fatalf("meanwhile another got %q", a.body)
+			}
+			_ = p.Close()
+		}
+	}
+	eventually(t, "all of them are thrown out", func() bool {
+		return asked.Load() == readers && srv.Stats().OpenConns == 0
+	})
+	for i, c := range clients {
+		if n, err := io.Copy(io.Discard, c); err == nil || isTimeout(err) || n >= int64(len(large)) {
+			t.Errorf("client %d then reads %d bytes, %v", i, n, err)
+		}
+	}
+}
+
+// narrow is how much the system buffers of what is not read, on each side; by default that is megabytes.
+const narrow = 16 << 10
+
+func dialNarrow(t *testing.T, addr string) net.Conn {
+	t.Helper()
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	if err := errors.Join(c.(*net.TCPConn).SetReadBuffer(narrow), c.SetReadDeadline(time.Now().Add(3*patience))); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+type narrowListener struct{ net.Listener }
+
+func listenNarrow(t *testing.T) net.Listener {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return narrowListener{ln}
+}
+
+func (l narrowListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err == nil {
+		err = c.(*net.TCPConn).SetWriteBuffer(narrow)
+	}
+	return c, err
 }
 
 func isTimeout(err error) bool {

@@ -160,6 +160,26 @@ func TestTunnelEnds(t *testing.T) {
 			t.Errorf("it stays, %v", err)
 		}
 	})
+	t.Run("when it may not stay, and the upstream has said everything", func(t *testing.T) {
+		up, _ := switchAnd(t, func(p *peer) {
+			if err := p.Conn.(interface{ CloseWrite() error }).CloseWrite(); err != nil {
+				t.Error(err)
+			}
+			_, _ = p.rest()
+		})
+		var may atomic.Bool
+		may.Store(true)
+		p := newProxy(t, to(up), proxyConfig{
+			upstreams: http1.UpstreamsConfig{TunnelCheck: 50 * time.Millisecond}, options: http1.ForwardOptions{KeepTunnel: may.Load},
+		})
+		c := open(t, p)
+		c.closed() // in the one direction
+		may.Store(false)
+		trickleFrames(c)
+		if o := p.outcome(t); o.Status != 101 {
+			t.Errorf("outcome is %+v", o)
+		}
+	})
 	t.Run("when the server is shut down", func(t *testing.T) {
 		left := make(chan struct{})
 		up, _ := switchAnd(t, func(p *peer) {

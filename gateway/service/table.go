@@ -128,9 +128,6 @@ func (t *tables) hostGroup(host, path string) *Group {
 // Slug gives the group of a slug, or nil.
 func (t *Table) Slug(slug string) *Group { return t.current.Load().slugs[slug] }
 
-// HasHosts tells whether any host route is configured.
-func (t *Table) HasHosts() bool { return len(t.current.Load().hosts) > 0 }
-
 // KnowsHost tells whether a host has a route, whatever the path.
 func (t *Table) KnowsHost(host string) bool {
 	_, ok := t.current.Load().hosts[hostOnly(host)]
@@ -152,12 +149,12 @@ func (t *Table) Host(host, path string) *Group {
 	return nil
 }
 
-// hostOnly takes a Host header's port away and folds its case.
+// hostOnly takes a Host header's port away, and the dot that a full name ends in, and folds its case.
 func hostOnly(host string) string {
 	if i := strings.LastIndexByte(host, ':'); i >= 0 && !strings.HasSuffix(host, "]") {
 		host = host[:i]
 	}
-	return strings.ToLower(host)
+	return strings.ToLower(strings.TrimSuffix(host, "."))
 }
 
 // Target gives the target of a host route by its id.

@@ -53,6 +53,8 @@ func TestLongestPathOfAHostWins(t *testing.T) {
 		{"b.example.com", "/only", "b.example.com/only"},
 		{"b.example.com", "/other", ""},
 		{"c.example.com", "/", ""},
+		{"a.example.com.", "/", "a.example.com"},
+		{"a.example.com.:80", "/x", "a.example.com/x"},
 		{"[::1]:80", "/", "[::1]"},
 		{"[::1]", "/", "[::1]"},
 	}
@@ -72,6 +74,33 @@ func TestWhatCannotBeForwardedToIsLeftOut(t *testing.T) {
 	tb.Update(map[string][]service.Instance{"svc": live("http://10.0.0.1:1", "grpc://10.0.0.1:2", "::nonsense::", "https://10.0.0.1")}, nil)
 	if n := tb.Slug("svc").Size(); n != 2 {
 		t.Errorf("%d instances, want 2", n)
+	}
+	tb.Update(nil, []service.HostRoute{{ID: "a.example.com", Target: "grpc://10.0.0.1:2"}})
+	if tb.KnowsHost("a.example.com") {
+		t.Error("a route that leads nowhere is known")
+	}
+}
+
+func TestInstancesAreDialledAsTheirURLsSay(t *testing.T) {
+	rows := []struct {
+		url, address, serverName, host, prefix string
+		tls                                    bool
+	}{
+		{"http://10.0.0.1", "10.0.0.1:80", "10.0.0.1", "10.0.0.1", "", false},
+		{"https://Shop.example.com/", "Shop.example.com:443", "Shop.example.com", "Shop.example.com", "", true},
+		{"http://10.0.0.1:443/v2/", "10.0.0.1:443", "10.0.0.1", "10.0.0.1:443", "/v2", false},
+		{"https://[::1]:80/a%2Fb", "[::1]:80", "::1", "[::1]:80", "/a%2Fb", true},
+	}
+	for _, r := range rows {
+		tb := table(t)
+		tb.Update(map[string][]service.Instance{"svc": live(r.url)}, nil)
+		b := tb.Slug("svc").Find("0")
+		if b == nil {
+			t.Fatalf("%s was left out", r.url)
+		}
+		if b.Address != r.address || b.ServerName != r.serverName || b.Host != r.host || b.Prefix != r.prefix || b.TLS != r.tls {
+			t.Errorf("%s is dialled at %s (%s), Host %s, prefix %q, TLS %v", r.url, b.Address, b.ServerName, b.Host, b.Prefix, b.TLS)
+		}
 	}
 }
 
@@ -157,6 +186,20 @@ func TestFailureEjectsForADoublingTime(t *testing.T) {
 	if got := picks(t, g, at, 50); len(got) != 2 {
 		t.Errorf("with all of them out, picked %v: some answer is better than none", got)
 	}
+	// What was under way when it was put out counts for nothing, and neither does what was long ago.
+	bad.Begin()
+	bad.Done(service.Failed, 0, at)
+	if bad.Ejected(at.Add(30 * time.Second)) {
+		t.Error("put out twice for what failed at once")
+	}
+	at = at.Add(2 * time.Minute)
+	bad.Begin()
+	bad.Done(service.Answered, time.Millisecond, at)
+	bad.Begin()
+	bad.Done(service.Failed, 0, at)
+	if !bad.Ejected(at.Add(time.Second-time.Millisecond)) || bad.Ejected(at.Add(time.Second)) {
+		t.Error("what it did long ago still makes it stay out for longer than a second")
+	}
 }
 
 func TestARefusalMoreOrLessEjectsNobody(t *testing.T) {
@@ -195,6 +238,13 @@ func TestWhatWasLearnedOutlivesAnUpdate(t *testing.T) {
 	}
 	if tb.Slug("svc").Find("0") != b || tb.Host("a.example.com", "/").Find("a.example.com") != h.Find("a.example.com") {
 		t.Error("the same instance is another backend")
+	}
+	routes := []service.HostRoute{{ID: "a.example.com", Target: "http://10.0.0.1:1"}, {ID: "a.example.com/x", Target: "http://10.0.0.1:1"}}
+	tb.Update(instances, routes)
+	below := tb.Host("a.example.com", "/x").Find("a.example.com/x")
+	tb.Update(instances, routes)
+	if tb.Host("a.example.com", "/x").Find("a.example.com/x") != below || tb.Host("a.example.com", "/").Find("a.example.com") != h.Find("a.example.com") {
+		t.Error("the same route, beside another of its host, is another backend")
 	}
 	tb.Update(map[string][]service.Instance{"svc": {{ID: "0", URL: "http://10.0.0.1:9", Live: true}}}, nil)
 	if tb.Slug("svc").Find("0") == b {

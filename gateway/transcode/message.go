@@ -3,8 +3,10 @@ package transcode
 import (
 	"bytes"
 	"encoding/json"
+	"math"
 	"net/url"
 	"strconv"
+	"unicode/utf8"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
 
@@ -119,9 +121,9 @@ func (n *Binding) fromQuery(query string, msg map[string]json.RawMessage) error 
 	}
 	for name, list := range values {
 		if n.query == nil { // google.protobuf.Struct takes what comes
-			v, err := json.Marshal(list[0])
+			v, err := field{json: name, kind: protoreflect.StringKind}.value(list[0])
 			if err != nil {
-				return errs.Invalidf("the query's %q is not text", name)
+				return err
 			}
 			msg[name] = v
 			continue
@@ -171,10 +173,13 @@ func (f field) value(text string) (json.RawMessage, error) {
 		return strconv.AppendInt(nil, i, 10), nil
 	case protoreflect.DoubleKind, protoreflect.FloatKind:
 		x, err := strconv.ParseFloat(text, 64)
-		if err != nil {
+		if err != nil || math.IsNaN(x) || math.IsInf(x, 0) { // which JSON has not
 			return nil, errs.Field(f.json, "type", "must be a number")
 		}
 		return json.Marshal(x)
+	}
+	if !utf8.ValidString(text) { // JSON would hold another text in its place
+		return nil, errs.Field(f.json, "encoding", "is not UTF-8")
 	}
 	return json.Marshal(text)
 }

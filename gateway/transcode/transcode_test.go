@@ -65,6 +65,9 @@ func TestMatch(t *testing.T) {
 			endpoint = got.Endpoint
 		}
 		slices.Sort(allowed)
+		if has := r.service != "other-svc"; b.Has(r.service) != has {
+			t.Errorf("that there is %s: %v, want %v", r.service, !has, has)
+		}
 		if endpoint != r.want || cmp.Diff(r.params, params) != "" || strings.Join(allowed, " ") != r.allowed {
 			t.Errorf("%s %s: %q %v, allowed %v; want %q %v, allowed %q", r.method, r.path, endpoint, params, allowed, r.want, r.params, r.allowed)
 		}
@@ -84,6 +87,8 @@ func TestMessage(t *testing.T) {
 		{"path without body", "DELETE", "/registry-svc/node/http%3A%2F%2Fvm%3A80", "", `{"url":"ignored"}`, `{"url":"http://vm:80"}`},
 		{"query", "GET", "/registry-svc/instances", "slug=a&deploymentId=d&ip=1&other=x", "", `{"slug":"a","deploymentId":"d","ip":"1"}`},
 		{"query of a free message", "GET", "/registry-svc/echo", "a=1&b=x%20y&a=2", "", `{"a":"1","b":"x y"}`},
+		{"brackets in a text", "POST", "/user-svc/login", "", `{"slug":"\"` + strings.Repeat("[{", 100) + `"}`, `{"slug":"\"` + strings.Repeat("[{", 100) + `"}`},
+		{"many flat lists", "POST", "/user-svc/login", "", `{"a":[` + strings.Repeat("[],{},", 100) + `1]}`, `{"a":[` + strings.Repeat("[],{},", 100) + `1]}`},
 		{"query counts only without a body", "POST", "/user-svc/self", "countTokens=true", "", `{}`},
 	}
 	b := builtIn(t)
@@ -117,6 +122,7 @@ func TestMessageRefuses(t *testing.T) {
 	login, _, _ := b.Match("user-svc", "POST", "/user-svc/login")
 	has, _, _ := b.Match("user-svc", "POST", "/user-svc/self/has/x")
 	instances, _, _ := b.Match("registry-svc", "GET", "/registry-svc/instances")
+	echo, _, _ := b.Match("registry-svc", "GET", "/registry-svc/echo")
 	rows := []struct {
 		name, body, query string
 		n                 *transcode.Binding
@@ -126,10 +132,15 @@ func TestMessageRefuses(t *testing.T) {
 		{"a string", `"x"`, "", login, nil},
 		{"a number", `1`, "", login, nil},
 		{"nested too deep", `{"a":` + strings.Repeat(`{"a":`, 64) + "1" + strings.Repeat("}", 65), "", login, nil},
+		{"lists nested too deep", `{"a":` + strings.Repeat("[", 64) + strings.Repeat("]", 64) + "}", "", login, nil},
+		{"too many texts", `{"a":"` + strings.Repeat(`","`, 100_000) + `"}`, "", login, nil},
 		{"too many values", `{"a":[` + strings.Repeat("1,", 100_000) + "1]}", "", login, nil},
 		{"not JSON beside a path parameter", `{"a":`, "", has, []string{"x"}},
 		{"bad escape in the path", ``, "", has, []string{"%zz"}},
+		{"no UTF-8 in the path", ``, "", has, []string{"%ff"}},
 		{"bad query", ``, "slug=%zz", instances, nil},
+		{"no UTF-8 in the query", ``, "slug=%ff", instances, nil},
+		{"no UTF-8 in a free query", ``, "slug=%ff", echo, nil},
 	}
 	for _, r := range rows {
 		t.Run(r.name, func(t *testing.T) {
@@ -157,7 +168,7 @@ func TestQueryValuesHaveTheirFieldsTypes(t *testing.T) {
 	if diff := cmp.Diff(map[string]any{"flag": true, "number": 7.0, "list": []any{"a", "b"}, "ratio": 1.5}, have); diff != "" {
 		t.Error(diff)
 	}
-	for _, q := range []string{"flag=perhaps", "number=x", "number=1.5", "ratio=x"} {
+	for _, q := range []string{"flag=perhaps", "number=x", "number=1.5", "ratio=x", "ratio=NaN", "ratio=-Inf", "list=a&list=%ff"} {
 		if _, err := n.Message(nil, nil, q); !errs.Is(err, errs.Invalid) {
 			t.Errorf("%s: %v, want Invalid", q, err)
 		}
@@ -224,6 +235,88 @@ func TestBindingsThatCannotBeAreRefused(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestLiteralsWinOverParameters(t *testing.T) {
+	get := func(path string) *annotations.HttpRule {
+		return &annotations.HttpRule{Pattern: &annotations.HttpRule_Get{Get: path}}
+	}
+	b, err := transcode.New(typed(t, get("/typed-svc/{flag}/x"), get("/typed-svc/self/x"), get("/typed-svc/{flag}")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{"/typed-svc/self/x": "Typed.CallB", "/typed-svc/other/x": "Typed.CallA", "/typed-svc/self": "Typed.CallC"} {
+		if n, _, _ := b.Match("typed-svc", "GET", path); n == nil || n.Endpoint != want {
+			t.Errorf("%s leads to %+v, want %s", path, n, want)
+		}
+	}
+}
+
+// TestOpenAPISays looks at what generated clients are made of. A step of a path with an equals sign is the object of a list whose
+// field has that value.
+func TestOpenAPISays(t *testing.T) {
+	raw, err := builtIn(t).OpenAPI("1.2.3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var doc any
+	if err := json.Unmarshal(raw, &doc); err != nil {
+		t.Fatal(err)
+	}
+	const schema = "components|schemas|"
+	body := "content|application/json|schema|$ref"
+	rows := []struct {
+		path string
+		want any // nil is nothing
+	}{
+		{"info|version", "1.2.3"},
+		{"paths|/user-svc/login|post|requestBody|" + body, "#/components/schemas/LoginRequest"},
+		{"paths|/user-svc/login|post|responses|200|" + body, "#/components/schemas/LoginResponse"},
+		{"paths|/user-svc/login|post|responses|default|" + body, "#/components/schemas/Error"},
+		{"paths|/user-svc/login|post|parameters", nil},
+		{"paths|/registry-svc/definition/{id}|delete|responses|204|description", "Success"},
+		{"paths|/registry-svc/definition/{id}|delete|responses|204|content", nil},
+		{"paths|/registry-svc/definition/{id}|delete|requestBody", nil},
+		{"paths|/registry-svc/definition/{id}|delete|parameters|name=id|in", "path"},
+		{"paths|/registry-svc/definition/{id}|delete|parameters|in=query", nil},
+		{"paths|/registry-svc/instances|get|parameters|name=slug|in", "query"},
+		{"paths|/registry-svc/echo|get|parameters", nil},
+		{"paths|/registry-svc/echo|put|requestBody|content|application/json|schema|additionalProperties", true},
+		{schema + "RegisterRequest|required|slug", "slug"},
+		{schema + "RouteInput|properties|target|maxLength", 2048.0},
+		{schema + "User|properties|labels|additionalProperties|type", "string"},
+		{schema + "ListUsersRequest|properties|ids|type", "array"},
+		{schema + "ListUsersRequest|properties|ids|items|type", "string"},
+		{schema + "ListUsersRequest|properties|order|enum|desc", "desc"},
+		{schema + "ListUsersRequest|properties|limit|type", "integer"},
+		{schema + "Usage|properties|percent|type", "number"},
+		{schema + "Token|properties|app|$ref", "#/components/schemas/App"},
+	}
+	for _, r := range rows {
+		if diff := cmp.Diff(r.want, at(doc, strings.Split(r.path, "|"))); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", r.path, diff)
+		}
+	}
+}
+
+// at follows a path through a JSON value; nil is nothing.
+func at(v any, path []string) any {
+	for _, step := range path {
+		switch x := v.(type) {
+		case map[string]any:
+			v = x[step]
+		case []any:
+			name, value, named := strings.Cut(step, "=")
+			i := slices.IndexFunc(x, func(one any) bool { return one == step || named && one.(map[string]any)[name] == value })
+			if i < 0 {
+				return nil
+			}
+			v = x[i]
+		default:
+			return nil
+		}
+	}
+	return v
 }
 
 func TestOpenAPIDescribesEveryBinding(t *testing.T) {

@@ -153,10 +153,10 @@ func (m *Mesh) openServices(ctx context.Context) error {
 		return fmt.Errorf("make folder: %w", err)
 	}
 	var err error
-	// The gateway is first, since its address is one that no instance may have.
 	if m.gate, err = gateway.New(ctx, m.Host, c.Gateway); err != nil {
 		return err
 	}
+	// The gateway announces its addresses, which no instance may have; here they are known before it has.
 	c.Registry.Reserved = append(c.Registry.Reserved, m.gate.Addr().String())
 	if a := m.gate.EdgeAddr(); a != nil {
 		c.Registry.Reserved = append(c.Registry.Reserved, a.String())

@@ -116,7 +116,7 @@ func TestBearerWhileTheMeshStarts(t *testing.T) {
 				return
 			default:
 			}
-			req, err := http.NewRequestWithContext(t.Context(), "POST", "http://"+address+"/user-svc/self", nil)
+			req, err := http.NewRequestWithContext(t.Context(), "POST", "http://"+address+"/user-svc/users", nil)
 			if err != nil {
 				t.Error(err)
 				return
@@ -135,8 +135,8 @@ func TestBearerWhileTheMeshStarts(t *testing.T) {
 	m := meshtest.Start(t, func(c *mesh.Config) { c.Gateway.Listen = address })
 	close(started)
 	<-asked
-	m.Do(t, "POST", "/user-svc/self", foreign, nil).Must(t, 401)
-	m.Do(t, "POST", "/user-svc/self", m.Admin(t), nil).Must(t, 200)
+	m.Do(t, "POST", "/user-svc/users", foreign, nil).Must(t, 401)
+	m.Do(t, "POST", "/user-svc/users", m.Admin(t), nil).Must(t, 200)
 }
 
 // raw sends bytes as they are and gives the status of each answer that comes back.
@@ -187,6 +187,7 @@ func TestRequestsOnTheWire(t *testing.T) {
 		{"folded header", get + "X-A: b\r\n c\r\n\r\n", 400},
 		{"NUL in a value", get + "X-A: b\x00c\r\n\r\n", 400},
 		{"encoded dot segments", "GET /shop-svc/%2e%2e/admin HTTP/1.1\r\n" + head + "\r\n", 400},
+		{"another host first", "GET //evil.example.com/x HTTP/1.1\r\n" + head + "\r\n", 400},
 		{"two slashes first", "GET //evil.example.com/.. HTTP/1.1\r\n" + head + "\r\n", 400},
 		{"absolute form of another host", "GET http://evil.example.com/shop-svc/ HTTP/1.1\r\n" + head + "\r\n", 400},
 		{"two hosts", get + "Host: other\r\n\r\n", 400},

@@ -71,7 +71,10 @@ func TestEveryCallOfTheContract(t *testing.T) {
 			t.Error("the new token does not carry the role")
 		}
 		next := m.Do(t, "POST", "/user-svc/refresh-token", tok, nil).Must(t, 200).Text("token", "token")
-		m.Do(t, "PUT", "/user-svc/token/exchange", next, obj{"newDevice": "watch"}).Must(t, 200)
+		watch := m.Do(t, "PUT", "/user-svc/token/exchange", next, obj{"newDevice": "watch"}).Must(t, 200)
+		if m.Do(t, "POST", "/user-svc/self", watch.Text("token", "token"), nil).Must(t, 200); watch.Text("token", "device") != "watch" {
+			t.Errorf("the exchanged token is %s", watch.Body)
+		}
 		m.Do(t, "DELETE", "/user-svc/tokens", next, obj{}).Must(t, 200)
 		m.Do(t, "POST", "/user-svc/self", next, nil).Must(t, 401)
 		m.Do(t, "DELETE", "/user-svc/tokens", joe, obj{"userId": annID, "allTokens": true}).Must(t, 403)

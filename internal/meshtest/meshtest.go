@@ -8,10 +8,13 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"os"
+	"strings"
 	"testing"
 
 	"micromesh/internal/mesh"
 	"micromesh/pkg/config"
+	"micromesh/pkg/host"
 )
 
 // Admin's account of every mesh that this package starts.
@@ -22,10 +25,17 @@ const (
 
 // Mesh is a mesh in a test.
 type Mesh struct {
-	*mesh.Mesh
-	URL     string // of the gateway
-	EdgeURL string // of host routes, where they have an address of their own
+	Host    *host.Host // in the mesh's process, or beside its processes
+	URL     string     // of the gateway
+	EdgeURL string     // of host routes, where they have an address of their own
+	stop    func()
 }
+
+// Addr is where the gateway listens, "host:port".
+func (m *Mesh) Addr() string { return strings.TrimPrefix(m.URL, "http://") }
+
+// Stop ends the mesh before the test ends.
+func (m *Mesh) Stop() { m.stop() }
 
 // Option changes the configuration before the start.
 type Option func(*mesh.Config)
@@ -36,18 +46,29 @@ func WithEdge() Option { return func(c *mesh.Config) { c.Gateway.EdgeListen = "1
 // InDir uses a data folder that outlives the mesh.
 func InDir(dir string) Option { return func(c *mesh.Config) { c.Dir = dir } }
 
-// Start starts a mesh with the settings' defaults; it is stopped when the test ends. Variables of the environment of
-// the test don't reach it.
+// Config gives the settings' defaults, with a gateway on a port that the system picks. Variables of the environment don't
+// reach it.
+func Config(dir string, log *slog.Logger) (mesh.Config, error) {
+	cfg := mesh.Config{Dir: dir, Logger: log}
+	env := map[string]string{"MICRO_ADMIN_SLUG": AdminSlug, "MICRO_ADMIN_PASSWORD": AdminPassword}
+	err := config.Parse(env, &cfg.User, &cfg.Registry, &cfg.Proxy, &cfg.Gateway)
+	cfg.Gateway.Listen = "127.0.0.1:0"
+	return cfg, err
+}
+
+// Start starts a mesh with the settings' defaults; it is stopped when the test ends. It is one process, this one; or, where
+// MESHTEST is "processes", one for each service on Postgres and NATS: then the package's TestMain must call Main or Play.
 func Start(t testing.TB, opts ...Option) *Mesh {
 	t.Helper()
-	cfg := mesh.Config{Dir: t.TempDir(), Logger: Logger(t)}
-	env := map[string]string{"MICRO_ADMIN_SLUG": AdminSlug, "MICRO_ADMIN_PASSWORD": AdminPassword}
-	if err := config.Parse(env, &cfg.User, &cfg.Registry, &cfg.Proxy, &cfg.Gateway); err != nil {
+	cfg, err := Config(t.TempDir(), Logger(t))
+	if err != nil {
 		t.Fatal(err)
 	}
-	cfg.Gateway.Listen = "127.0.0.1:0"
 	for _, o := range opts {
 		o(&cfg)
+	}
+	if os.Getenv("MESHTEST") == "processes" {
+		return startProcesses(t, cfg)
 	}
 	ctx := context.WithoutCancel(t.Context()) // Stop ends it, so that it can end in order
 	m, err := mesh.Start(ctx, cfg)
@@ -55,7 +76,7 @@ func Start(t testing.TB, opts ...Option) *Mesh {
 		t.Fatalf("start mesh: %v", err)
 	}
 	t.Cleanup(m.Stop)
-	out := &Mesh{Mesh: m, URL: "http://" + m.Addr().String()}
+	out := &Mesh{Host: m.Host, URL: "http://" + m.Addr().String(), stop: m.Stop}
 	if a := m.EdgeAddr(); a != nil {
 		out.EdgeURL = "http://" + a.String()
 	}

@@ -53,18 +53,8 @@ func TestServerSentEventsComeWithoutDelay(t *testing.T) {
 
 func TestWebSocketIsTunnelled(t *testing.T) {
 	s := newShop(t)
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c, rw, err := http.NewResponseController(w).Hijack()
-		if err != nil {
-			return
-		}
-		defer c.Close()
-		fmt.Fprint(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
-		_, _ = io.Copy(c, rw) // echoes whatever comes
-	}))
-	t.Cleanup(srv.Close)
 	tok := s.Register(t, "ws-svc")
-	s.Do(t, "PUT", "/registry-svc/instance", tok, obj{"url": srv.URL}).Must(t, 201)
+	s.Do(t, "PUT", "/registry-svc/instance", tok, obj{"url": echo(t)}).Must(t, 201)
 	host := strings.TrimPrefix(s.URL, "http://")
 	dial := func(origin string) (net.Conn, *bufio.Reader, string) {
 		c, err := net.Dial("tcp", host)

@@ -88,6 +88,9 @@ func (b *Backend) Ready(ctx context.Context) error {
 	if !b.host.NATS.IsConnected() {
 		return errors.New("there is no connection to NATS")
 	}
+	if !b.host.Auth.Ready() {
+		return errors.New("the keys that sign tokens are not known yet")
+	}
 	if !b.listed() {
 		return errors.New("the RPC server is not in discovery yet")
 	}

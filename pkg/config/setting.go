@@ -55,6 +55,26 @@ func defaultOf(f reflect.StructField) string {
 	return v
 }
 
+// Format gives the environment that Parse reads as what configurations hold: the reverse of Parse.
+func Format(targets ...any) map[string]string {
+	environ := map[string]string{}
+	for _, t := range targets {
+		v := reflect.ValueOf(t).Elem()
+		for f, value := range v.Fields() {
+			name, _, _ := strings.Cut(f.Tag.Get("env"), ",")
+			if name == "" || value.IsZero() && f.Tag.Get("envDefault") == "" {
+				continue
+			}
+			if list, ok := value.Interface().([]string); ok {
+				environ[name] = strings.Join(list, ",")
+				continue
+			}
+			environ[name] = fmt.Sprint(value.Interface())
+		}
+	}
+	return environ
+}
+
 // Resolve gives an environment in which secrets that lie in files are settings as any other, and tells all that is
 // missing or can't be read.
 func Resolve(environ map[string]string, settings []Setting) (map[string]string, error) {

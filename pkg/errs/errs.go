@@ -160,8 +160,8 @@ func NotFoundf(format string, args ...any) *Error { return New(NotFound, "", for
 // Conflictf is a Conflict error with the default code.
 func Conflictf(format string, args ...any) *Error { return New(Conflict, "", format, args...) }
 
-// From finds the *Error in err's chain. What has none becomes Timeout for a passed deadline and Internal otherwise,
-// with err as the cause. From(nil) is nil.
+// From finds the *Error in err's chain. What has none becomes Timeout for a passed deadline and for a caller who has gone,
+// and Internal otherwise, with err as the cause. From(nil) is nil.
 func From(err error) *Error {
 	if err == nil {
 		return nil
@@ -171,6 +171,9 @@ func From(err error) *Error {
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		return New(Timeout, "", "the request took too long").Because(err)
+	}
+	if errors.Is(err, context.Canceled) { // the caller has gone, so it is nobody's fault
+		return New(Timeout, "CANCELED", "the request was cancelled").Because(err)
 	}
 	return New(Internal, "", "something went wrong on our side").Because(err)
 }

@@ -63,15 +63,6 @@ func Traceparent(ctx context.Context) string {
 	return c.parent
 }
 
-// TraceID is the id of a context's trace, for logs; empty where there is none.
-func TraceID(ctx context.Context) string {
-	sc := trace.SpanContextFromContext(ctx)
-	if !sc.HasTraceID() {
-		return ""
-	}
-	return sc.TraceID().String()
-}
-
 // Start begins a span of work that serves a request.
 func Start(ctx context.Context, name string) (context.Context, trace.Span) {
 	return otel.GetTracerProvider().Tracer(scope).Start(ctx, name, trace.WithSpanKind(trace.SpanKindServer))

@@ -194,6 +194,25 @@ func TestPrivateKeysLieSealedAndAreNeverListed(t *testing.T) {
 	})
 }
 
+func TestCertificateMayBeOfAllHostsOfADomain(t *testing.T) {
+	w := newWorld(t, sqldbtest.Open(t, sqldbtest.SQLiteURL(t)))
+	cert, key := pair(t, "*.example.com")
+	if err := w.svc.SaveCerts(t.Context(), "usr_1", []service.CertInput{{ID: "*.Example.com", PEM: cert + key}}); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := w.svc.Certs(t.Context(), []string{"*.EXAMPLE.com"}); err != nil || len(got) != 1 || got[0].ID != "*.example.com" {
+		t.Errorf("of the domain: %v, %v", got, err)
+	}
+	if got, err := w.svc.Certs(t.Context(), []string{"example.com"}); err != nil || len(got) != 0 {
+		t.Errorf("of the host alone: %v, %v", got, err)
+	}
+	for _, id := range []string{"*", "a.*.example.com", "*.*.example.com", "example.com/x", "example.com:443"} {
+		if err := w.svc.SaveCerts(t.Context(), "usr_1", []service.CertInput{{ID: id, PEM: cert + key}}); !errs.Is(err, errs.Invalid) {
+			t.Errorf("%s: %v, want Invalid", id, err)
+		}
+	}
+}
+
 func TestWrongCertificatesAreExplained(t *testing.T) {
 	cert, key := pair(t, "shop.example.com")
 	_, other := pair(t, "shop.example.com")

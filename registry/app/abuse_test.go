@@ -164,36 +164,6 @@ func TestHeartbeatOfARemovedInstanceDoesNotBringItBack(t *testing.T) {
 	wantKind(t, err, errs.Conflict)
 }
 
-func TestTwoOwnersRaceForOneURL(t *testing.T) {
-	m := start(t)
-	tokens := []string{"cats", "dogs"}
-	const rounds = 1000
-	for i := range rounds {
-		var won, lost atomic.Int32
-		var wg sync.WaitGroup
-		for _, as := range tokens {
-			wg.Go(func() {
-				_, err := m.register(as, fmt.Sprintf(`{"url":"http://127.1.%d.%d:80"}`, i/250, i%250+1))
-				switch {
-				case err == nil:
-					won.Add(1)
-				case errs.Is(err, errs.Conflict):
-					lost.Add(1)
-				default:
-					t.Error(err)
-				}
-			})
-		}
-		wg.Wait()
-		if won.Load() != 1 || lost.Load() != 1 {
-			t.Fatalf("round %d: %d won and %d lost", i, won.Load(), lost.Load())
-		}
-	}
-	if n := len(m.list("admin", `{"scheme":"http"}`)); n != rounds {
-		t.Errorf("there are %d instances, not %d", n, rounds)
-	}
-}
-
 func TestOneSlugHasAtMost1000Instances(t *testing.T) {
 	m := start(t)
 	var wg sync.WaitGroup

@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"strings"
 
 	"github.com/nats-io/nats.go"
 
@@ -23,7 +24,10 @@ func (r rpcNodes) RPCNodes() []service.RPCNode {
 	var out []service.RPCNode
 	for _, s := range r.nodes.Services() {
 		for _, n := range s.Nodes {
-			out = append(out, service.RPCNode{ID: n.ID, Service: s.Name, Address: n.Address, Metadata: n.Metadata})
+			out = append(out, service.RPCNode{
+				ID: n.ID, Service: s.Name, Address: n.Address, Metadata: n.Metadata,
+				Others: strings.FieldsFunc(n.Metadata["addresses"], func(r rune) bool { return r == ',' }), HTTP: n.Metadata["transport"] == "http",
+			})
 		}
 	}
 	return out

@@ -165,7 +165,7 @@ func (s *Service) free(u routing.URL) error {
 	taken := s.reserved[u.HostPort()]
 	if !taken {
 		for _, n := range s.nodes.RPCNodes() {
-			taken = taken || sameAddress(n.Address, u)
+			taken = taken || n.listens(u)
 		}
 	}
 	if taken {
@@ -174,6 +174,7 @@ func (s *Service) free(u routing.URL) error {
 	return nil
 }
 
-func sameAddress(address string, u routing.URL) bool {
-	return reservedSet([]string{address})[u.HostPort()]
+// listens tells whether a URL leads to a node.
+func (n RPCNode) listens(u routing.URL) bool {
+	return reservedSet(append(n.Others, n.Address))[u.HostPort()]
 }

@@ -34,9 +34,12 @@ func (in Instance) same(other Instance) bool {
 		in.HealthPath == other.HealthPath && maps.Equal(in.Metadata, other.Metadata) && slices.Equal(in.Tags, other.Tags)
 }
 
-// RPCNode is a node of an RPC service. Such services don't register here; the registry sees them in discovery.
+// RPCNode is a node of an RPC service, or of a gateway. Such services don't register here; the registry sees them in
+// discovery.
 type RPCNode struct {
 	ID, Service, Address string
+	Others               []string // of its addresses
+	HTTP                 bool     // it doesn't speak RPC
 	Metadata             map[string]string
 }
 

@@ -81,8 +81,12 @@ func (s *Service) rpcInstance(n RPCNode) (Instance, error) {
 	if err != nil {
 		return Instance{}, err
 	}
+	scheme := "grpc"
+	if n.HTTP {
+		scheme = "http"
+	}
 	in := Instance{
-		ID: n.ID, Slug: n.Service, URL: routing.URL{Scheme: "grpc", Host: host, Port: number}, Host: host, Metadata: n.Metadata,
+		ID: n.ID, Slug: n.Service, URL: routing.URL{Scheme: scheme, Host: host, Port: number}, Host: host, Metadata: n.Metadata,
 		Status: routing.Healthy, Details: "seen in discovery", LastHeartbeat: s.cfg.Now().UTC(),
 	}
 	if net.ParseIP(host) != nil {

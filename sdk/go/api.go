@@ -53,7 +53,7 @@ func (s *Service) send(ctx context.Context, method, path, token string, in, out 
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		return errs.New(errs.Unavailable, "NO_MESH", "no mesh answers at %s", s.cfg.ServerURL).Because(err)
+		return errs.New(errs.Unavailable, "NO_MESH", "the mesh does not answer").Because(err) // which names the address
 	}
 	defer rsp.Body.Close()
 	b, err := io.ReadAll(io.LimitReader(rsp.Body, longestAnswer))

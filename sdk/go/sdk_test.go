@@ -17,6 +17,7 @@ import (
 
 	"micromesh/internal/mesh"
 	"micromesh/internal/meshtest"
+	"micromesh/internal/meshtest/upstream"
 	"micromesh/pkg/auth"
 	"micromesh/pkg/errs"
 	sdk "micromesh/sdk/go"
@@ -93,6 +94,26 @@ func TestServiceIsBehindTheGatewayWhileItRuns(t *testing.T) {
 	m.Do(t, "GET", "/hello-svc/x", "", nil).Must(t, 404)
 }
 
+func TestEveryInstanceLeavesWithItsService(t *testing.T) {
+	m := meshtest.Start(t)
+	svc, err := sdk.Open(t.Context(), config(t, m, "hello-svc"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := svc.Register(t.Context(), upstream.Start(t).URL); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := svc.Close(); err != nil {
+		t.Fatal(err)
+	}
+	left, _ := m.Do(t, "GET", "/registry-svc/instances?slug=hello-svc", m.Admin(t), nil).Must(t, 200).Field("instances").([]any)
+	if len(left) != 0 {
+		t.Errorf("still there: %v", left)
+	}
+}
+
 func TestAccountIsTheSameAfterARestart(t *testing.T) {
 	m := meshtest.Start(t)
 	cfg := config(t, m, "hello-svc")
@@ -139,7 +160,7 @@ func TestServiceComesBackWithTheMesh(t *testing.T) {
 	m := meshtest.Start(t, meshtest.InDir(dir))
 	run(t, config(t, m, "hello-svc"), hello)
 	eventually(t, 200, func() meshtest.Answer { return m.Do(t, "GET", "/hello-svc/x", "", nil) })
-	address := m.Addr().String()
+	address := m.Addr()
 	m.Stop()
 	again := meshtest.Start(t, meshtest.InDir(dir), func(c *mesh.Config) { c.Gateway.Listen = address })
 	eventually(t, 200, func() meshtest.Answer { return again.Do(t, "GET", "/hello-svc/x", "", nil) })
@@ -209,6 +230,47 @@ func (c *counting) RoundTrip(r *http.Request) (*http.Response, error) {
 		c.n.Add(1)
 	}
 	return http.DefaultTransport.RoundTrip(r)
+}
+
+// meeting lets the revocations that are polled wait for a request that an unknown key causes, so that both are under way.
+type meeting struct {
+	armed   atomic.Bool
+	polling chan struct{}
+	asked   chan struct{}
+}
+
+func (m *meeting) RoundTrip(r *http.Request) (*http.Response, error) {
+	if m.armed.Load() {
+		switch r.URL.Path {
+		case "/.well-known/revocations.json":
+			r = r.Clone(r.Context())
+			r.Header.Del("If-None-Match") // so that each answer has a list
+			select {
+			case m.polling <- struct{}{}:
+				<-m.asked
+			default: // nobody waits for this one
+			}
+		case "/.well-known/jwks.json":
+			defer close(m.asked)
+		}
+	}
+	return http.DefaultTransport.RoundTrip(r)
+}
+
+// TestUnknownKeyWhileRevocationsAreFetched is for the race detector.
+func TestUnknownKeyWhileRevocationsAreFetched(t *testing.T) {
+	m := meshtest.Start(t)
+	cfg := config(t, m, "hello-svc")
+	meet := &meeting{polling: make(chan struct{}), asked: make(chan struct{})}
+	cfg.Client = &http.Client{Transport: meet}
+	svc := open(t, cfg)
+	meet.armed.Store(true)
+	<-meet.polling
+	r := httptest.NewRequestWithContext(t.Context(), "GET", "/", nil)
+	r.Header.Set("Authorization", "Bearer eyJhbGciOiJSUzI1NiIsImtpZCI6InVua25vd24ifQ.e30.AAAA")
+	if _, err := svc.Verify(r); !errs.Is(err, errs.Unauthenticated) {
+		t.Errorf("got %v, want Unauthenticated", err)
+	}
 }
 
 func TestFloodOfUnknownKeysFetchesOnce(t *testing.T) {
@@ -284,6 +346,18 @@ func TestBodiesAreReadStrictly(t *testing.T) {
 		if got != want {
 			t.Errorf("%.20q: %q, want %q", body, got, want)
 		}
+	}
+}
+
+func TestMeshThatIsAwayIsNotNamedToCallers(t *testing.T) {
+	m := meshtest.Start(t)
+	svc := open(t, config(t, m, "hello-svc"))
+	m.Stop()
+	err := svc.Call(t.Context(), "POST", "/user-svc/self", nil, nil)
+	w := httptest.NewRecorder()
+	sdk.WriteError(w, httptest.NewRequestWithContext(t.Context(), "GET", "/", nil), err)
+	if address := strings.TrimPrefix(m.URL, "http://"); w.Code != 503 || strings.Contains(w.Body.String(), address) || !strings.Contains(err.Error(), address) {
+		t.Errorf("%d %s, for %v", w.Code, w.Body, err)
 	}
 }
 

@@ -27,9 +27,9 @@ type Service struct {
 
 	wg sync.WaitGroup // of what runs in the background
 
-	mu       sync.Mutex
-	cancels  []context.CancelFunc // of the same
-	instance string               // id, once registered
+	mu        sync.Mutex
+	cancels   []context.CancelFunc // of the same
+	instances map[string]string    // ids of what is registered, by URL
 }
 
 // Open signs in with the stored credentials, or registers the account at the first start, and waits for a mesh that
@@ -69,8 +69,8 @@ func (s *Service) background(ctx context.Context, f func(context.Context)) {
 	s.wg.Go(func() { f(ctx) })
 }
 
-// Close ends what Open and Register began: the instance leaves the mesh, so that nobody is sent to it any more. Where
-// the mesh is away that is all that can be done: the instance leaves when its lease ends.
+// Close ends what Open and Register began: the instances leave the mesh, so that nobody is sent to them any more. Where
+// the mesh is away that is all that can be done: an instance leaves when its lease ends.
 func (s *Service) Close() error {
 	s.mu.Lock()
 	cancels := s.cancels
@@ -81,14 +81,20 @@ func (s *Service) Close() error {
 	}
 	s.wg.Wait()
 	s.mu.Lock()
-	id := s.instance
-	s.instance = ""
+	instances := s.instances
+	s.instances = nil
 	s.mu.Unlock()
-	if id == "" {
-		return nil
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 	defer cancel()
+	var wrong []error
+	for _, id := range instances {
+		wrong = append(wrong, s.leave(ctx, id))
+	}
+	return errors.Join(wrong...)
+}
+
+// leave takes an instance out of the mesh.
+func (s *Service) leave(ctx context.Context, id string) error {
 	err := s.Call(ctx, http.MethodDelete, "/registry-svc/instance/"+url.PathEscape(id), nil, nil)
 	if _, away := passing(err); away {
 		s.log.Warn("left_without_a_word", "error", err)
@@ -121,14 +127,21 @@ func (s *Service) Register(ctx context.Context, selfURL string) error {
 	if err := s.persist(ctx, "register instance", func() error { return beat(ctx) }); err != nil {
 		return fmt.Errorf("register instance %s: %w", selfURL, err)
 	}
-	s.mu.Lock()
-	s.instance = reg.ID
-	s.mu.Unlock()
-	s.background(ctx, func(ctx context.Context) { s.keepAlive(ctx, &reg, beat) })
+	s.registered(selfURL, reg.ID)
+	s.background(ctx, func(ctx context.Context) { s.keepAlive(ctx, selfURL, &reg, beat) })
 	return nil
 }
 
-func (s *Service) keepAlive(ctx context.Context, reg *registration, beat func(context.Context) error) {
+func (s *Service) registered(selfURL, id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.instances == nil {
+		s.instances = map[string]string{}
+	}
+	s.instances[selfURL] = id
+}
+
+func (s *Service) keepAlive(ctx context.Context, selfURL string, reg *registration, beat func(context.Context) error) {
 	for away := false; ; {
 		lease := time.Duration(max(reg.LeaseSeconds, 3)) * time.Second
 		wait := lease / 3
@@ -148,9 +161,7 @@ func (s *Service) keepAlive(ctx context.Context, reg *registration, beat func(co
 			s.log.Warn("heartbeat_failed", "error", err)
 		}
 		if away = err != nil; !away {
-			s.mu.Lock()
-			s.instance = reg.ID
-			s.mu.Unlock()
+			s.registered(selfURL, reg.ID)
 		}
 	}
 }

@@ -30,7 +30,7 @@ type keys struct {
 	svc     *Service
 	known   atomic.Pointer[map[string]*rsa.PublicKey]
 	revoked atomic.Pointer[auth.Revoked]
-	tag     string // of the revocations
+	tag     string // of the revocations: of Open and then of follow alone
 	unknown *rate.Limiter
 	flight  singleflight.Group
 }
@@ -59,7 +59,7 @@ func (k *keys) Key(kid string) (*rsa.PublicKey, bool) {
 	_, _, _ = k.flight.Do("", func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 		defer cancel()
-		return nil, k.fetch(ctx)
+		return nil, k.fetchKeys(ctx) // revocations are followed
 	})
 	key, ok := (*k.known.Load())[kid]
 	return key, ok
@@ -87,8 +87,16 @@ func (k *keys) follow(ctx context.Context) {
 	}
 }
 
-// fetch fetches the keys (RFC 7517).
+// fetch fetches everything.
 func (k *keys) fetch(ctx context.Context) error {
+	if err := k.fetchKeys(ctx); err != nil {
+		return err
+	}
+	return k.fetchRevoked(ctx)
+}
+
+// fetchKeys fetches the keys (RFC 7517).
+func (k *keys) fetchKeys(ctx context.Context) error {
 	var set struct {
 		Keys []struct{ Kty, Kid, N, E string }
 	}
@@ -111,7 +119,7 @@ func (k *keys) fetch(ctx context.Context) error {
 		return errs.New(errs.Unavailable, "NO_KEYS", "the mesh has no keys yet")
 	}
 	k.known.Store(&next)
-	return k.fetchRevoked(ctx)
+	return nil
 }
 
 func (k *keys) fetchRevoked(ctx context.Context) error {

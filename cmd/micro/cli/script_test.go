@@ -12,6 +12,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	meshtest.Play()
 	testscript.Main(m, map[string]func(){
 		"micro": func() { os.Exit(cli.Run(os.Args, cli.System())) },
 	})
@@ -25,7 +26,9 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
 			t := env.T().(testing.TB)
-			env.Setenv("MICRO_SERVER", meshtest.Start(t).URL)
+			mesh := meshtest.Start(t).URL
+			env.Setenv("MESH", mesh)
+			env.Setenv("MICRO_SERVER", mesh)
 			env.Setenv("WEB", upstream.Start(t).URL)
 			env.Setenv("MICRO_CONFIG", env.WorkDir+"/config.json")
 			env.Setenv("ADMIN", meshtest.AdminSlug)

@@ -14,6 +14,7 @@ import (
 	"micromesh/internal/mesh"
 	"micromesh/pkg/config"
 	"micromesh/pkg/host"
+	"micromesh/pkg/telemetry"
 )
 
 func (c *commands) up() *cli.Command {
@@ -66,7 +67,7 @@ func (c *commands) upConfig(cmd *cli.Command) (mesh.Config, error) {
 	if err := config.Join(errors.Join(errLevel, err), cfg.Validate()); err != nil {
 		return cfg, usagef("%s", err)
 	}
-	cfg.Logger = slog.New(slog.NewTextHandler(c.Stderr, &slog.HandlerOptions{Level: level}))
+	cfg.Logger = slog.New(telemetry.Logs(slog.NewTextHandler(c.Stderr, &slog.HandlerOptions{Level: level})))
 	return cfg, nil
 }
 

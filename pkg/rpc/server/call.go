@@ -43,7 +43,7 @@ func (c *calls) wrap(next server.HandlerFunc) server.HandlerFunc {
 			return nil
 		}
 		if e.Kind == errs.Internal {
-			c.log.ErrorContext(ctx, "call_failed", "method", req.Endpoint(), "error", err, "request_id", first(ctx, "x-request-id"), "trace_id", telemetry.TraceID(ctx))
+			c.log.ErrorContext(ctx, "call_failed", "method", req.Endpoint(), "error", err, "request_id", first(ctx, "x-request-id"))
 		}
 		_ = grpc.SetTrailer(ctx, metadata.Pairs(errs.Trailer, string(e.Encode())))
 		return microError(e)

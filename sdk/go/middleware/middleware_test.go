@@ -133,18 +133,21 @@ func TestCORS(t *testing.T) {
 		allow      string
 		credential string
 	}{
-		"known":                     {list, "GET", []string{"Origin", mine}, 200, mine, "true"},
-		"unknown":                   {list, "GET", []string{"Origin", other}, 200, "", ""},
-		"prefix of a known one":     {list, "GET", []string{"Origin", mine + ".evil.example"}, 200, "", ""},
-		"null":                      {list, "GET", []string{"Origin", "null"}, 200, "", ""},
-		"no origin":                 {list, "GET", nil, 200, "", ""},
-		"preflight":                 {list, "OPTIONS", []string{"Origin", mine, "Access-Control-Request-Method", "PUT"}, 204, mine, "true"},
-		"preflight of another":      {list, "OPTIONS", []string{"Origin", other, "Access-Control-Request-Method", "PUT"}, 204, "", ""},
-		"options that asks nothing": {list, "OPTIONS", []string{"Origin", mine}, 200, mine, "true"},
-		"anyone":                    {middleware.Options{Origins: []string{"*"}}, "GET", []string{"Origin", other}, 200, "*", ""},
-		"anyone with credentials":   {middleware.Options{Origins: []string{"*"}, Credentials: true}, "GET", []string{"Origin", other}, 200, "", ""},
-		"origin that is a star":     {middleware.Options{Origins: []string{"*"}, Credentials: true}, "GET", []string{"Origin", "*"}, 200, "", ""},
-		"zero options":              {middleware.Options{}, "GET", []string{"Origin", other}, 200, "", ""},
+		"known":                      {list, "GET", []string{"Origin", mine}, 200, mine, "true"},
+		"unknown":                    {list, "GET", []string{"Origin", other}, 200, "", ""},
+		"prefix of a known one":      {list, "GET", []string{"Origin", mine + ".evil.example"}, 200, "", ""},
+		"null":                       {list, "GET", []string{"Origin", "null"}, 200, "", ""},
+		"no origin":                  {list, "GET", nil, 200, "", ""},
+		"preflight":                  {list, "OPTIONS", []string{"Origin", mine, "Access-Control-Request-Method", "PUT"}, 204, mine, "true"},
+		"preflight of another":       {list, "OPTIONS", []string{"Origin", other, "Access-Control-Request-Method", "PUT"}, 204, "", ""},
+		"question of another method": {list, "GET", []string{"Origin", mine, "Access-Control-Request-Method", "PUT"}, 200, mine, "true"},
+		"question of nobody":         {list, "OPTIONS", []string{"Access-Control-Request-Method", "PUT"}, 200, "", ""},
+		"anyone, no origin":          {middleware.Options{Origins: []string{"*"}}, "GET", nil, 200, "", ""},
+		"options that asks nothing":  {list, "OPTIONS", []string{"Origin", mine}, 200, mine, "true"},
+		"anyone":                     {middleware.Options{Origins: []string{"*"}}, "GET", []string{"Origin", other}, 200, "*", ""},
+		"anyone with credentials":    {middleware.Options{Origins: []string{"*"}, Credentials: true}, "GET", []string{"Origin", other}, 200, "", ""},
+		"origin that is a star":      {middleware.Options{Origins: []string{"*"}, Credentials: true}, "GET", []string{"Origin", "*"}, 200, "", ""},
+		"zero options":               {middleware.Options{}, "GET", []string{"Origin", other}, 200, "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			called := false
@@ -162,6 +165,9 @@ func TestCORS(t *testing.T) {
 			}
 			if got := h2.Get("Access-Control-Allow-Methods"); (got != "") != (c.status == 204 && c.allow != "") {
 				t.Errorf("methods are %q", got)
+			}
+			if preflight := c.status == 204 && c.allow != ""; preflight && (h2.Get("Access-Control-Allow-Headers") != "Authorization, Content-Type" || h2.Get("Access-Control-Max-Age") != "600") {
+				t.Errorf("the defaults are %v", h2)
 			}
 		})
 	}
@@ -263,6 +269,7 @@ func TestGzip(t *testing.T) {
 		"refused":           {"gzip;q=0, *", answer(long), false},
 		"refused precisely": {"*;q=1, gzip; q=0.000", answer(long), false},
 		"bad quality":       {"gzip;q=x", answer(long), false},
+		"too much quality":  {"gzip;q=2", answer(long), false},
 		"other codings":     {"br, deflate", answer(long), false},
 		"tiny":              {"gzip", answer("tiny"), false},
 		"encoded already":   {"gzip", answer(long, "Content-Encoding", "br"), false},
@@ -302,8 +309,25 @@ func TestGzipKeepsStatusTypeAndTags(t *testing.T) {
 	if rsp.StatusCode != 418 || rsp.Header.Get("ETag") != `W/"1"` || !strings.HasPrefix(rsp.Header.Get("Content-Type"), "text/html") || len(unzip(t, b)) != 5000 {
 		t.Errorf("answer is %d %v", rsp.StatusCode, rsp.Header)
 	}
+	for tag, want := range map[string]string{"": "", `W/"1"`: `W/"1"`} {
+		h := middleware.Gzip(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			if tag != "" {
+				w.Header().Set("ETag", tag)
+			}
+			fmt.Fprint(w, strings.Repeat("x", 5000))
+		}))
+		if rsp, _ := request(t, "GET", serve(t, h), "Accept-Encoding", "gzip"); rsp.Header.Get("ETag") != want || rsp.Header.Get("Content-Encoding") != "gzip" {
+			t.Errorf("with the tag %q the header is %v", tag, rsp.Header)
+		}
+	}
+	if rsp, _ := request(t, "HEAD", serve(t, h), "Accept-Encoding", "gzip"); rsp.Header.Get("Content-Encoding") != "" || rsp.Header.Get("Content-Length") != "5000" {
+		t.Errorf("HEAD answers %v", rsp.Header)
+	}
 	for _, status := range []int{204, 304} {
-		h := middleware.Gzip(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
+		h := middleware.Gzip(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(status)
+			_ = http.NewResponseController(w).Flush()
+		}))
 		if rsp, b := request(t, "GET", serve(t, h), "Accept-Encoding", "gzip"); rsp.StatusCode != status || len(b) != 0 || rsp.Header.Get("Content-Encoding") != "" {
 			t.Errorf("answer is %d %v %q", rsp.StatusCode, rsp.Header, b)
 		}

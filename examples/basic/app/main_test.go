@@ -1,0 +1,9 @@
+package app_test
+
+import (
+	"testing"
+
+	"micromesh/internal/meshtest"
+)
+
+func TestMain(m *testing.M) { meshtest.Main(m) }

@@ -1,0 +1,126 @@
+// Package cluster runs a mesh as it runs in production, in a test: each service as a process of its own, in any number of
+// replicas, on a NATS server and on Postgres. Its processes can be killed, stopped and started again.
+//
+// The processes are the test's own program in another role, which [Play] plays: so nothing is built, and what runs is what
+// the services' mains run.
+package cluster
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"fmt"
+	"maps"
+	"net"
+	"path/filepath"
+	"testing"
+
+	"micromesh/pkg/sqldb/sqldbtest"
+)
+
+// Services of a mesh, in the order in which they are started.
+var Services = []string{"user", "registry", "proxy", "gateway"}
+
+// Config of a cluster. Its zero value is one process of each service.
+type Config struct {
+	Env      map[string]string            // settings of all services
+	Of       map[string]map[string]string // settings of one service, by its name
+	Replicas map[string]int               // of each service; 1
+}
+
+// Cluster is a mesh that runs.
+type Cluster struct {
+	NATS     *Process
+	Services map[string][]*Process
+
+	tb  testing.TB
+	dir string
+	env map[string]string
+}
+
+// Start starts a cluster and waits until all of it is ready. It ends with the test. Where there is no Postgres, the
+// test is failed in CI, and skipped elsewhere.
+func Start(tb testing.TB, cfg Config) *Cluster {
+	tb.Helper()
+	c := &Cluster{tb: tb, dir: tb.TempDir(), Services: map[string][]*Process{}}
+	nats := FreeAddress(tb)
+	key := make([]byte, 32)
+	_, _ = rand.Read(key) // never fails
+	c.env = map[string]string{
+		"MICRO_REGISTRY_ADDRESS": "nats://" + nats, "MICRO_SECRET_KEY": base64.StdEncoding.EncodeToString(key), "MICRO_LOG_FORMAT": "text",
+	}
+	maps.Copy(c.env, cfg.Env)
+	c.NATS = c.process("nats", 0, map[string]string{"NATS_ADDRESS": nats, "NATS_DIR": filepath.Join(c.dir, "nats")})
+	c.NATS.address = nats
+	c.NATS.Start()
+	for _, name := range Services {
+		env := c.settings(name)
+		maps.Copy(env, cfg.Of[name])
+		for i := range max(cfg.Replicas[name], 1) {
+			c.Services[name] = append(c.Services[name], c.service(name, i, env))
+		}
+	}
+	c.StartAll()
+	return c
+}
+
+// settings are those of one service that all its replicas share.
+func (c *Cluster) settings(name string) map[string]string {
+	env := maps.Clone(c.env)
+	if name == "gateway" {
+		return env
+	}
+	url, ok := sqldbtest.PostgresURL(c.tb)
+	if !ok {
+		c.tb.Skip("there is no Postgres")
+	}
+	env["MICRO_DATABASE_URL"] = url
+	return env
+}
+
+func (c *Cluster) service(name string, i int, env map[string]string) *Process {
+	env = maps.Clone(env)
+	p := c.process(name, i, env)
+	p.health = FreeAddress(c.tb)
+	env["MICRO_HEALTH_ADDRESS"] = p.health
+	env["MICRO_MAIL_DIR"] = c.dir
+	if name == "gateway" {
+		if env["MICRO_LISTEN"] == "" {
+			env["MICRO_LISTEN"] = FreeAddress(c.tb)
+		}
+		p.address = env["MICRO_LISTEN"]
+		env["MICRO_GATEWAY_DATA"] = c.tb.TempDir()
+	}
+	return p
+}
+
+// Gateway is the URL of a replica of the gateway.
+func (c *Cluster) Gateway(i int) string { return "http://" + c.Services["gateway"][i].address }
+
+// AwaitReady waits until every process that runs is ready.
+func (c *Cluster) AwaitReady() {
+	c.tb.Helper()
+	for _, name := range Services {
+		for _, p := range c.Services[name] {
+			p.AwaitReady()
+		}
+	}
+}
+
+// FreeAddress is one on which nobody listens right now.
+func FreeAddress(tb testing.TB) string {
+	tb.Helper()
+	var lc net.ListenConfig
+	ln, err := lc.Listen(context.Background(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer ln.Close()
+	return ln.Addr().String()
+}
+
+func (c *Cluster) process(name string, i int, env map[string]string) *Process {
+	p := &Process{Name: fmt.Sprintf("%s-%d", name, i), tb: c.tb, role: name, env: env, log: filepath.Join(c.dir, fmt.Sprintf("%s-%d.log", name, i))}
+	c.tb.Cleanup(p.end)
+	return p
+}

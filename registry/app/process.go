@@ -1,0 +1,17 @@
+package app
+
+import (
+	"context"
+
+	"micromesh/pkg/host"
+	"micromesh/pkg/process"
+)
+
+// Service is the registry service as its own process runs it.
+func Service() process.Service {
+	var cfg Config
+	return process.Service{
+		Name: Name, Usage: "instances of the mesh: their owners, heartbeats and health", Health: "127.0.0.1:9102", Config: &cfg,
+		Open: func(ctx context.Context, h *host.Host) (process.App, error) { return New(ctx, h, cfg) },
+	}
+}

@@ -1,0 +1,9 @@
+package sdk_test
+
+import (
+	"testing"
+
+	"micromesh/internal/meshtest"
+)
+
+func TestMain(m *testing.M) { meshtest.Main(m) }
