@@ -50,39 +50,146 @@ func Text(key string) (string, bool) {
 	return string(b), err == nil
 }
 
-// Sync makes a bucket's content equal to what its owner's database says: it puts what is missing or differs and
-// deletes what is too much. Entries put by others between the owner's read and this call are the caller's business.
-func Sync(ctx context.Context, b jetstream.KeyValue, want map[string][]byte) error {
-	have, err := contents(ctx, b)
+// rounds bounds how often a write is tried again because others wrote meanwhile.
+const rounds = 20
+
+// Write makes the value of a key what read gives, nil for none, and gives that. Read is told what the bucket holds. Its
+// value is written only where nobody has written meanwhile; else both are read again. So of several processes that write
+// what one database says, the last one writes what it says last.
+func Write(ctx context.Context, b jetstream.KeyValue, key string, read func(have []byte) (want []byte, err error)) ([]byte, error) {
+	for range rounds {
+		have, revision, err := get(ctx, b, key)
+		if err != nil {
+			return nil, err
+		}
+		want, err := read(have)
+		if err != nil {
+			return nil, err
+		}
+		if ok, err := swap(ctx, b, key, have, want, revision); ok || err != nil {
+			return want, err
+		}
+	}
+	return nil, fmt.Errorf("write %s to bucket %s: others write it all the time", key, b.Bucket())
+}
+
+// WriteAll is Write for some keys at once: load gives the values of those that are to have one.
+func WriteAll(ctx context.Context, b jetstream.KeyValue, keys []string, load func() (map[string][]byte, error)) error {
+	for range rounds {
+		have := make(map[string]entry, len(keys))
+		for _, k := range keys {
+			value, revision, err := get(ctx, b, k)
+			if err != nil {
+				return err
+			}
+			have[k] = entry{value, revision}
+		}
+		want, err := load()
+		if err != nil {
+			return err
+		}
+		if ok, err := replace(ctx, b, have, want); ok || err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("write to bucket %s: others write it all the time", b.Bucket())
+}
+
+// entry is what a bucket holds under a key; revision 0 is nothing.
+type entry struct {
+	value    []byte
+	revision uint64
+}
+
+func get(ctx context.Context, b jetstream.KeyValue, key string) (value []byte, revision uint64, err error) {
+	e, err := b.Get(ctx, key)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return nil, 0, nil
+	}
 	if err != nil {
+		return nil, 0, fmt.Errorf("read %s of bucket %s: %w", key, b.Bucket(), err)
+	}
+	return e.Value(), e.Revision(), nil
+}
+
+// swap replaces a value if its revision is still the same, 0 for none, and tells whether it is as wanted now.
+func swap(ctx context.Context, b jetstream.KeyValue, key string, have, want []byte, revision uint64) (ok bool, err error) {
+	switch {
+	case want == nil && revision == 0, want != nil && revision != 0 && bytes.Equal(have, want):
+		return true, nil
+	case want == nil:
+		err = b.Delete(ctx, key, jetstream.LastRevision(revision))
+	case revision == 0:
+		_, err = b.Create(ctx, key, want)
+	default:
+		_, err = b.Update(ctx, key, want, revision)
+	}
+	if outrun(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("write %s to bucket %s: %w", key, b.Bucket(), err)
+	}
+	return true, nil
+}
+
+// outrun tells whether a write failed because somebody else wrote first.
+func outrun(err error) bool {
+	api, ok := errors.AsType[*jetstream.APIError](err)
+	return errors.Is(err, jetstream.ErrKeyExists) || ok && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence
+}
+
+// Sync makes a bucket's content what load gives: it puts what is missing or differs and deletes what is too much. As with
+// Write, others may do the same, from the same database.
+func Sync(ctx context.Context, b jetstream.KeyValue, load func() (map[string][]byte, error)) error {
+	for range rounds {
+		have, err := contents(ctx, b)
+		if err != nil {
+			return err
+		}
+		want, err := load()
+		if err != nil {
+			return err
+		}
+		if ok, err := replace(ctx, b, have, want); ok || err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("write bucket %s: others write it all the time", b.Bucket())
+}
+
+// replace makes the entries of have what is wanted of them, and adds what have doesn't name. It tells false where others
+// wrote meanwhile.
+func replace(ctx context.Context, b jetstream.KeyValue, have map[string]entry, want map[string][]byte) (bool, error) {
+	all := true
+	write := func(key string) error {
+		ok, err := swap(ctx, b, key, have[key].value, want[key], have[key].revision)
+		all = all && ok
 		return err
 	}
-	for k, v := range want {
-		if old, ok := have[k]; ok && bytes.Equal(old, v) {
-			continue
-		}
-		if _, err := b.Put(ctx, k, v); err != nil {
-			return fmt.Errorf("put %s: %w", k, err)
+	for k := range want {
+		if err := write(k); err != nil {
+			return false, err
 		}
 	}
 	for k := range have {
 		if _, ok := want[k]; ok {
 			continue
 		}
-		if err := b.Delete(ctx, k); err != nil && !errors.Is(err, jetstream.ErrKeyNotFound) {
-			return fmt.Errorf("delete %s: %w", k, err)
+		if err := write(k); err != nil {
+			return false, err
 		}
 	}
-	return nil
+	return all, nil
 }
 
-func contents(ctx context.Context, b jetstream.KeyValue) (map[string][]byte, error) {
+func contents(ctx context.Context, b jetstream.KeyValue) (map[string]entry, error) {
 	w, err := b.WatchAll(ctx, jetstream.IgnoreDeletes())
 	if err != nil {
 		return nil, fmt.Errorf("read bucket %s: %w", b.Bucket(), err)
 	}
 	defer func() { _ = w.Stop() }()
-	have := map[string][]byte{}
+	have := map[string]entry{}
 	for {
 		select {
 		case e, ok := <-w.Updates():
@@ -92,7 +199,7 @@ func contents(ctx context.Context, b jetstream.KeyValue) (map[string][]byte, err
 			if e == nil {
 				return have, nil
 			}
-			have[e.Key()] = e.Value()
+			have[e.Key()] = entry{e.Value(), e.Revision()}
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}

@@ -31,6 +31,8 @@ type Instance struct {
 	URL    string    `json:"url"` // canonical
 	Status Status    `json:"status"`
 	Since  time.Time `json:"since,omitzero"` // of the status
+
+	Generation int32 `json:"generation,omitempty"` // raised with each change of the instance itself
 }
 
 // Slug is an entry of the bucket [kv.Routing], under [SlugKey]: where a slug leads. A slug without instances has none.

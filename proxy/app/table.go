@@ -5,10 +5,8 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"slices"
 	"time"
 
@@ -100,15 +98,20 @@ func (t *table) publish(ctx context.Context, instances *kv.Map[*routing.Instance
 	if !instances.Synced() {
 		return nil
 	}
-	want, err := t.want(ctx, instances.Load())
-	if err != nil {
-		return err
+	var want map[string][]byte
+	load := func() (_ map[string][]byte, err error) {
+		want, err = t.want(ctx, instances.Load())
+		return want, err
 	}
+	var err error
 	if t.published == nil {
-		if err := kv.Sync(ctx, t.bucket, want); err != nil {
-			return err
-		}
-	} else if err := t.update(ctx, want); err != nil {
+		err = kv.Sync(ctx, t.bucket, load)
+	} else if first, ferr := load(); ferr == nil {
+		err = t.update(ctx, first, load)
+	} else {
+		err = ferr
+	}
+	if err != nil {
 		return err
 	}
 	t.published = want
@@ -141,22 +144,32 @@ func (t *table) want(ctx context.Context, instances map[string]*routing.Instance
 }
 
 // update writes only what differs from what was published last.
-func (t *table) update(ctx context.Context, want map[string][]byte) error {
+func (t *table) update(ctx context.Context, want map[string][]byte, load func() (map[string][]byte, error)) error {
+	var keys []string
 	for k, v := range want {
-		if bytes.Equal(t.published[k], v) {
-			continue
-		}
-		if _, err := t.bucket.Put(ctx, k, v); err != nil {
-			return fmt.Errorf("publish %s: %w", k, err)
+		if !bytes.Equal(t.published[k], v) {
+			keys = append(keys, k)
 		}
 	}
-	for k := range maps.Keys(t.published) {
-		if _, ok := want[k]; ok {
-			continue
-		}
-		if err := t.bucket.Delete(ctx, k); err != nil && !errors.Is(err, jetstream.ErrKeyNotFound) {
-			return fmt.Errorf("delete %s: %w", k, err)
+	for k := range t.published {
+		if _, ok := want[k]; !ok {
+			keys = append(keys, k)
 		}
 	}
-	return nil
+	if len(keys) == 0 {
+		return nil
+	}
+	return kv.WriteAll(ctx, t.bucket, keys, func() (map[string][]byte, error) {
+		all, err := load()
+		if err != nil {
+			return nil, err
+		}
+		some := map[string][]byte{}
+		for _, k := range keys {
+			if v, ok := all[k]; ok {
+				some[k] = v
+			}
+		}
+		return some, nil
+	})
 }

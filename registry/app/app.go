@@ -24,6 +24,7 @@ type App struct {
 	checker *health.Checker
 	board   *board
 	node    *node
+	peers   *peers
 	svc     *service.Service
 }
 
@@ -53,10 +54,11 @@ func (a *App) open(ctx context.Context, h *host.Host, cfg Config) error {
 	}
 	a.Publish(schema)
 	a.board = newBoard(h.JS, a.Log)
+	a.peers = newPeers(h.Nodes, h.NATS, h.ID, a.Log)
 	a.svc, err = service.New(ctx, service.Config{
 		Lease: cfg.Lease, CheckInterval: cfg.CheckInterval, MaxInstances: maxInstances,
 		Reserved: reserved(cfg.Reserved, h.NATS, cfg.DatabaseURL), Logger: a.Log, Now: time.Now,
-	}, st, a.checker, a.board, rpcNodes{h.Nodes})
+	}, st, a.checker, a.board, rpcNodes{h.Nodes}, a.peers)
 	if err != nil {
 		return err
 	}
@@ -70,7 +72,8 @@ func (a *App) open(ctx context.Context, h *host.Host, cfg Config) error {
 // Run serves until ctx ends. What is known in memory alone is stored last.
 func (a *App) Run(ctx context.Context) error {
 	board := func(ctx context.Context) { a.board.run(ctx, a.svc) }
-	return a.Backend.Run(ctx, a.svc.RunFlush, a.svc.RunChecks, board, a.node.run)
+	peers := func(ctx context.Context) { a.peers.run(ctx, a.svc) }
+	return a.Backend.Run(ctx, a.svc.RunFlush, a.svc.RunChecks, board, peers, a.node.run)
 }
 
 // Close gives up what New opened.

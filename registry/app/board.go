@@ -3,13 +3,13 @@ package app
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
 
 	"micromesh/pkg/kv"
 	"micromesh/pkg/routing"
@@ -17,7 +17,8 @@ import (
 )
 
 // board publishes instances in their bucket: each change at once, and the whole bucket right now and then, since NATS may
-// have lost what it had. What is published is what is true when it is: changes that wait behind an outage become one.
+// have lost what it had. What is published is what is true when it is: changes that wait behind an outage become one. The
+// boards of all registries write the same bucket: none takes back what another knows better.
 type board struct {
 	js  jetstream.JetStream
 	log *slog.Logger
@@ -38,6 +39,8 @@ type subject struct{ slug, id string }
 type instances interface {
 	Instance(id string) (service.Instance, bool)
 	Instances() []service.Instance
+	Learn(ctx context.Context, ids ...string) error
+	Refresh(ctx context.Context) error
 }
 
 const (
@@ -46,6 +49,7 @@ const (
 	opTime   = 5 * time.Second
 	firstTry = 50 * time.Millisecond
 	lastTry  = 2 * time.Second
+	atOnce   = 16 // changes that are published at the same time
 )
 
 func newBoard(js jetstream.JetStream, log *slog.Logger) *board {
@@ -114,14 +118,22 @@ func (b *board) publish(ctx context.Context, from instances, whole bool) error {
 			return err
 		}
 	}
+	var g errgroup.Group
+	g.SetLimit(atOnce)
 	for {
 		key, s, ok := b.next()
 		if !ok {
-			return nil
+			return g.Wait()
 		}
-		if err := b.put(ctx, from, key, s); err != nil {
-			b.Changed(s.slug, s.id) // waits again
+		g.Go(func() error {
+			err := b.put(ctx, from, key, s)
+			if err != nil {
+				b.Changed(s.slug, s.id) // waits again
+			}
 			return err
+		})
+		if ctx.Err() != nil {
+			return g.Wait()
 		}
 	}
 }
@@ -134,36 +146,51 @@ func (b *board) sync(ctx context.Context, from instances) error {
 	if b.bucket, err = kv.Open(ctx, b.js, kv.Instances, kv.Options{}); err != nil {
 		return err
 	}
-	all := from.Instances()
-	want := make(map[string][]byte, len(all))
-	for _, in := range all {
-		if want[routing.InstanceKey(in.Slug, in.ID)], err = encode(in); err != nil {
-			return err
+	return kv.Sync(ctx, b.bucket, func() (map[string][]byte, error) {
+		if err := from.Refresh(ctx); err != nil {
+			return nil, err
 		}
-	}
-	return kv.Sync(ctx, b.bucket, want)
+		all := from.Instances()
+		want := make(map[string][]byte, len(all))
+		for _, in := range all {
+			if want[routing.InstanceKey(in.Slug, in.ID)], err = encode(in); err != nil {
+				return nil, err
+			}
+		}
+		return want, nil
+	})
 }
 
 func (b *board) put(ctx context.Context, from instances, key string, s subject) error {
 	ctx, cancel := context.WithTimeout(ctx, opTime)
 	defer cancel()
-	in, ok := from.Instance(s.id)
-	if !ok || in.Slug != s.slug {
-		if err := b.bucket.Delete(ctx, key); err != nil && !errors.Is(err, jetstream.ErrKeyNotFound) {
-			return fmt.Errorf("delete instance: %w", err)
+	_, err := kv.Write(ctx, b.bucket, key, func(have []byte) ([]byte, error) {
+		var is routing.Instance
+		if have != nil {
+			if err := json.Unmarshal(have, &is); err != nil {
+				is = routing.Instance{} // nothing that we wrote: it is replaced
+			}
 		}
-		return nil
-	}
-	value, err := encode(in)
+		in, ok := from.Instance(s.id)
+		if have != nil && (!ok || in.Generation < is.Generation) { // another registry may know better
+			if err := from.Learn(ctx, s.id); err != nil {
+				return nil, err
+			}
+			in, ok = from.Instance(s.id)
+		}
+		if !ok || in.Slug != s.slug {
+			return nil, nil
+		}
+		return encode(in)
+	})
 	if err != nil {
-		return err
-	}
-	if _, err := b.bucket.Put(ctx, key, value); err != nil {
 		return fmt.Errorf("publish instance: %w", err)
 	}
 	return nil
 }
 
 func encode(in service.Instance) ([]byte, error) {
-	return json.Marshal(routing.Instance{ID: in.ID, Slug: in.Slug, URL: in.URL.String(), Status: in.Status, Since: in.Since.UTC()})
+	return json.Marshal(routing.Instance{
+		ID: in.ID, Slug: in.Slug, URL: in.URL.String(), Status: in.Status, Since: in.Since.UTC(), Generation: in.Generation,
+	})
 }

@@ -129,6 +129,9 @@ type outside struct{}
 func (outside) Check(context.Context, routing.URL, string) service.Health { return service.Health{} }
 func (outside) Changed(string, string)                                    {}
 func (outside) RPCNodes() []service.RPCNode                               { return nil }
+func (outside) Mine(string) bool                                          { return true }
+func (outside) Alone() bool                                               { return true }
+func (outside) Tell(...string)                                            {}
 func (outside) Node() service.Node                                        { return service.Node{} }
 
 // realClient calls the handler without a network.
@@ -139,7 +142,7 @@ func realClient(t *testing.T) registrypb.RegistryService {
 		t.Fatal(err)
 	}
 	cfg := service.Config{Lease: 30 * time.Second, CheckInterval: time.Second, MaxInstances: 10, Now: time.Now}
-	svc, err := service.New(t.Context(), cfg, st, outside{}, outside{}, outside{})
+	svc, err := service.New(t.Context(), cfg, st, outside{}, outside{}, outside{}, outside{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,8 +2,11 @@
 // services; nodes.
 //
 // The database is the truth of what is registered. How it is doing changes all the time, and is kept in memory: a
-// heartbeat touches one counter, and reaches the database with those of all others some seconds later. One registry
-// serves a mesh; where two overlap, as in a rolling restart, the database lets no URL have two owners.
+// heartbeat touches one counter, and reaches the database with those of all others some seconds later.
+//
+// Any number of registries serve a mesh, on one database. Each answers everything; what one has changed the others read
+// from the database as soon as they are told, and all of it now and then. Each checks and expires its own share of the
+// instances. The database lets no URL have two owners, and nothing expires that any of them has heard of.
 package service
 
 import (
@@ -22,20 +25,27 @@ import (
 type Store interface {
 	// Instances gives all instances.
 	Instances(ctx context.Context) ([]Instance, error)
+	// Find gives the instances with these ids, and the one at a URL where it isn't empty.
+	Find(ctx context.Context, ids []string, url string) ([]Instance, error)
+	// Pulses gives what changes all the time of all instances.
+	Pulses(ctx context.Context) ([]Pulse, error)
 	// Add inserts an instance and gives it as it is stored: with the generation that follows that of an earlier one at
 	// the same URL or of the same id, and where it has no id, with the earlier one's or a new one. known is the
 	// generation that the caller knows, or 0.
 	//
-	// Errors: Conflict where the URL has an owner already or known is older than a removal; Forbidden where the id is
-	// another account's.
+	// Errors: Conflict where the URL has an owner already or known is older than a removal, and ErrChanged where the owner
+	// has an instance with the URL or the id already; Forbidden where the id is another account's.
 	Add(ctx context.Context, in Instance, known int32, event func(Instance) Event) (Instance, error)
 	// Replace stores another version of an instance, of which the stored one has the generation before.
 	//
-	// Errors: Conflict where the URL has an owner already, or the stored instance isn't the one that is replaced.
+	// Errors: Conflict where the URL has an owner already; ErrChanged where the stored instance isn't the one that is replaced.
 	Replace(ctx context.Context, in Instance, events []Event) error
-	// Remove deletes an instance and remembers its generation; barred raises that, so that heartbeats of the removed one
-	// don't bring it back. It is no error if there is none; then the events are not told.
-	Remove(ctx context.Context, id string, barred bool, at time.Time, events []Event) error
+	// Remove deletes an instance and remembers its generation, raised so that heartbeats of the removed one don't bring it
+	// back. It is no error if its owner has none with the id; then the events are not told.
+	Remove(ctx context.Context, id, slug string, at time.Time, events []Event) error
+	// Expire deletes an instance of which no other heartbeat is stored than the one that is known, and remembers its
+	// generation as it is. It tells whether it did.
+	Expire(ctx context.Context, in Instance, known, at time.Time, events []Event) (bool, error)
 	// SaveStatuses stores what was last seen of instances; those that are gone are passed over.
 	SaveStatuses(ctx context.Context, in []Instance, events []Event) error
 	// SaveHeartbeats stores the last heartbeat of instances.
@@ -69,6 +79,17 @@ type Board interface {
 	Changed(slug, id string)
 }
 
+// Peers are the registries on the same database.
+type Peers interface {
+	// Mine tells whether this registry is the one that does a piece of work, such as to look after the instance with an id.
+	Mine(piece string) bool
+	// Alone tells whether there is no other.
+	Alone() bool
+	// Tell tells the others that instances have changed in the database. It returns at once; what doesn't arrive, they
+	// find out by themselves.
+	Tell(ids ...string)
+}
+
 // Nodes tells which RPC services run.
 type Nodes interface {
 	RPCNodes() []RPCNode
@@ -91,6 +112,7 @@ type Service struct {
 	checker  Checker
 	board    Board
 	nodes    Nodes
+	peers    Peers
 	reserved map[string]bool
 	started  time.Time
 
@@ -101,6 +123,8 @@ type Service struct {
 	// order. They share locks by their hash.
 	locks [1024]sync.Mutex
 	seed  maphash.Seed
+
+	company atomic.Int64 // when there was another registry last: elapsed
 
 	suspects atomic.Int64 // instances that may soon expire
 	frozen   atomic.Bool  // so many that it is rather us who are cut off
@@ -114,9 +138,9 @@ type Service struct {
 // New makes a registry with the instances of its store. Every lease begins anew.
 //
 // Errors: Unavailable.
-func New(ctx context.Context, cfg Config, st Store, checker Checker, board Board, nodes Nodes) (*Service, error) {
+func New(ctx context.Context, cfg Config, st Store, checker Checker, board Board, nodes Nodes, peers Peers) (*Service, error) {
 	s := &Service{
-		cfg: cfg, store: st, checker: checker, board: board, nodes: nodes,
+		cfg: cfg, store: st, checker: checker, board: board, nodes: nodes, peers: peers,
 		reserved: reservedSet(cfg.Reserved), started: cfg.Now(), seed: maphash.MakeSeed(),
 	}
 	s.fleet.init()
@@ -126,13 +150,7 @@ func New(ctx context.Context, cfg Config, st Store, checker Checker, board Board
 		return nil, err
 	}
 	for _, in := range all {
-		m := newMember(in)
-		m.beat.Store(s.elapsed())
-		m.lastBeat.Store(in.LastHeartbeat.UnixMicro())
-		m.flushed = in.LastHeartbeat.UnixMicro()
-		s.fleet.claim(in.Slug, len(all))
-		s.fleet.put(m, "")
-		s.soon(m, rand.N(cfg.CheckInterval))
+		s.welcome(in, rand.N(cfg.CheckInterval))
 	}
 	return s, nil
 }

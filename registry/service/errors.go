@@ -7,7 +7,7 @@ var (
 	ErrURLTaken = errs.Conflictf("another account has an instance at that URL")
 	ErrIDTaken  = errs.Forbiddenf("an instance of another account has that id")
 	ErrStale    = errs.New(errs.Conflict, "STALE_GENERATION", "this generation of the instance is over: register it without a generation")
-	ErrChanged  = errs.Conflictf("the instance has changed meanwhile: try again")
+	ErrChanged  = errs.Conflictf("the instance has changed meanwhile: try again") // the database holds another version than this registry knows
 )
 
 // NoInstance is the NotFound error for an instance.

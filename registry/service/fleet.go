@@ -12,11 +12,12 @@ type member struct {
 	current atomic.Pointer[Instance]
 	gone    atomic.Bool
 
+	known    int64        // when it was put into the fleet: Service.elapsed
 	beat     atomic.Int64 // when the last heartbeat came: Service.elapsed
 	lastBeat atomic.Int64 // the same, for people: microseconds of Unix time
+	stored   atomic.Int64 // what the database has of it, as far as is known
 
-	// What follows belongs to the goroutine that flushes heartbeats.
-	flushed int64
+	flushed atomic.Int64 // the last heartbeat that was stored
 
 	// What follows belongs to whoever checks the instance: there is one at a time.
 	failures int
@@ -99,6 +100,16 @@ func (f *fleet) put(m *member, movedFrom string) {
 	if movedFrom != "" && f.byURL[movedFrom] == m {
 		delete(f.byURL, movedFrom)
 	}
+	f.byID[in.ID] = m
+	f.byURL[in.URL.String()] = m
+}
+
+// welcome adds a member that is stored, however many its slug has.
+func (f *fleet) welcome(m *member) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	in := m.current.Load()
+	f.bySlug[in.Slug]++
 	f.byID[in.ID] = m
 	f.byURL[in.URL.String()] = m
 }

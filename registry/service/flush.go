@@ -11,8 +11,8 @@ import (
 
 const (
 	flushStatuses   = 50 * time.Millisecond
-	flushHeartbeats = 3 * time.Second
-	flushBatch      = 500 // rows of one transaction: other writers wait for it
+	flushHeartbeats = 3 * time.Second // or a third of the lease, where that is less: other registries must hear of them in time
+	flushBatch      = 500             // rows of one transaction: other writers wait for it
 	forgetAfter     = 24 * time.Hour
 	forgetEvery     = time.Hour
 )
@@ -77,7 +77,7 @@ func (d *dirty) putBack(changes []change) {
 
 // RunFlush stores what happened in memory, until ctx ends; then once more.
 func (s *Service) RunFlush(ctx context.Context) {
-	statuses, heartbeats, forget := time.NewTicker(flushStatuses), time.NewTicker(flushHeartbeats), time.NewTicker(forgetEvery)
+	statuses, heartbeats, forget := time.NewTicker(flushStatuses), time.NewTicker(min(flushHeartbeats, s.cfg.Lease/3)), time.NewTicker(forgetEvery)
 	defer statuses.Stop()
 	defer heartbeats.Stop()
 	defer forget.Stop()
@@ -94,9 +94,13 @@ func (s *Service) RunFlush(ctx context.Context) {
 		case <-statuses.C:
 			err = s.flushStatuses(ctx)
 		case <-heartbeats.C:
-			err = s.flushHeartbeats(ctx)
+			if err = s.flushHeartbeats(ctx); err == nil && s.accompanied() {
+				err = s.Refresh(ctx)
+			}
 		case <-forget.C:
-			err = s.store.Forget(ctx, s.cfg.Now().Add(-forgetAfter))
+			if s.peers.Mine("forget") {
+				err = s.store.Forget(ctx, s.cfg.Now().Add(-forgetAfter))
+			}
 		}
 		if err != nil && ctx.Err() == nil {
 			s.cfg.Logger.WarnContext(ctx, "flush_postponed", "error", err)
@@ -144,6 +148,9 @@ func (s *Service) flushSome(ctx context.Context) (more bool, err error) {
 		s.statuses.putBack(changes)
 		return false, fmt.Errorf("save statuses: %w", err)
 	}
+	if !s.peers.Alone() {
+		s.peers.Tell(slices.Collect(maps.Keys(last))...)
+	}
 	return true, nil
 }
 
@@ -151,7 +158,7 @@ func (s *Service) flushSome(ctx context.Context) (more bool, err error) {
 func (s *Service) flushHeartbeats(ctx context.Context) error {
 	var beaten []*member
 	for _, m := range s.fleet.all() {
-		if m.lastBeat.Load() != m.flushed {
+		if m.lastBeat.Load() != m.flushed.Load() {
 			beaten = append(beaten, m)
 		}
 	}
@@ -168,7 +175,8 @@ func (s *Service) flushHeartbeats(ctx context.Context) error {
 			return fmt.Errorf("save heartbeats: %w", err)
 		}
 		for i, m := range batch {
-			m.flushed = seen[i]
+			m.flushed.Store(seen[i])
+			m.stored.Store(now.UnixMicro())
 		}
 	}
 	return nil

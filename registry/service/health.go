@@ -64,6 +64,9 @@ func (s *Service) jitter(d time.Duration) time.Duration {
 // check looks how an instance is, and tells when to look again.
 func (s *Service) check(ctx context.Context, m *member) time.Duration {
 	is := *m.current.Load()
+	if !s.peers.Mine(is.ID) {
+		return s.jitter(s.cfg.CheckInterval)
+	}
 	found := s.checker.Check(ctx, is.URL, is.HealthPath)
 	if ctx.Err() != nil || m.gone.Load() {
 		return s.cfg.CheckInterval
@@ -139,8 +142,17 @@ func (s *Service) expire(ctx context.Context, m *member) bool {
 	if m.gone.Load() || time.Duration(s.elapsed()-m.beat.Load()) <= s.cfg.Lease {
 		return false
 	}
-	if err := s.remove(ctx, m, false, s.event(in, "", Expired{in.LastHeartbeat})); err != nil {
+	why := s.event(in, "", Expired{in.LastHeartbeat})
+	expired, err := s.remove(m, why, func(told []Event) (bool, error) {
+		heard := time.UnixMicro(m.stored.Load())
+		return s.store.Expire(ctx, in, heard, why.Time, told)
+	})
+	if err != nil {
 		s.cfg.Logger.WarnContext(ctx, "expiry_postponed", "instance", in.ID, "error", err)
+		return false
+	}
+	if !expired { // another registry has heard of it, or changed it
+		m.beat.Store(s.elapsed())
 		return false
 	}
 	s.cfg.Logger.InfoContext(ctx, "instance_expired", "instance", in.ID, "slug", in.Slug)

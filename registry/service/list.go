@@ -54,7 +54,8 @@ func (s *Service) Instance(id string) (Instance, bool) {
 	return s.view(m), true
 }
 
-// Instances gives all instances that registered, without RPC services, for whoever publishes them.
+// Instances gives all instances that registered, without RPC services, as this registry knows them, for whoever publishes
+// them.
 func (s *Service) Instances() []Instance {
 	members := s.fleet.all()
 	out := make([]Instance, len(members))
@@ -99,9 +100,9 @@ func (s *Service) rpcInstance(n RPCNode) (Instance, error) {
 //
 // Errors: NotFound; Forbidden; Unavailable.
 func (s *Service) Remove(ctx context.Context, by Caller, id string) (Instance, error) {
-	m, _ := s.fleet.find(id, "")
-	if m == nil {
-		return Instance{}, NoInstance(id)
+	m, err := s.member(ctx, id)
+	if err != nil {
+		return Instance{}, err
 	}
 	in := *m.current.Load()
 	if !by.owns(in.Slug) {
@@ -112,25 +113,53 @@ func (s *Service) Remove(ctx context.Context, by Caller, id string) (Instance, e
 		return Instance{}, NoInstance(id)
 	}
 	in = *m.current.Load()
-	if err := s.remove(ctx, m, true, s.event(in, by.UserID, Removed{})); err != nil {
+	why := s.event(in, by.UserID, Removed{})
+	_, err = s.remove(m, why, func(told []Event) (bool, error) {
+		return true, s.store.Remove(ctx, in.ID, in.Slug, why.Time, told)
+	})
+	if err != nil {
 		return Instance{}, fmt.Errorf("remove instance: %w", err)
 	}
 	return in, nil
 }
 
-// remove takes an instance out of the store, and then out of memory. Its locks are held.
-func (s *Service) remove(ctx context.Context, m *member, barred bool, why Event) error {
+// member gives the member with an id, which another registry may have added a moment ago.
+//
+// Errors: NotFound; Unavailable.
+func (s *Service) member(ctx context.Context, id string) (*member, error) {
+	m, _ := s.fleet.find(id, "")
+	if m == nil && s.accompanied() {
+		if err := s.Learn(ctx, id); err != nil {
+			return nil, err
+		}
+		m, _ = s.fleet.find(id, "")
+	}
+	if m == nil {
+		return nil, NoInstance(id)
+	}
+	return m, nil
+}
+
+// remove takes an instance out of the store, by what it is given, and then out of memory. It tells whether it did. The
+// locks of the instance are held.
+func (s *Service) remove(m *member, why Event, stored func(told []Event) (bool, error)) (bool, error) {
 	s.telling.RLock()
 	defer s.telling.RUnlock()
 	in := *m.current.Load()
 	told := append(s.statuses.pull(in.ID), why)
-	if err := s.store.Remove(ctx, in.ID, barred, why.Time, told); err != nil {
+	done, err := stored(told)
+	if err != nil || !done {
 		s.statuses.giveBack(in, told[:len(told)-1])
-		return err
+		return false, err
 	}
+	s.leave(m)
+	s.tell(in)
+	return true, nil
+}
+
+// leave takes a member out of memory.
+func (s *Service) leave(m *member) {
 	s.fleet.drop(m)
 	s.checks.remove(m)
 	s.suspect(m, false)
-	s.board.Changed(in.Slug, in.ID)
-	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -40,13 +41,44 @@ func (m *memory) Add(_ context.Context, in service.Instance, _ int32, event func
 	if in.ID == "" {
 		in.ID = in.URL.String()
 	}
+	for id, is := range m.instances {
+		if id == in.ID || is.URL == in.URL {
+			if is.Slug != in.Slug {
+				return in, service.ErrURLTaken
+			}
+			return in, service.ErrChanged
+		}
+	}
 	in.Generation = 1
 	return in, m.change(in, []service.Event{event(in)})
+}
+
+func (m *memory) Find(_ context.Context, ids []string, url string) (found []service.Instance, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for id, in := range m.instances {
+		if slices.Contains(ids, id) || in.URL.String() == url {
+			found = append(found, in)
+		}
+	}
+	return found, m.err
+}
+
+func (m *memory) Pulses(context.Context) (all []service.Pulse, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, in := range m.instances {
+		all = append(all, service.Pulse{ID: in.ID, Generation: in.Generation, Status: in.Status, LastHeartbeat: in.LastHeartbeat})
+	}
+	return all, m.err
 }
 
 func (m *memory) Replace(_ context.Context, in service.Instance, events []service.Event) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.err == nil && m.instances[in.ID].Generation != in.Generation-1 {
+		return service.ErrChanged
+	}
 	return m.change(in, events)
 }
 
@@ -58,7 +90,19 @@ func (m *memory) change(in service.Instance, events []service.Event) error {
 	return m.err
 }
 
-func (m *memory) Remove(_ context.Context, id string, _ bool, _ time.Time, events []service.Event) error {
+func (m *memory) Expire(_ context.Context, in service.Instance, known, _ time.Time, events []service.Event) (bool, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	is := m.instances[in.ID]
+	if m.err != nil || is.Generation != in.Generation || is.LastHeartbeat.UnixMicro() != known.UnixMicro() {
+		return false, m.err
+	}
+	delete(m.instances, in.ID)
+	m.events = append(m.events, events...)
+	return true, nil
+}
+
+func (m *memory) Remove(_ context.Context, id, _ string, _ time.Time, events []service.Event) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.err == nil {
@@ -73,16 +117,25 @@ func (m *memory) SaveStatuses(_ context.Context, all []service.Instance, events 
 	defer m.mu.Unlock()
 	if m.err == nil {
 		for _, in := range all {
-			m.instances[in.ID] = in
+			if is, ok := m.instances[in.ID]; ok && is.Generation == in.Generation {
+				is.Status, is.Details, is.Since = in.Status, in.Details, in.Since
+				m.instances[in.ID] = is
+			}
 		}
 		m.events = append(m.events, events...)
 	}
 	return m.err
 }
 
-func (m *memory) SaveHeartbeats(_ context.Context, ids []string, _ time.Time) error {
+func (m *memory) SaveHeartbeats(_ context.Context, ids []string, at time.Time) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	for _, id := range ids {
+		if in, ok := m.instances[id]; ok && m.err == nil {
+			in.LastHeartbeat = at
+			m.instances[id] = in
+		}
+	}
 	m.heartbeats += len(ids)
 	return m.err
 }
@@ -158,6 +211,13 @@ func (w *world) Changed(_, id string) {
 
 func (w *world) RPCNodes() []service.RPCNode { return nil }
 
+// alone is the peers of a registry that has none.
+type alone struct{}
+
+func (alone) Mine(string) bool { return true }
+func (alone) Alone() bool      { return true }
+func (alone) Tell(...string)   {}
+
 func (w *world) set(url string, s routing.Status) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -200,6 +260,7 @@ var (
 
 // fixture is a registry in a synctest bubble.
 type fixture struct {
+	peers service.Peers
 	*testing.T
 	svc   *service.Service
 	store *memory
@@ -216,7 +277,7 @@ const (
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
 	f := &fixture{
-		T:     t,
+		T: t, peers: alone{},
 		store: &memory{instances: map[string]service.Instance{}},
 		world: &world{health: map[string]routing.Status{}, checks: map[string]int{}, changed: map[string]int{}, took: time.Millisecond},
 	}
@@ -231,7 +292,7 @@ func (f *fixture) run() {
 	f.svc, err = service.New(f.Context(), service.Config{
 		Lease: lease, CheckInterval: interval, MaxInstances: 1000, Logger: slog.New(slog.NewTextHandler(f.Output(), nil)),
 		Now: time.Now,
-	}, f.store, f.world, f.world, f.world)
+	}, f.store, f.world, f.world, f.world, f.peers)
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -48,7 +49,29 @@ func (s *Service) Register(ctx context.Context, by Caller, r Registration) (*Res
 		return s.answer(m, false), nil
 	}
 	defer s.lock(in.ID, in.URL.String())()
+	if s.behind(in, r.Generation) {
+		if err := s.learnOf(ctx, in); err != nil {
+			return nil, err
+		}
+	}
+	result, err := s.register(ctx, by, in, r.Generation)
+	if !errors.Is(err, ErrChanged) {
+		return result, err
+	}
+	// Another registry was first. What it has stored is what this registration is about.
+	if err := s.learnOf(ctx, in); err != nil {
+		return nil, err
+	}
 	return s.register(ctx, by, in, r.Generation)
+}
+
+// learnOf reads what the database has under the id or at the URL of a registration, whose locks are held.
+func (s *Service) learnOf(ctx context.Context, in Instance) error {
+	var ids []string
+	if in.ID != "" {
+		ids = append(ids, in.ID)
+	}
+	return s.learn(ctx, ids, in.URL.String(), held)
 }
 
 // instance reads a registration.
@@ -151,10 +174,12 @@ func (s *Service) add(ctx context.Context, by Caller, in Instance, known int32) 
 		return nil, fmt.Errorf("add instance: %w", err)
 	}
 	m := newMember(stored)
+	m.known = s.elapsed()
+	m.stored.Store(stored.LastHeartbeat.UnixMicro())
 	s.beat(m)
 	s.fleet.put(m, "")
 	s.soon(m, 0)
-	s.board.Changed(stored.Slug, stored.ID)
+	s.tell(stored)
 	return s.answer(m, true), nil
 }
 
@@ -198,7 +223,7 @@ func (s *Service) change(ctx context.Context, by Caller, m *member, in Instance,
 	s.beat(m)
 	s.fleet.put(m, previous)
 	s.soon(m, 0)
-	s.board.Changed(next.Slug, next.ID)
+	s.tell(next)
 	return s.answer(m, true), nil
 }
 

@@ -33,6 +33,21 @@ func scanInstance(row sqldb.Scanner) (in service.Instance, err error) {
 	return in, nil
 }
 
+// Find implements service.Store.
+func (s *Store) Find(ctx context.Context, ids []string, url string) ([]service.Instance, error) {
+	in, args := sqldb.In(append([]string{""}, ids...)) // no instance has an empty id
+	return sqldb.All(ctx, s.db, scanInstance, "SELECT "+columns+" FROM instances WHERE id IN "+in+" OR url = ? ORDER BY id", append(args, url)...)
+}
+
+// Pulses implements service.Store.
+func (s *Store) Pulses(ctx context.Context) ([]service.Pulse, error) {
+	return sqldb.All(ctx, s.db, scanPulse, "SELECT id, generation, status, last_heartbeat FROM instances")
+}
+
+func scanPulse(row sqldb.Scanner) (p service.Pulse, err error) {
+	return p, row.Scan(&p.ID, &p.Generation, &p.Status, sqldb.ScanTime(&p.LastHeartbeat))
+}
+
 // past is what is known of an instance that was at a URL, or had an id.
 type past struct {
 	id, slug   string
@@ -59,10 +74,9 @@ func (s *Store) Add(ctx context.Context, in service.Instance, known int32, event
 }
 
 // succeed gives an instance the id and the generation that follow from what was at its URL or had its id before, and
-// clears that away.
+// clears that away. What is there now is another registry's doing.
 func (s *Store) succeed(ctx context.Context, tx *sqldb.Tx, in *service.Instance, known int32) error {
 	url := in.URL.String()
-	// A row at the URL is one that this process doesn't know: another registry added it, which is being replaced.
 	rows, err := sqldb.All(ctx, tx, scanPast, "SELECT id, slug, generation FROM instances WHERE url = ? OR id = ?", url, in.ID)
 	if err != nil {
 		return fmt.Errorf("select instances: %w", err)
@@ -75,12 +89,15 @@ func (s *Store) succeed(ctx context.Context, tx *sqldb.Tx, in *service.Instance,
 			return service.ErrURLTaken
 		}
 	}
+	if len(rows) > 0 {
+		return service.ErrChanged
+	}
 	graves, err := sqldb.All(ctx, tx, scanPast, "SELECT id, slug, generation FROM tombstones WHERE url = ? OR id = ?", url, in.ID)
 	if err != nil {
 		return fmt.Errorf("select tombstones: %w", err)
 	}
 	generation := int32(0)
-	for _, p := range append(rows, graves...) {
+	for _, p := range graves {
 		if p.slug == in.Slug {
 			generation = max(generation, p.generation)
 			if in.ID == "" {
@@ -95,10 +112,8 @@ func (s *Store) succeed(ctx context.Context, tx *sqldb.Tx, in *service.Instance,
 	if in.ID == "" {
 		in.ID = strings.ToLower(rand.Text())
 	}
-	for _, table := range []string{"instances", "tombstones"} {
-		if _, err := tx.Exec(ctx, "DELETE FROM "+table+" WHERE slug = ? AND (url = ? OR id = ?)", in.Slug, url, in.ID); err != nil {
-			return fmt.Errorf("delete from %s: %w", table, err)
-		}
+	if _, err := tx.Exec(ctx, "DELETE FROM tombstones WHERE slug = ? AND (url = ? OR id = ?)", in.Slug, url, in.ID); err != nil {
+		return fmt.Errorf("delete tombstones: %w", err)
 	}
 	return nil
 }
@@ -138,29 +153,42 @@ func (s *Store) Replace(ctx context.Context, in service.Instance, events []servi
 }
 
 // Remove implements service.Store.
-func (s *Store) Remove(ctx context.Context, id string, barred bool, at time.Time, events []service.Event) error {
-	raise := 0
-	if barred {
-		raise = 1
-	}
+func (s *Store) Remove(ctx context.Context, id, slug string, at time.Time, events []service.Event) error {
 	return s.db.Write(ctx, func(tx *sqldb.Tx) error {
-		var url string
-		var p past
-		err := tx.QueryRow(ctx, "DELETE FROM instances WHERE id = ? RETURNING url, id, slug, generation", id).Scan(&url, &p.id, &p.slug, &p.generation)
-		if errors.Is(err, sqldb.ErrNoRows) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("delete instance: %w", err)
-		}
-		_, err = tx.Exec(ctx, `INSERT INTO tombstones (url, id, slug, generation, removed_at) VALUES (?, ?, ?, ?, ?)
-			ON CONFLICT (url) DO UPDATE SET id = excluded.id, slug = excluded.slug, generation = excluded.generation, removed_at = excluded.removed_at`,
-			url, p.id, p.slug, int(p.generation)+raise, sqldb.Time(at))
-		if err != nil {
-			return fmt.Errorf("insert tombstone: %w", err)
-		}
-		return s.enqueue(ctx, tx, events...)
+		_, err := s.bury(ctx, tx, 1, at, events, "id = ? AND slug = ?", id, slug)
+		return err
 	})
+}
+
+// Expire implements service.Store.
+func (s *Store) Expire(ctx context.Context, in service.Instance, known, at time.Time, events []service.Event) (expired bool, err error) {
+	err = s.db.Write(ctx, func(tx *sqldb.Tx) error {
+		expired, err = s.bury(ctx, tx, 0, at, events, "id = ? AND slug = ? AND generation = ? AND last_heartbeat = ?",
+			in.ID, in.Slug, in.Generation, sqldb.Time(known))
+		return err
+	})
+	return expired, err
+}
+
+// bury deletes an instance where it is as the condition says, and remembers its generation, raised by so much. It tells
+// whether it did.
+func (s *Store) bury(ctx context.Context, tx *sqldb.Tx, raise int, at time.Time, events []service.Event, where string, args ...any) (bool, error) {
+	var url string
+	var p past
+	err := tx.QueryRow(ctx, "DELETE FROM instances WHERE "+where+" RETURNING url, id, slug, generation", args...).Scan(&url, &p.id, &p.slug, &p.generation)
+	if errors.Is(err, sqldb.ErrNoRows) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("delete instance: %w", err)
+	}
+	_, err = tx.Exec(ctx, `INSERT INTO tombstones (url, id, slug, generation, removed_at) VALUES (?, ?, ?, ?, ?)
+		ON CONFLICT (url) DO UPDATE SET id = excluded.id, slug = excluded.slug, generation = excluded.generation, removed_at = excluded.removed_at`,
+		url, p.id, p.slug, int(p.generation)+raise, sqldb.Time(at))
+	if err != nil {
+		return false, fmt.Errorf("insert tombstone: %w", err)
+	}
+	return true, s.enqueue(ctx, tx, events...)
 }
 
 // SaveStatuses implements service.Store.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -70,7 +69,7 @@ func (r *replicator) load(ctx context.Context) (entries, error) {
 		return nil, fmt.Errorf("read keys: %w", err)
 	}
 	for _, k := range keys {
-		all[kv.Keys][k.ID] = encode(auth.Key{ID: k.ID, PEM: k.Public, Current: k.Current})
+		all[kv.Keys][k.ID] = encodeKey(k)
 	}
 	permits, err := r.source.AllPermits(ctx)
 	if err != nil {
@@ -90,6 +89,10 @@ func (r *replicator) load(ctx context.Context) (entries, error) {
 		all[kv.Revocations][auth.UserKey(user)] = encode(auth.Revocation{Lost: roles})
 	}
 	return all, nil
+}
+
+func encodeKey(k service.PublishedKey) []byte {
+	return encode(auth.Key{ID: k.ID, PEM: k.Public, Current: k.Current})
 }
 
 func encodePermit(p service.Permit) []byte {
@@ -147,40 +150,26 @@ func decodeAll[T any](from map[string][]byte, to map[string]*T) error {
 	return nil
 }
 
-// sync makes the buckets equal to the database. What another process changes meanwhile is looked at again.
+// sync makes the buckets equal to the database.
 func (r *replicator) sync(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, syncTimeout)
 	defer cancel()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	want, err := r.load(ctx)
-	for err == nil {
-		for _, bucket := range slices.Sorted(maps.Keys(want)) { // keys come first: a token is of no use without
-			if err := r.syncBucket(ctx, bucket, want[bucket]); err != nil {
-				return err
-			}
+	for _, bucket := range []string{kv.Keys, kv.Permits, kv.Revocations} { // keys come first: a token is of no use without
+		b, err := kv.Open(ctx, r.js, bucket, kv.Options{})
+		if err != nil {
+			return err
 		}
-		var now entries
-		if now, err = r.load(ctx); err == nil && now.equal(want) {
-			return nil
+		err = kv.Sync(ctx, b, func() (map[string][]byte, error) {
+			all, err := r.load(ctx)
+			return all[bucket], err
+		})
+		if err != nil {
+			return err
 		}
-		want = now
 	}
-	return err
-}
-
-func (r *replicator) syncBucket(ctx context.Context, bucket string, want map[string][]byte) error {
-	b, err := kv.Open(ctx, r.js, bucket, kv.Options{})
-	if err != nil {
-		return err
-	}
-	return kv.Sync(ctx, b, want)
-}
-
-func (e entries) equal(other entries) bool {
-	return maps.EqualFunc(e, other, func(a, b map[string][]byte) bool {
-		return maps.EqualFunc(a, b, slices.Equal[[]byte])
-	})
+	return nil
 }
 
 // soon asks run for a full comparison.
@@ -252,69 +241,83 @@ func (r *replicator) put(ctx context.Context, c service.Changes) error {
 	return nil
 }
 
-// write puts what the database says now of what was changed; a nil value is an entry that must go.
+// write puts what the database says now of what was changed, and gives it; a nil value is an entry that must go.
 func (r *replicator) write(ctx context.Context, c service.Changes) (entries, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	want, err := r.changed(ctx, c)
-	if err != nil {
-		return nil, err
-	}
-	for bucket, values := range want {
-		if len(values) == 0 {
-			continue
-		}
+	want := entries{kv.Revocations: {}, kv.Permits: {}, kv.Keys: {}}
+	put := func(bucket, key string, read func() ([]byte, error)) error {
 		b, err := r.js.KeyValue(ctx, bucket)
 		if err != nil {
-			return nil, fmt.Errorf("open bucket %s: %w", bucket, err)
+			return fmt.Errorf("open bucket %s: %w", bucket, err)
 		}
-		for key, value := range values {
-			if value == nil {
-				err = b.Delete(ctx, key)
-			} else {
-				_, err = b.Put(ctx, key, value)
-			}
-			if err != nil {
-				return nil, fmt.Errorf("write to bucket %s: %w", bucket, err)
-			}
+		want[bucket][key], err = kv.Write(ctx, b, key, func([]byte) ([]byte, error) { return read() })
+		return err
+	}
+	if c.Keys {
+		if err := r.writeKeys(ctx, put); err != nil {
+			return nil, err
+		}
+	}
+	for _, id := range c.Permits {
+		if err := put(kv.Permits, kv.Key(id), func() ([]byte, error) { return r.permit(ctx, id) }); err != nil {
+			return nil, err
+		}
+	}
+	for _, id := range c.Sessions {
+		if err := put(kv.Revocations, auth.SessionKey(id), func() ([]byte, error) { return encode(auth.Revocation{}), nil }); err != nil {
+			return nil, err
+		}
+	}
+	for _, id := range c.Users {
+		if err := put(kv.Revocations, auth.UserKey(id), func() ([]byte, error) { return r.lost(ctx, id) }); err != nil {
+			return nil, err
 		}
 	}
 	return want, nil
 }
 
-func (r *replicator) changed(ctx context.Context, c service.Changes) (entries, error) {
-	want := entries{kv.Revocations: {}, kv.Permits: {}, kv.Keys: {}}
-	if c.Keys {
-		keys, err := r.source.PublishedKeys(ctx)
+// writeKeys puts the keys that there are. Those that were dropped are left to the full comparison.
+func (r *replicator) writeKeys(ctx context.Context, put func(bucket, key string, read func() ([]byte, error)) error) error {
+	r.soon()
+	keys, err := r.source.PublishedKeys(ctx)
+	if err != nil {
+		return err
+	}
+	for _, k := range keys {
+		err := put(kv.Keys, k.ID, func() ([]byte, error) {
+			now, err := r.source.PublishedKeys(ctx)
+			if err != nil {
+				return nil, err
+			}
+			i := slices.IndexFunc(now, func(n service.PublishedKey) bool { return n.ID == k.ID })
+			if i < 0 {
+				return nil, nil
+			}
+			return encodeKey(now[i]), nil
+		})
 		if err != nil {
-			return nil, err
-		}
-		for _, k := range keys {
-			want[kv.Keys][k.ID] = encode(auth.Key{ID: k.ID, PEM: k.Public, Current: k.Current})
-		}
-		r.soon() // for those that were dropped
-	}
-	for _, id := range c.Permits {
-		p, err := r.reader.Permit(ctx, id)
-		if err != nil {
-			return nil, err
-		}
-		want[kv.Permits][kv.Key(id)] = encodePermit(p)
-	}
-	for _, id := range c.Sessions {
-		want[kv.Revocations][auth.SessionKey(id)] = encode(auth.Revocation{})
-	}
-	for _, id := range c.Users {
-		lost, err := r.reader.RolesLost(ctx, id)
-		if err != nil {
-			return nil, err
-		}
-		want[kv.Revocations][auth.UserKey(id)] = nil
-		if len(lost[id]) > 0 {
-			want[kv.Revocations][auth.UserKey(id)] = encode(auth.Revocation{Lost: lost[id]})
+			return err
 		}
 	}
-	return want, nil
+	return nil
+}
+
+func (r *replicator) permit(ctx context.Context, id string) ([]byte, error) {
+	p, err := r.reader.Permit(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return encodePermit(p), nil
+}
+
+// lost is what a user's tokens have lost; nil where that is nothing.
+func (r *replicator) lost(ctx context.Context, user string) ([]byte, error) {
+	lost, err := r.reader.RolesLost(ctx, user)
+	if err != nil || len(lost[user]) == 0 {
+		return nil, err
+	}
+	return encode(auth.Revocation{Lost: lost[user]}), nil
 }
 
 // seen tells whether this process decides by what was put.

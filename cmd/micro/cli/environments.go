@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/urfave/cli/v3"
 
@@ -73,10 +74,11 @@ func (c *settingsFile) save() error {
 // that its sign-in is never sent elsewhere.
 func (c *settingsFile) pick(cmd *cli.Command) (string, *environment, error) {
 	name := cmd.String("env")
-	server := cmd.String("server")
+	server := strings.TrimSuffix(cmd.String("server"), "/")
 	if server != "" && name == "" {
-		for n, e := range c.Environments {
-			if e.URL == server {
+		// Of several at one URL the current one counts, else the first by name.
+		for _, n := range append([]string{c.Current}, sortedKeys(c.Environments)...) {
+			if e := c.Environments[n]; e != nil && e.URL == server {
 				return n, e, nil
 			}
 		}
@@ -87,8 +89,8 @@ func (c *settingsFile) pick(cmd *cli.Command) (string, *environment, error) {
 	if name == "" {
 		name = c.Current
 	}
-	e, ok := c.Environments[name]
-	if !ok {
+	e := c.Environments[name]
+	if e == nil {
 		return "", nil, usagef("there is no environment %q: add it with `micro env set %s <url>`", name, name)
 	}
 	if server != "" && server != e.URL {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -32,6 +33,8 @@ func Run(t *testing.T, open func(t *testing.T) Subject) {
 		"one of many wins a URL":              testRace,
 		"a version follows its predecessor":   testReplace,
 		"a removal bars what was":             testRemove,
+		"what was heard of does not expire":   testExpire,
+		"found by id and by URL":              testFind,
 		"statuses and heartbeats are updates": testStatuses,
 		"what was removed is forgotten":       testForget,
 		"definitions":                         testDefinitions,
@@ -114,14 +117,22 @@ func testAdd(t *testing.T, s Subject) {
 
 func testSucceed(t *testing.T, s Subject) {
 	t.Helper()
-	one := add(t, s, instance("pets", "", "http://h:1"), 0)
-	// Another registry added it, as far as this caller knows.
+	one := add(t, s, instance("pets", "pets-1", "http://h:1"), 0)
+	// Another registry added it, as far as these callers know.
+	for _, again := range []service.Instance{instance("pets", "", "http://h:1"), instance("pets", "pets-1", "http://h:2"), instance("pets", "pets-2", "http://h:1")} {
+		_, err := s.Add(t.Context(), again, 0, registered)
+		wantErr(t, err, service.ErrChanged)
+	}
+	if diff := cmp.Diff([]service.Instance{one}, all(t, s)); diff != "" {
+		t.Errorf("instances differ (-want +got):\n%s", diff)
+	}
+	// What follows on one that expired has its id, where it names none, and the next generation.
+	if ok, err := s.Expire(t.Context(), one, one.LastHeartbeat, start, nil); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
 	again := add(t, s, instance("pets", "", "http://h:1"), one.Generation)
 	if again.ID != one.ID || again.Generation != one.Generation+1 || len(all(t, s)) != 1 {
 		t.Errorf("%+v became %+v", one, again)
-	}
-	if _, err := s.Add(t.Context(), instance("pets", "", "http://h:1"), one.Generation, registered); !errors.Is(err, service.ErrStale) {
-		t.Errorf("a generation that is over gave %v", err)
 	}
 }
 
@@ -139,7 +150,7 @@ func testOwnership(t *testing.T, s Subject) {
 		t.Errorf("after the attempts there is %+v", got)
 	}
 	// Once it is removed, the URL is free, and what it was before means nothing to its new owner.
-	if err := s.Remove(t.Context(), "shop-1", true, start, []service.Event{event(theirs, service.Removed{})}); err != nil {
+	if err := s.Remove(t.Context(), "shop-1", "shop", start, []service.Event{event(theirs, service.Removed{})}); err != nil {
 		t.Fatal(err)
 	}
 	if got := add(t, s, instance("pets", "", "http://h:1"), 0); got.ID == "shop-1" || got.Generation != 1 {
@@ -197,26 +208,87 @@ func testRemove(t *testing.T, s Subject) {
 	t.Helper()
 	for _, barred := range []bool{true, false} {
 		in := add(t, s, instance("pets", "pets-1", "http://h:1"), 0)
-		if err := s.Remove(t.Context(), in.ID, barred, start, []service.Event{event(in, service.Removed{})}); err != nil {
-			t.Fatal(err)
+		told := []service.Event{event(in, service.Removed{})}
+		if err := s.Remove(t.Context(), in.ID, "shop", start, told); err != nil || len(all(t, s)) != 1 {
+			t.Errorf("another account removed it: %v", err)
 		}
-		if err := s.Remove(t.Context(), in.ID, barred, start, []service.Event{event(in, service.Removed{})}); err != nil {
-			t.Errorf("removing what is gone: %v", err)
+		for range 2 { // the second time there is nothing to do
+			var err error
+			if barred {
+				err = s.Remove(t.Context(), in.ID, in.Slug, start, told)
+			} else {
+				_, err = s.Expire(t.Context(), in, in.LastHeartbeat, start, told)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
 		}
-		_, err := s.Add(t.Context(), instance("pets", "pets-1", "http://h:1"), in.Generation, registered)
-		if barred != errors.Is(err, service.ErrStale) || !barred && err != nil {
-			t.Errorf("barred %v: with the generation of before it gave %v", barred, err)
+		known := in.Generation
+		if barred { // by its id too, at another URL
+			for _, url := range []string{"http://h:1", "http://h:2"} {
+				_, err := s.Add(t.Context(), instance("pets", "pets-1", url), known, registered)
+				wantErr(t, err, service.ErrStale)
+			}
+			known = 0
 		}
-		// At another URL it is barred by its id.
-		_, err = s.Add(t.Context(), instance("pets", "pets-1", "http://h:2"), in.Generation, registered)
-		wantErr(t, err, service.ErrStale)
-		back := add(t, s, instance("pets", "pets-1", "http://h:1"), 0)
+		back := add(t, s, instance("pets", "pets-1", "http://h:1"), known)
 		if back.Generation <= in.Generation {
 			t.Errorf("generation %d came back as %d", in.Generation, back.Generation)
 		}
-		if err := s.Remove(t.Context(), in.ID, true, start, []service.Event{event(in, service.Removed{})}); err != nil {
+		if err := s.Remove(t.Context(), in.ID, in.Slug, start, nil); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+func testExpire(t *testing.T, s Subject) {
+	t.Helper()
+	in := add(t, s, instance("pets", "pets-1", "http://h:1"), 0)
+	events := len(s.Events(t))
+	heard, changed := in, in
+	heard.LastHeartbeat = start.Add(-time.Second)
+	changed.Generation++
+	for name, as := range map[string]service.Instance{"it was heard of since": heard, "it was changed since": changed} {
+		if ok, err := s.Expire(t.Context(), as, as.LastHeartbeat, start, []service.Event{event(in, service.Expired{})}); ok || err != nil {
+			t.Errorf("%s: it expired: %v, %v", name, ok, err)
+		}
+	}
+	if len(all(t, s)) != 1 || len(s.Events(t)) != events {
+		t.Error("it is gone, or that was told")
+	}
+	if ok, err := s.Expire(t.Context(), in, in.LastHeartbeat, start, []service.Event{event(in, service.Expired{})}); !ok || err != nil {
+		t.Errorf("it did not expire: %v, %v", ok, err)
+	}
+	if len(all(t, s)) != 0 || len(s.Events(t)) != events+1 {
+		t.Error("it is still there, or nothing was told")
+	}
+}
+
+func testFind(t *testing.T, s Subject) {
+	t.Helper()
+	one := add(t, s, instance("pets", "pets-1", "http://h:1"), 0)
+	two := add(t, s, instance("pets", "pets-2", "http://h:2"), 0)
+	add(t, s, instance("shop", "shop-1", "http://h:3"), 0)
+	for _, row := range []struct {
+		ids  []string
+		url  string
+		want []service.Instance
+	}{
+		{nil, "", nil},
+		{[]string{"pets-1", "nobody"}, "", []service.Instance{one}},
+		{nil, "http://h:2", []service.Instance{two}},
+		{[]string{"pets-1"}, "http://h:2", []service.Instance{one, two}},
+	} {
+		got, err := s.Find(t.Context(), row.ids, row.url)
+		if diff := cmp.Diff(row.want, got); err != nil || diff != "" {
+			t.Errorf("ids %v, url %q: %v, differs (-want +got):\n%s", row.ids, row.url, err, diff)
+		}
+	}
+	pulses, err := s.Pulses(t.Context())
+	want := service.Pulse{ID: "pets-1", Generation: 1, Status: one.Status, LastHeartbeat: one.LastHeartbeat}
+	i := slices.IndexFunc(pulses, func(p service.Pulse) bool { return p.ID == "pets-1" })
+	if err != nil || len(pulses) != 3 || i < 0 || pulses[i] != want {
+		t.Errorf("pulses are %+v, %v", pulses, err)
 	}
 }
 
@@ -250,7 +322,7 @@ func testStatuses(t *testing.T, s Subject) {
 func testForget(t *testing.T, s Subject) {
 	t.Helper()
 	in := add(t, s, instance("pets", "pets-1", "http://h:1"), 0)
-	if err := s.Remove(t.Context(), in.ID, true, start, []service.Event{event(in, service.Removed{})}); err != nil {
+	if err := s.Remove(t.Context(), in.ID, in.Slug, start, []service.Event{event(in, service.Removed{})}); err != nil {
 		t.Fatal(err)
 	}
 	for _, step := range []struct {
