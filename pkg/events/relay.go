@@ -111,12 +111,19 @@ func (r *Relay) prepare(ctx context.Context) error {
 	return nil
 }
 
-// EnsureStream makes sure that the stream of events exists.
+// EnsureStream makes sure that the stream of events exists. One that does is taken as it is, as with [kv.Open].
 func EnsureStream(ctx context.Context, js jetstream.JetStream) error {
-	_, err := js.CreateOrUpdateStream(ctx, jetstream.StreamConfig{
+	_, err := js.Stream(ctx, Stream)
+	if !errors.Is(err, jetstream.ErrStreamNotFound) {
+		if err != nil {
+			return fmt.Errorf("look for stream of events: %w", err)
+		}
+		return nil
+	}
+	_, err = js.CreateStream(ctx, jetstream.StreamConfig{
 		Name: Stream, Subjects: []string{Subject(">")}, Storage: jetstream.FileStorage, MaxAge: retention, Duplicates: dedupe,
 	})
-	if err != nil {
+	if err != nil && !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // somebody else was first
 		return fmt.Errorf("open stream of events: %w", err)
 	}
 	return nil

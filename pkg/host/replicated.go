@@ -6,27 +6,21 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// replicated makes streams and buckets with so many replicas, whoever asks for them. Those that exist already with
-// another number are changed.
+// replicated makes streams and buckets with so many replicas, whoever asks for them. Those that exist already stay as they
+// are.
 type replicated struct {
 	jetstream.JetStream
 	replicas int
 }
 
-// CreateOrUpdateStream implements jetstream.JetStream.
-func (r replicated) CreateOrUpdateStream(ctx context.Context, cfg jetstream.StreamConfig) (jetstream.Stream, error) {
+// CreateStream implements jetstream.JetStream.
+func (r replicated) CreateStream(ctx context.Context, cfg jetstream.StreamConfig) (jetstream.Stream, error) {
 	cfg.Replicas = r.replicas
-	return r.JetStream.CreateOrUpdateStream(ctx, cfg)
+	return r.JetStream.CreateStream(ctx, cfg)
 }
 
 // CreateKeyValue implements jetstream.JetStream.
 func (r replicated) CreateKeyValue(ctx context.Context, cfg jetstream.KeyValueConfig) (jetstream.KeyValue, error) {
 	cfg.Replicas = r.replicas
 	return r.JetStream.CreateKeyValue(ctx, cfg)
-}
-
-// CreateOrUpdateKeyValue implements jetstream.JetStream.
-func (r replicated) CreateOrUpdateKeyValue(ctx context.Context, cfg jetstream.KeyValueConfig) (jetstream.KeyValue, error) {
-	cfg.Replicas = r.replicas
-	return r.JetStream.CreateOrUpdateKeyValue(ctx, cfg)
 }

@@ -28,11 +28,18 @@ type Options struct {
 	Replicas int           // of the stream; 0 is 1
 }
 
-// Open makes sure that a bucket exists, and gives it. Only its owner calls it.
+// Open gives a bucket, created where there is none. Only its owner calls it. One that exists is taken as it is: who may
+// change a stream may let it publish to subjects of others.
 func Open(ctx context.Context, js jetstream.JetStream, bucket string, o Options) (jetstream.KeyValue, error) {
-	b, err := js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
-		Bucket: bucket, TTL: o.TTL, Replicas: max(o.Replicas, 1), History: 1, Storage: jetstream.FileStorage,
-	})
+	b, err := js.KeyValue(ctx, bucket)
+	if errors.Is(err, jetstream.ErrBucketNotFound) {
+		b, err = js.CreateKeyValue(ctx, jetstream.KeyValueConfig{
+			Bucket: bucket, TTL: o.TTL, Replicas: max(o.Replicas, 1), History: 1, Storage: jetstream.FileStorage,
+		})
+		if errors.Is(err, jetstream.ErrBucketExists) { // somebody else was first
+			b, err = js.KeyValue(ctx, bucket)
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open bucket %s: %w", bucket, err)
 	}

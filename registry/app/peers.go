@@ -12,8 +12,9 @@ import (
 	"micromesh/registry/service"
 )
 
-// changes is the subject on which registries tell each other what they have changed.
-const changes = "mesh.registry.changed"
+// changes is the subject on which registries tell each other what they have changed. Below mesh.<slug> nobody but the
+// processes of that service may publish and subscribe.
+const changes = "mesh." + Name + ".changed"
 
 // peers are the registries that discovery knows. What they tell each other is a hint where to look: whoever misses it
 // finds the change in the database some seconds later.

@@ -125,6 +125,7 @@ type Service struct {
 	seed  maphash.Seed
 
 	company atomic.Int64 // when there was another registry last: elapsed
+	order   atomic.Int64 // counts additions and readings, to tell which came first
 
 	suspects atomic.Int64 // instances that may soon expire
 	frozen   atomic.Bool  // so many that it is rather us who are cut off

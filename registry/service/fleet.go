@@ -12,7 +12,7 @@ type member struct {
 	current atomic.Pointer[Instance]
 	gone    atomic.Bool
 
-	known    int64        // when it was put into the fleet: Service.elapsed
+	known    int64        // when it was put into the fleet: Service.order
 	beat     atomic.Int64 // when the last heartbeat came: Service.elapsed
 	lastBeat atomic.Int64 // the same, for people: microseconds of Unix time
 	stored   atomic.Int64 // what the database has of it, as far as is known

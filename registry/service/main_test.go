@@ -260,11 +260,11 @@ var (
 
 // fixture is a registry in a synctest bubble.
 type fixture struct {
-	peers service.Peers
 	*testing.T
 	svc   *service.Service
 	store *memory
 	world *world
+	peers service.Peers
 	stop  context.CancelFunc
 	wg    sync.WaitGroup
 }
@@ -276,10 +276,18 @@ const (
 
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
-	f := &fixture{
-		T: t, peers: alone{},
-		store: &memory{instances: map[string]service.Instance{}},
-		world: &world{health: map[string]routing.Status{}, checks: map[string]int{}, changed: map[string]int{}, took: time.Millisecond},
+	return newFixtureOf(t, alone{}, nil)
+}
+
+// newFixtureOf makes a registry with peers, in the world and on the database of another one where there is one.
+func newFixtureOf(t *testing.T, peers service.Peers, other *fixture) *fixture {
+	t.Helper()
+	f := &fixture{T: t, peers: peers}
+	if other != nil {
+		f.store, f.world = other.store, other.world
+	} else {
+		f.store = &memory{instances: map[string]service.Instance{}}
+		f.world = &world{health: map[string]routing.Status{}, checks: map[string]int{}, changed: map[string]int{}, took: time.Millisecond}
 	}
 	f.run()
 	t.Cleanup(f.halt)

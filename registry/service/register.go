@@ -174,7 +174,7 @@ func (s *Service) add(ctx context.Context, by Caller, in Instance, known int32) 
 		return nil, fmt.Errorf("add instance: %w", err)
 	}
 	m := newMember(stored)
-	m.known = s.elapsed()
+	m.known = s.order.Add(1)
 	m.stored.Store(stored.LastHeartbeat.UnixMicro())
 	s.beat(m)
 	s.fleet.put(m, "")

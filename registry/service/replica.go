@@ -49,7 +49,7 @@ func held(Instance) (unlock func()) { return func() {} }
 
 // learn reads instances by their ids, and the one at a URL, and takes each over under its locks.
 func (s *Service) learn(ctx context.Context, ids []string, url string, lock func(Instance) (unlock func())) error {
-	began := s.elapsed()
+	began := s.order.Add(1)
 	found, err := s.store.Find(ctx, ids, url)
 	if err != nil {
 		return fmt.Errorf("find instances: %w", err)
@@ -104,8 +104,8 @@ func (s *Service) adopt(in Instance) {
 // welcome adds an instance that is stored. Its lease begins anew.
 func (s *Service) welcome(in Instance, check time.Duration) {
 	m := newMember(in)
-	m.known = s.elapsed()
-	m.beat.Store(m.known)
+	m.known = s.order.Add(1)
+	m.beat.Store(s.elapsed())
 	m.lastBeat.Store(in.LastHeartbeat.UnixMicro())
 	m.flushed.Store(in.LastHeartbeat.UnixMicro())
 	m.stored.Store(in.LastHeartbeat.UnixMicro())
@@ -125,7 +125,7 @@ func (s *Service) forget(m *member, read int64) {
 //
 // Errors: Unavailable.
 func (s *Service) Refresh(ctx context.Context) error {
-	began := s.elapsed()
+	began := s.order.Add(1)
 	pulses, err := s.store.Pulses(ctx)
 	if err != nil {
 		return fmt.Errorf("read instances: %w", err)

@@ -1,0 +1,119 @@
+package provision
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"regexp"
+	"strings"
+
+	"golang.org/x/crypto/bcrypt"
+)
+
+const (
+	adminLogin = "admin" // of operators
+	routeLogin = "route" // of NATS servers with each other
+)
+
+// login is a user of nats-server.
+type login struct {
+	name, hash string
+	may        Permissions
+}
+
+// nats makes the logins.
+func (r *run) nats() error {
+	old, err := r.read(natsFolder + "/users.conf")
+	if err != nil {
+		return fmt.Errorf("read logins: %w", err)
+	}
+	known := hashes(string(old))
+	add := func(all []login, name, folder string, may Permissions) ([]login, error) {
+		password, err := r.keep(folder+"/nats.password", newPassword)
+		if err != nil {
+			return nil, err
+		}
+		hash, err := hashOf(password, known[name])
+		return append(all, login{name, hash, may}), err
+	}
+	logins, err := add(nil, adminLogin, adminFolder, Permissions{Publish: []string{">"}, Subscribe: []string{">"}})
+	if err != nil {
+		return err
+	}
+	for _, s := range r.cfg.Services {
+		if logins, err = add(logins, s.Slug, s.Slug, s.Permissions()); err != nil {
+			return err
+		}
+	}
+	if err := r.write(natsFolder+"/users.conf", []byte(usersConf(logins))); err != nil {
+		return err
+	}
+	return r.routes()
+}
+
+// routes makes what the NATS servers of a cluster tell each other: a password, and where they are. Certificates don't do:
+// each service has one of the same authority.
+func (r *run) routes() error {
+	password, err := r.keep(natsFolder+"/routes.password", newPassword)
+	if err != nil {
+		return err
+	}
+	var b strings.Builder
+	b.WriteString("# How the NATS servers of a cluster reach each other. Made by `micro secrets init`.\n")
+	fmt.Fprintf(&b, "authorization {user: %q, password: %q}\nroutes: [\n", routeLogin, password)
+	for _, h := range r.natsHosts() {
+		u := url.URL{Scheme: "nats", User: url.UserPassword(routeLogin, password), Host: net.JoinHostPort(h, "6222")}
+		fmt.Fprintf(&b, "  %q\n", u.String())
+	}
+	b.WriteString("]\n")
+	return r.write(natsFolder+"/routes.conf", []byte(b.String()))
+}
+
+// natsHosts are the names of the NATS servers.
+func (r *run) natsHosts() []string { return append([]string{"nats"}, r.cfg.NATSHosts...) }
+
+// hashOf gives the hash of a password: the one that is known, where that is still right, so that the file doesn't change.
+// The passwords are random: a slow hash would only cost time with each connection.
+func hashOf(password, known string) (string, error) {
+	if known != "" && bcrypt.CompareHashAndPassword([]byte(known), []byte(password)) == nil {
+		return known, nil
+	}
+	h, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
+	if err != nil {
+		return "", fmt.Errorf("hash password: %w", err)
+	}
+	return string(h), nil
+}
+
+var userLine = regexp.MustCompile(`user: "([^"]*)", password: "([^"]*)"`)
+
+// hashes reads the hashes of users.conf, by login.
+func hashes(conf string) map[string]string {
+	known := map[string]string{}
+	for _, m := range userLine.FindAllStringSubmatch(conf, -1) {
+		known[m[1]] = m[2]
+	}
+	return known
+}
+
+// usersConf is for nats-server's configuration to include
+// (https://docs.nats.io/running-a-nats-service/configuration/securing_nats/authorization). What is not allowed is denied.
+func usersConf(logins []login) string {
+	var b strings.Builder
+	b.WriteString("# Who may do what on NATS. Made by `micro secrets init`, which replaces what is changed here.\nauthorization {\n  users: [\n")
+	for _, l := range logins {
+		fmt.Fprintf(&b, "    {user: %q, password: %q, permissions: {\n", l.name, l.hash)
+		fmt.Fprintf(&b, "      publish: {allow: [\n%s      ]}\n", list(l.may.Publish))
+		fmt.Fprintf(&b, "      subscribe: {allow: [\n%s      ]}\n    }}\n", list(l.may.Subscribe))
+	}
+	b.WriteString("  ]\n}\n")
+	return b.String()
+}
+
+func list(subjects []string) string {
+	var b strings.Builder
+	for _, s := range subjects {
+		fmt.Fprintf(&b, "        %q\n", s)
+	}
+	return b.String()
+}

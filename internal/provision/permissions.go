@@ -1,0 +1,81 @@
+package provision
+
+import (
+	"slices"
+	"strings"
+
+	"micromesh/pkg/discovery"
+	"micromesh/pkg/events"
+	"micromesh/pkg/kv"
+)
+
+// Permissions are the subjects that a login may publish to and subscribe to, and nothing else.
+type Permissions struct {
+	Publish, Subscribe []string
+}
+
+// Permissions gives what the service needs on NATS: to read the buckets that it watches, to write those that it owns and
+// its own RPC nodes, to publish its own events, and to talk with the other processes of the service. It hears nothing
+// but that and what is sent to its own inboxes.
+//
+// Streams are made by those that write to them, so each may create these streams; none may change, delete or purge one.
+func (s Service) Permissions() Permissions {
+	peers := "mesh." + s.Slug + ".>"
+	p := []string{"$JS.API.INFO", peers}
+	shared := []string{kv.Nodes, kv.Keys, kv.Permits, kv.Revocations} // what every host watches
+	for _, b := range slices.Concat(shared, s.Watches, s.Owns) {
+		p = append(p, reads(b)...)
+	}
+	for _, b := range s.Owns {
+		p = append(p, makes(stream(b))...)
+		p = append(p, "$KV."+b+".>")
+	}
+	// The bucket of nodes is made by whoever is first.
+	p = append(p, "$JS.API.STREAM.CREATE."+stream(kv.Nodes), "$KV."+kv.Nodes+"."+ownNodes(s.Slug))
+	if len(s.Topics) > 0 || s.Tails {
+		p = append(p, makes(events.Stream)...)
+		p = append(p, reads(kv.Schemas)...)
+	}
+	if len(s.Topics) > 0 {
+		p = append(p, makes(stream(kv.Schemas))...)
+		p = append(p, "$KV."+kv.Schemas+".*")
+	}
+	for _, t := range s.Topics {
+		p = append(p, events.Subject(t))
+	}
+	if s.Tails {
+		p = append(p, consumes(events.Stream)...)
+		p = append(p, "$JS.API.CONSUMER.MSG.NEXT."+events.Stream+".*")
+	}
+	slices.Sort(p)
+	return Permissions{Publish: slices.Compact(p), Subscribe: []string{"_INBOX_" + s.Slug + ".>", peers}}
+}
+
+// stream is the name of a bucket's stream.
+func stream(bucket string) string { return "KV_" + bucket }
+
+// makes is what it takes to create a stream where there is none.
+func makes(stream string) []string {
+	return []string{"$JS.API.STREAM.CREATE." + stream, "$JS.API.STREAM.INFO." + stream}
+}
+
+// reads is what it takes to watch a bucket and to get its keys.
+func reads(bucket string) []string {
+	return append(consumes(stream(bucket)), "$JS.API.DIRECT.GET."+stream(bucket)+".>")
+}
+
+// consumes is what it takes to read a stream in order. Such consumers have random names, so that none can end another's.
+func consumes(stream string) []string {
+	return []string{
+		"$JS.API.STREAM.INFO." + stream,
+		"$JS.API.CONSUMER.CREATE." + stream + ".>",
+		"$JS.API.CONSUMER.DELETE." + stream + ".*",
+		"$JS.FC." + stream + ".>",
+	}
+}
+
+// ownNodes are the keys of a service's nodes.
+func ownNodes(slug string) string {
+	const node = "x"
+	return strings.TrimSuffix(discovery.Key(slug, node), node) + "*"
+}
