@@ -2,13 +2,17 @@ package cluster
 
 import (
 	"context"
-	"encoding/base64"
 	"log/slog"
 	"maps"
+	"os"
 	"slices"
+	"strings"
+
+	"github.com/nats-io/nats.go"
 
 	"micromesh/pkg/host"
 	"micromesh/pkg/natsconn"
+	"micromesh/pkg/rpc/identity"
 	"micromesh/pkg/secret"
 )
 
@@ -53,24 +57,30 @@ func (c *Cluster) Configure(of map[string]map[string]string) {
 	}
 }
 
-// Host connects to the cluster as a process of its own would. It ends with the test.
+// Host connects to the cluster as an operator's process would: with the login that may do everything. It ends with the test.
 func (c *Cluster) Host(ctx context.Context) *host.Host {
 	c.tb.Helper()
-	key, err := base64.StdEncoding.DecodeString(c.env["MICRO_SECRET_KEY"])
+	box, err := secret.Open(c.secret("user-svc", "secret.key"))
 	if err != nil {
 		c.tb.Fatal(err)
 	}
-	box, err := secret.New(key)
+	id, err := identity.Load(identity.Files{Cert: c.secret("gateway-svc", "cert.pem"), Key: c.secret("gateway-svc", "key.pem"), CA: c.secret("gateway-svc", "ca.pem")})
+	if err != nil {
+		c.tb.Fatal(err)
+	}
+	password, err := os.ReadFile(c.secret("admin", "nats.password"))
 	if err != nil {
 		c.tb.Fatal(err)
 	}
 	log := slog.New(slog.DiscardHandler) // it outlives the test's output
-	nc, err := natsconn.Connect(ctx, natsconn.Config{URL: c.env["MICRO_REGISTRY_ADDRESS"], Name: "test", Logger: log})
+	nc, err := natsconn.Connect(ctx, natsconn.Config{URL: c.env["MICRO_REGISTRY_ADDRESS"], Name: "test", Logger: log, Extra: []nats.Option{
+		nats.UserInfo("admin", strings.TrimSpace(string(password))), nats.Secure(id.TLS()),
+	}})
 	if err != nil {
 		c.tb.Fatal(err)
 	}
 	c.tb.Cleanup(nc.Close)
-	h, err := host.New(ctx, host.Config{NATS: nc, Secrets: box, Logger: log})
+	h, err := host.New(ctx, host.Config{NATS: nc, Secrets: box, Logger: log, Identity: id})
 	if err != nil {
 		c.tb.Fatal(err)
 	}

@@ -1,5 +1,5 @@
 // Package cluster runs a mesh as it runs in production, in a test: each service as a process of its own, in any number of
-// replicas, on a NATS server and on Postgres. Its processes can be killed, stopped and started again.
+// replicas, on a NATS server and on Postgres, with the certificates, logins and permissions that internal/provision makes. Its processes can be killed, stopped and started again.
 //
 // The processes are the test's own program in another role, which [Play] plays: so nothing is built, and what runs is what
 // the services' mains run.
@@ -7,14 +7,14 @@ package cluster
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/base64"
 	"fmt"
 	"maps"
 	"net"
+	"os"
 	"path/filepath"
 	"testing"
 
+	"micromesh/internal/provision"
 	"micromesh/pkg/sqldb/sqldbtest"
 )
 
@@ -43,14 +43,13 @@ type Cluster struct {
 func Start(tb testing.TB, cfg Config) *Cluster {
 	tb.Helper()
 	c := &Cluster{tb: tb, dir: tb.TempDir(), Services: map[string][]*Process{}}
-	nats := FreeAddress(tb)
-	key := make([]byte, 32)
-	_, _ = rand.Read(key) // never fails
-	c.env = map[string]string{
-		"MICRO_REGISTRY_ADDRESS": "nats://" + nats, "MICRO_SECRET_KEY": base64.StdEncoding.EncodeToString(key), "MICRO_LOG_FORMAT": "text",
+	if _, err := provision.Secrets(provision.Config{Dir: c.secret()}); err != nil {
+		tb.Fatalf("make secrets: %v", err)
 	}
+	nats := FreeAddress(tb)
+	c.env = map[string]string{"MICRO_REGISTRY_ADDRESS": "tls://" + nats, "MICRO_LOG_FORMAT": "text"}
 	maps.Copy(c.env, cfg.Env)
-	c.NATS = c.process("nats", 0, map[string]string{"NATS_ADDRESS": nats, "NATS_DIR": filepath.Join(c.dir, "nats")})
+	c.NATS = c.process("nats", 0, map[string]string{"NATS_ADDRESS": nats, "NATS_CONFIG": c.natsConfig()})
 	c.NATS.address = nats
 	c.NATS.Start()
 	for _, name := range Services {
@@ -67,6 +66,11 @@ func Start(tb testing.TB, cfg Config) *Cluster {
 // settings are those of one service that all its replicas share.
 func (c *Cluster) settings(name string) map[string]string {
 	env := maps.Clone(c.env)
+	slug := name + "-svc"
+	maps.Copy(env, map[string]string{
+		"MICRO_SECRET_KEY_FILE": c.secret(slug, "secret.key"), "MICRO_NATS_USER": slug, "MICRO_NATS_PASSWORD_FILE": c.secret(slug, "nats.password"),
+		"MICRO_TLS_CERT": c.secret(slug, "cert.pem"), "MICRO_TLS_KEY": c.secret(slug, "key.pem"), "MICRO_TLS_CA": c.secret(slug, "ca.pem"),
+	})
 	if name == "gateway" {
 		return env
 	}
@@ -92,6 +96,26 @@ func (c *Cluster) service(name string, i int, env map[string]string) *Process {
 		env["MICRO_GATEWAY_DATA"] = c.tb.TempDir()
 	}
 	return p
+}
+
+// secret is the path of a file of the mesh's secrets, or of their folder.
+func (c *Cluster) secret(path ...string) string {
+	return filepath.Join(append([]string{c.dir, "secrets"}, path...)...)
+}
+
+// natsConfig writes the NATS server's configuration: that of deploy/nats, without what only a container has.
+func (c *Cluster) natsConfig() (file string) {
+	c.tb.Helper()
+	conf := fmt.Sprintf(`max_payload: 8MB
+jetstream { store_dir: %q, sync_interval: always }
+tls { cert_file: %q, key_file: %q, ca_file: %q, verify: true }
+include "secrets/nats/users.conf"
+`, filepath.Join(c.dir, "nats"), c.secret("nats", "cert.pem"), c.secret("nats", "key.pem"), c.secret("nats", "ca.pem"))
+	file = filepath.Join(c.dir, "nats.conf")
+	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
+		c.tb.Fatal(err)
+	}
+	return file
 }
 
 // Gateway is the URL of a replica of the gateway.

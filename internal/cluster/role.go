@@ -54,9 +54,12 @@ func serveNATS() error {
 	if err != nil {
 		return err
 	}
-	srv, err := server.NewServer(&server.Options{
-		Host: host, Port: n, JetStream: true, StoreDir: os.Getenv("NATS_DIR"), SyncAlways: true, NoSigs: true, MaxPayload: 8 << 20,
-	})
+	opts, err := server.ProcessConfigFile(os.Getenv("NATS_CONFIG"))
+	if err != nil {
+		return err
+	}
+	opts.Host, opts.Port, opts.NoSigs = host, n, true
+	srv, err := server.NewServer(opts)
 	if err != nil {
 		return err
 	}

@@ -1,8 +1,11 @@
 package meshtest
 
 import (
+	"cmp"
 	"context"
 	"maps"
+	"os"
+	"strconv"
 	"sync"
 	"testing"
 
@@ -20,6 +23,16 @@ func Main(m *testing.M) { cluster.Main(m) }
 // clusters are the meshes of processes by the folder that they were asked for: one that is started in the same folder again
 // has the data of the one before.
 var clusters sync.Map // folder → *cluster.Cluster
+
+// replicas are those of each service but the gateway, of which a test speaks to one: MESHTEST_REPLICAS, or 1.
+func replicas(t testing.TB) map[string]int {
+	t.Helper()
+	n, err := strconv.Atoi(cmp.Or(os.Getenv("MESHTEST_REPLICAS"), "1"))
+	if err != nil {
+		t.Fatalf("MESHTEST_REPLICAS: %v", err)
+	}
+	return map[string]int{"user": n, "registry": n, "proxy": n}
+}
 
 // startProcesses starts a mesh of processes with the same settings as one in a single process would have.
 func startProcesses(t testing.TB, cfg mesh.Config) *Mesh {
@@ -44,7 +57,7 @@ func startProcesses(t testing.TB, cfg mesh.Config) *Mesh {
 		c.Configure(of)
 		c.StartAll()
 	} else {
-		c = cluster.Start(t, cluster.Config{Of: of})
+		c = cluster.Start(t, cluster.Config{Of: of, Replicas: replicas(t)})
 		clusters.Store(cfg.Dir, c)
 	}
 	m := &Mesh{URL: c.Gateway(0), Host: c.Host(context.WithoutCancel(t.Context())), stop: c.StopAll}
