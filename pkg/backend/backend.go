@@ -97,10 +97,16 @@ func (b *Backend) Ready(ctx context.Context) error {
 	return nil
 }
 
+// Mine tells whether, of all processes of the service, this one is to do a piece of work that one of them must do.
+func (b *Backend) Mine(piece string) bool { return b.host.Nodes.Mine(b.name, b.node(), piece) }
+
+// node is this process's id in discovery.
+func (b *Backend) node() string { return b.name + "-" + b.host.ID }
+
 // listed tells whether others find this process.
 func (b *Backend) listed() bool {
 	s := b.host.Nodes.Lookup(b.name)
-	return s != nil && slices.ContainsFunc(s.Nodes, func(n *discovery.Node) bool { return n.ID == b.name+"-"+b.host.ID })
+	return s != nil && slices.ContainsFunc(s.Nodes, func(n *discovery.Node) bool { return n.ID == b.node() })
 }
 
 // Close gives up the port and the database.

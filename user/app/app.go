@@ -30,6 +30,7 @@ type App struct {
 
 	*backend.Backend
 	replica *replicator
+	peers   peers
 	madeUp  string // the admin's password
 }
 
@@ -60,8 +61,10 @@ func (a *App) open(ctx context.Context, h *host.Host, cfg Config) error {
 	}
 	st := store.New(a.DB, subscriber.Encode)
 	a.replica = newReplicator(h.JS, h.NATS, h.Auth, st, a.Log)
+	a.peers = peers{h.NATS, a.Log}
 	a.Service, err = service.New(cfg.domain(), service.Ports{
 		Store: st, Sealer: h.Secrets, Signer: signer{}, Mailer: mailer, Permits: permits{h.Auth}, Replica: a.replica,
+		Peers: a.peers,
 	})
 	if err != nil {
 		return err
@@ -102,7 +105,8 @@ func (a *App) AdminPassword() string { return a.madeUp }
 
 // Run serves until ctx ends.
 func (a *App) Run(ctx context.Context) error {
-	return a.Backend.Run(ctx, a.replica.run, a.housekeep)
+	peers := func(ctx context.Context) { a.peers.run(ctx, a.Service) }
+	return a.Backend.Run(ctx, a.replica.run, peers, a.housekeep)
 }
 
 // housekeep deletes what has expired, and rotates the key when that is due, until ctx ends.
@@ -114,6 +118,9 @@ func (a *App) housekeep(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-t.C:
+		}
+		if !a.Mine("housekeeping") {
+			continue
 		}
 		if err := a.Service.Housekeep(ctx); err != nil && ctx.Err() == nil {
 			a.Log.Warn("housekeeping_failed", "error", err)

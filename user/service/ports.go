@@ -44,6 +44,12 @@ type Permits interface {
 	Permissions(c Caller) []string
 }
 
+// Peers are the other processes of the service.
+type Peers interface {
+	// Used tells them that a token that was issued a moment ago was used. It returns at once.
+	Used(tokenID string)
+}
+
 // Replica tells the other processes of the mesh what they decide by.
 type Replica interface {
 	// Changed replicates what a committed transaction has changed, and waits a moment until this process, at least, knows

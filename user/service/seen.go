@@ -2,56 +2,51 @@ package service
 
 import (
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
-// sightings remembers which of the tokens that were issued by a rotation a moment ago were used since, as far as this
-// process saw.
+// fresh is how long after a token was issued it matters whether it was used: that of the grace, and the second to which
+// tokens tell when they were issued.
+const fresh = rotationGrace + time.Second
+
+// sightings remembers which tokens were used within the first moments, by this process or another of the service.
 type sightings struct {
-	watched atomic.Int64 // how many; calls are spared the lock while there are none
 	mu      sync.Mutex
-	byID    map[string]*sighting
+	since   time.Time
+	present map[string]bool
+	past    map[string]bool // those of the time before since
 }
 
-type sighting struct {
-	issued time.Time
-	used   bool
-}
+func newSightings() *sightings { return &sightings{present: map[string]bool{}} }
 
-func newSightings() *sightings { return &sightings{byID: make(map[string]*sighting)} }
-
-// watch begins to look out for a token, and forgets those that nobody can ask for any more.
-func (s *sightings) watch(id string, now time.Time) {
+// saw notes that a call carried a token, and tells whether that is news.
+func (s *sightings) saw(id string, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for other, w := range s.byID {
-		if now.Sub(w.issued) > 2*rotationGrace {
-			delete(s.byID, other)
-		}
+	if s.present[id] || s.past[id] {
+		return false
 	}
-	s.byID[id] = &sighting{issued: now}
-	s.watched.Store(int64(len(s.byID)))
-}
-
-// saw notes that a call carried a token.
-func (s *sightings) saw(id string) {
-	if s.watched.Load() == 0 {
-		return
+	if age := now.Sub(s.since); age < 0 || age > 2*fresh {
+		s.since, s.past, s.present = now, s.present, map[string]bool{}
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if w, ok := s.byID[id]; ok {
-		w.used = true
-	}
+	s.present[id] = true
+	return true
 }
 
 func (s *sightings) used(id string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	w, ok := s.byID[id]
-	return ok && w.used
+	return s.present[id] || s.past[id]
 }
 
-// Saw tells the service that a call carried a verified token: then whoever refreshed has got its answer.
-func (s *Service) Saw(tokenID string) { s.seen.saw(tokenID) }
+// Saw tells the service that a call carried a verified token that was issued at a time: then whoever refreshed has got its
+// answer.
+func (s *Service) Saw(tokenID string, issued time.Time) {
+	now := s.clock.now()
+	if now.Sub(issued) <= fresh && s.seen.saw(tokenID, now) && s.peers != nil {
+		s.peers.Used(tokenID)
+	}
+}
+
+// Used tells the service that another process of it saw a token.
+func (s *Service) Used(tokenID string) { s.seen.saw(tokenID, s.clock.now()) }

@@ -41,6 +41,7 @@ type Ports struct {
 	Mailer  Mailer
 	Permits Permits
 	Replica Replica
+	Peers   Peers // nil where this is the only process of the service
 	Clock   Clock // default: the system's
 }
 
@@ -53,6 +54,7 @@ type Service struct {
 	mailer  Mailer
 	permits Permits
 	replica Replica
+	peers   Peers
 	clock   *ticker
 	hasher  *hasher
 	seen    *sightings
@@ -70,7 +72,7 @@ func New(cfg Config, p Ports) (*Service, error) {
 		p.Clock = time.Now
 	}
 	s := &Service{
-		cfg: cfg, store: p.Store, sealer: p.Sealer, signer: p.Signer, mailer: p.Mailer, permits: p.Permits, replica: p.Replica,
+		cfg: cfg, store: p.Store, sealer: p.Sealer, signer: p.Signer, mailer: p.Mailer, permits: p.Permits, replica: p.Replica, peers: p.Peers,
 		clock: &ticker{now: p.Clock}, hasher: newHasher(), seen: newSightings(), known: newBriefly[known](p.Clock),
 	}
 	return s, nil

@@ -205,7 +205,6 @@ func (s *Service) rotate(ctx context.Context, w *work, old Token, session Sessio
 	if err != nil {
 		return Token{}, err
 	}
-	s.seen.watch(t.ID, now)
 	return t, w.RotateToken(ctx, old.ID, t.ID, now)
 }
 

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"micromesh/pkg/errs"
 	"micromesh/pkg/sqldb"
 	"micromesh/pkg/sqldb/sqldbtest"
@@ -51,11 +53,20 @@ func TestSuccessorWasUsed(t *testing.T) {
 	w := newWorld(t)
 	joe := w.register("joe")
 	first := w.must(w.RefreshToken(w.ctx, joe))
-	w.Saw(first.ID)
+	w.Saw(first.ID, first.IssuedAt)
 	_, err := w.RefreshToken(w.ctx, joe)
 	w.want("reuse after the successor was seen", err, errs.Unauthenticated, "TOKEN_REUSED")
+	if diff := cmp.Diff([]string{first.ID}, w.told); diff != "" {
+		t.Errorf("others were told (-want +got):\n%s", diff)
+	}
 	_, err = w.RefreshToken(w.ctx, w.as(first))
 	w.want("the successor then", err, errs.Unauthenticated, "TOKEN_REVOKED")
+
+	eve := w.register("eve")
+	first = w.must(w.RefreshToken(w.ctx, eve))
+	w.Used(first.ID)
+	_, err = w.RefreshToken(w.ctx, eve)
+	w.want("reuse after another process saw the successor", err, errs.Unauthenticated, "TOKEN_REUSED")
 
 	ann := w.register("ann")
 	w.must(w.RefreshToken(w.ctx, w.as(w.must(w.RefreshToken(w.ctx, ann)))))

@@ -35,6 +35,16 @@ type world struct {
 	time    time.Time
 	mails   []service.Mail
 	changes []service.Changes
+	told    []string // tokens that other processes were told of
+}
+
+// witness is the other processes of the service.
+type witness struct{ w *world }
+
+func (p witness) Used(tokenID string) {
+	p.w.mu.Lock()
+	defer p.w.mu.Unlock()
+	p.w.told = append(p.w.told, tokenID)
 }
 
 var plain = service.Config{TokenLife: 5 * time.Minute, SessionLife: 30 * 24 * time.Hour, KeyLife: 30 * 24 * time.Hour}
@@ -60,7 +70,7 @@ func worldOn(t *testing.T, db *sqldb.DB, change ...func(*service.Config)) *world
 	}
 	w := &world{T: t, ctx: t.Context(), store: store.New(db, subscriber.Encode), db: db, time: time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)}
 	w.Service, err = service.New(cfg, service.Ports{
-		Store: w.store, Sealer: box, Signer: w, Mailer: w, Permits: w, Replica: w, Clock: w.now,
+		Store: w.store, Sealer: box, Signer: w, Mailer: w, Permits: w, Replica: w, Peers: witness{w}, Clock: w.now,
 	})
 	if err != nil {
 		t.Fatal(err)
