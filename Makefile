@@ -27,7 +27,7 @@ test: ## Run all tests, with the race detector
 	go test -race -timeout 20m ./...
 
 .PHONY: check
-check: fmt vet tidy generated arch proto lint ## Check format, vet, go.mod, generated code, import rules, protos, lint
+check: fmt vet tidy generated arch proto lint kubernetes ## Check format, vet, go.mod, generated code, import rules, protos, lint, manifests
 
 .PHONY: fmt
 fmt:
@@ -54,6 +54,10 @@ arch:
 proto: $(BIN)/buf-$(BUF_VERSION)
 	$(BIN)/buf-$(BUF_VERSION) lint
 
+.PHONY: kubernetes
+kubernetes:
+	cd deploy/kubernetes/check && go test ./...
+
 .PHONY: lint
 lint: $(BIN)/golangci-lint-$(GOLANGCI_VERSION)
 	$(BIN)/golangci-lint-$(GOLANGCI_VERSION) run ./...
@@ -76,6 +80,10 @@ bench: ## Measure, in about four minutes: each figure beside something else in t
 	go run ./bench/rpc
 	go run ./bench/mesh
 	go run ./bench/heartbeats
+
+.PHONY: test-compose
+test-compose: ## Bring up docker-compose.yml for real, and its variant for high availability; needs Docker
+	go test -tags compose -count 1 -timeout 30m ./deploy/compose
 
 .PHONY: docker-rebuild-%
 docker-rebuild-%: ## docker-rebuild-<service>: build one service's image anew, and restart it
