@@ -23,8 +23,9 @@ install: ## Install the command line into Go's bin folder
 	go install -trimpath ./cmd/micro
 
 .PHONY: test
-test: ## Run all tests, with the race detector
+test: ## Run all tests, with the race detector; those of the whole mesh once in one process, once in replicas of processes
 	go test -race -timeout 20m ./...
+	MESHTEST=processes MESHTEST_REPLICAS=2 go test -race -timeout 20m ./internal/meshtest ./sdk/go ./examples/...
 
 .PHONY: check
 check: fmt vet tidy generated arch proto lint kubernetes ## Check format, vet, go.mod, generated code, import rules, protos, lint, manifests

@@ -21,7 +21,10 @@ func main() {
 
 // run is main with an exit code: 2 is for settings that are wrong.
 func run(ctx context.Context, log *slog.Logger, args []string) int {
-	if len(args) > 0 {
+	command := app.Run
+	if len(args) == 1 && args[0] == "healthcheck" {
+		command = func(ctx context.Context, _ *slog.Logger, cfg app.Config) error { return app.Healthcheck(ctx, cfg) }
+	} else if len(args) > 0 {
 		fmt.Print(app.Help)
 		if args[0] == "--help" || args[0] == "-h" {
 			return 0
@@ -33,7 +36,7 @@ func run(ctx context.Context, log *slog.Logger, args []string) int {
 		fmt.Fprintf(os.Stderr, "%v\n", err)
 		return 2
 	}
-	if err := app.Run(ctx, log, cfg); err != nil {
+	if err := command(ctx, log, cfg); err != nil {
 		fmt.Fprintf(os.Stderr, "%v\n", err)
 		return 1
 	}

@@ -132,6 +132,9 @@ func (n *Binding) fromQuery(query string, msg map[string]json.RawMessage) error 
 		if !ok {
 			continue // as unknown fields of a body
 		}
+		if name != f.json && values.Has(f.json) { // the field's other name
+			return errs.Field(f.json, "conflict", "is in the query by two names: %s and %s", f.json, name)
+		}
 		v, err := f.values(list)
 		if err != nil {
 			return err

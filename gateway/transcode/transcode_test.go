@@ -139,6 +139,7 @@ func TestMessageRefuses(t *testing.T) {
 		{"bad escape in the path", ``, "", has, []string{"%zz"}},
 		{"no UTF-8 in the path", ``, "", has, []string{"%ff"}},
 		{"bad query", ``, "slug=%zz", instances, nil},
+		{"two names of one field", ``, "deploymentId=a&deployment_id=b", instances, nil},
 		{"no UTF-8 in the query", ``, "slug=%ff", instances, nil},
 		{"no UTF-8 in a free query", ``, "slug=%ff", echo, nil},
 	}

@@ -24,6 +24,9 @@ func (m *Mesh) openDir() error {
 	}
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		_ = f.Close()
+		if !errors.Is(err, syscall.EWOULDBLOCK) {
+			return fmt.Errorf("the data folder %s can't be locked: %w", dir, err)
+		}
 		return fmt.Errorf("the data folder %s is in use by another mesh", dir)
 	}
 	m.lock = f

@@ -11,6 +11,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -51,6 +52,9 @@ func (s *Service) SaveCerts(ctx context.Context, actor string, in []CertInput) e
 	for i, c := range in {
 		id, err := certID(c.ID)
 		bad.add(fmt.Sprintf("certs[%d].id", i), err)
+		if slices.ContainsFunc(certs, func(o Cert) bool { return o.ID == id }) && id != "" {
+			bad.add(fmt.Sprintf("certs[%d].id", i), errors.New("is named twice"))
+		}
 		chain, leaf, err := parseCert([]byte(c.PEM))
 		bad.add(fmt.Sprintf("certs[%d].cert", i), err)
 		if err != nil {

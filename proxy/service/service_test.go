@@ -200,6 +200,10 @@ func TestCertificateMayBeOfAllHostsOfADomain(t *testing.T) {
 	if err := w.svc.SaveCerts(t.Context(), "usr_1", []service.CertInput{{ID: "*.Example.com", PEM: cert + key}}); err != nil {
 		t.Fatal(err)
 	}
+	twice := []service.CertInput{{ID: "a.example.com", PEM: cert + key}, {ID: "A.example.com", PEM: cert + key}}
+	if err := w.svc.SaveCerts(t.Context(), "usr_1", twice); !errs.Is(err, errs.Invalid) {
+		t.Errorf("one host twice: %v, want Invalid", err)
+	}
 	if got, err := w.svc.Certs(t.Context(), []string{"*.EXAMPLE.com"}); err != nil || len(got) != 1 || got[0].ID != "*.example.com" {
 		t.Errorf("of the domain: %v, %v", got, err)
 	}

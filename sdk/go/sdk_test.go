@@ -273,6 +273,20 @@ func TestUnknownKeyWhileRevocationsAreFetched(t *testing.T) {
 	}
 }
 
+// TestStopWhileTheMeshIsAway ends a service that still waits to be registered: that is no failure.
+func TestStopWhileTheMeshIsAway(t *testing.T) {
+	m := meshtest.Start(t)
+	svc := open(t, config(t, m, "hello-svc"))
+	m.Stop()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- svc.Run(ctx, http.NotFoundHandler()) }()
+	cancel()
+	if err := <-done; err != nil {
+		t.Errorf("a stop gave %v", err)
+	}
+}
+
 func TestFloodOfUnknownKeysFetchesOnce(t *testing.T) {
 	m := meshtest.Start(t)
 	cfg := config(t, m, "hello-svc")

@@ -174,18 +174,20 @@ func (s *Service) Run(ctx context.Context, handler http.Handler) error {
 		return errors.Join(err, s.Close())
 	}
 	srv := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}
-	served := make(chan error, 1)
-	go func() { served <- srv.Serve(ln) }()
-	if err := s.Register(ctx, self); err != nil {
-		return errors.Join(err, srv.Close(), s.Close())
+	serving, failed := context.WithCancelCause(ctx)
+	defer failed(nil)
+	go func() { failed(fmt.Errorf("serve: %w", srv.Serve(ln))) }()
+	if err = s.Register(serving, self); err == nil {
+		s.log.Info("serving", "url", self, "through", s.cfg.ServerURL+"/"+s.cfg.Slug+"/")
+		<-serving.Done()
 	}
-	s.log.Info("serving", "url", self, "through", s.cfg.ServerURL+"/"+s.cfg.Slug+"/")
-	select {
-	case err := <-served:
-		return errors.Join(fmt.Errorf("serve: %w", err), s.Close())
-	case <-ctx.Done():
+	if serving.Err() != nil { // Register's error, if any, is but this
+		err = nil
+		if ctx.Err() == nil {
+			err = context.Cause(serving)
+		}
 	}
-	err = s.Close()
+	err = errors.Join(err, s.Close())
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
 	return errors.Join(err, srv.Shutdown(drain))

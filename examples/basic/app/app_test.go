@@ -3,6 +3,7 @@ package app_test
 import (
 	"context"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -71,6 +72,26 @@ func pet(id, name, kind string, age int) obj {
 	return obj{"pet": obj{"id": id, "name": name, "kind": kind, "age": age}}
 }
 
+func TestHealthcheck(t *testing.T) {
+	status := http.StatusOK
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/basic-svc/hello" {
+			status = http.StatusNotFound
+		}
+		w.WriteHeader(status)
+	}))
+	defer srv.Close()
+	if err := app.Healthcheck(t.Context(), app.Config{SelfURL: srv.URL}); err != nil {
+		t.Errorf("one that answers: %v", err)
+	}
+	status = http.StatusServiceUnavailable
+	for name, url := range map[string]string{"one that is not well": srv.URL, "none": "http://127.0.0.1:1", "an unknown one": ""} {
+		if err := app.Healthcheck(t.Context(), app.Config{SelfURL: url}); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+}
+
 func TestHello(t *testing.T) {
 	m := meshtest.Start(t)
 	start(t, m, t.TempDir())
@@ -82,6 +103,9 @@ func TestHello(t *testing.T) {
 	}
 	m.Do(t, "GET", "/basic-svc/hello", "no.token.atall", nil).Must(t, 401)
 	m.Do(t, "GET", "/basic-svc/nothing", "", nil).Must(t, 404)
+	if a := m.Do(t, "DELETE", "/basic-svc/hello", "", nil).Must(t, 405); a.Header.Get("Allow") != "GET, HEAD" {
+		t.Errorf("allowed is %q", a.Header.Get("Allow"))
+	}
 }
 
 func TestPetsAreSavedByManagersAlone(t *testing.T) {

@@ -12,7 +12,8 @@ import (
 )
 
 // Help is what --help prints.
-const Help = `basic is a service with pets, behind the gateway of a mesh. It takes no arguments; its settings are in the environment:
+const Help = `basic is a service with pets, behind the gateway of a mesh. "basic healthcheck" tells by its exit code whether one that
+runs with the same settings answers. Its settings are in the environment:
 
   MICRO_SERVER        the gateway's URL, also as OB_SERVER_URL        (` + sdk.DefaultServer + `)
   MICRO_SELF_URL      where the gateway reaches this service, also as
@@ -64,10 +65,17 @@ func (c Config) Validate() error {
 	}
 	for _, o := range c.Origins {
 		if o != "*" {
-			wrong = append(wrong, checkURL("BASIC_ORIGINS", o))
+			wrong = append(wrong, checkOrigin(o))
 		}
 	}
 	return errors.Join(wrong...)
+}
+
+func checkOrigin(o string) error {
+	if u, err := url.Parse(o); err != nil || u.Host == "" || u.Path != "" || (u.Scheme != "http" && u.Scheme != "https") {
+		return fmt.Errorf("BASIC_ORIGINS holds %q; an origin is scheme://host[:port], such as https://app.example.com", o)
+	}
+	return nil
 }
 
 func checkURL(name, raw string) error {

@@ -39,11 +39,34 @@ func New(pets *service.Pets, mesh Mesh, log *slog.Logger) http.Handler {
 	mux.Handle("PUT /basic-svc/pet", mesh.RequireRole(service.RoleManager, http.HandlerFunc(h.savePet)))
 	mux.HandleFunc("POST /basic-svc/pets", h.listPets)
 	mux.HandleFunc("GET /basic-svc/openapi.yaml", h.openAPI)
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		h.fail(w, r, errs.NotFoundf("there is nothing at %s %s", r.Method, r.URL.Path))
-	})
-	return mux
+	return h.unknown(mux)
 }
+
+// unknown gives what is none of the paths, or another method of one, the mesh's shape of errors.
+func (h *handler) unknown(mux *http.ServeMux) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		found, pattern := mux.Handler(r)
+		if pattern != "" {
+			mux.ServeHTTP(w, r)
+			return
+		}
+		refusal := refusal{}
+		found.ServeHTTP(refusal, r)
+		if allow := refusal.Header().Get("Allow"); allow != "" {
+			w.Header().Set("Allow", allow)
+			h.fail(w, r, errs.New(errs.MethodNotAllowed, "", "%s takes %s", r.URL.Path, allow))
+			return
+		}
+		h.fail(w, r, errs.NotFoundf("there is nothing at %s", r.URL.Path))
+	})
+}
+
+// refusal takes the header of what a mux answers by itself.
+type refusal http.Header
+
+func (r refusal) Header() http.Header       { return http.Header(r) }
+func (refusal) Write(b []byte) (int, error) { return len(b), nil }
+func (refusal) WriteHeader(int)             {}
 
 // hello greets the caller by name, or the world where nobody is signed in.
 func (h *handler) hello(w http.ResponseWriter, r *http.Request) {
