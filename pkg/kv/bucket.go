@@ -146,15 +146,19 @@ func outrun(err error) bool {
 	return errors.Is(err, jetstream.ErrKeyExists) || ok && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence
 }
 
-// Sync makes a bucket's content what load gives: it puts what is missing or differs and deletes what is too much. As with
-// Write, others may do the same, from the same database.
-func Sync(ctx context.Context, b jetstream.KeyValue, load func() (map[string][]byte, error)) error {
+// Sync makes a bucket's content what load gives, which is told what it holds: it puts what is missing or differs and
+// deletes what is too much. As with Write, others may do the same, from the same database.
+func Sync(ctx context.Context, b jetstream.KeyValue, load func(have map[string][]byte) (map[string][]byte, error)) error {
 	for range rounds {
 		have, err := contents(ctx, b)
 		if err != nil {
 			return err
 		}
-		want, err := load()
+		values := make(map[string][]byte, len(have))
+		for k, e := range have {
+			values[k] = e.value
+		}
+		want, err := load(values)
 		if err != nil {
 			return err
 		}

@@ -145,7 +145,7 @@ func TestSyncMakesTheBucketEqual(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := map[string][]byte{"same": []byte("1"), "differs": []byte("new"), "missing": []byte("2")}
-	if err := kv.Sync(t.Context(), b, func() (map[string][]byte, error) { return want, nil }); err != nil {
+	if err := kv.Sync(t.Context(), b, func(map[string][]byte) (map[string][]byte, error) { return want, nil }); err != nil {
 		t.Fatal(err)
 	}
 	keys, err := b.Keys(t.Context())

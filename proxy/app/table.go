@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"time"
 
@@ -27,6 +28,7 @@ type table struct {
 
 	bucket    jetstream.KeyValue // nil until it is open
 	published map[string][]byte  // what the bucket holds, as far as this process knows; nil is unknown
+	slugs     map[string]slugEntry
 }
 
 var _ service.Table = (*table)(nil)
@@ -39,7 +41,7 @@ const (
 )
 
 func newTable(js jetstream.JetStream, st service.Store, log *slog.Logger) *table {
-	return &table{js: js, store: st, log: log, changed: make(chan struct{}, 1)}
+	return &table{js: js, store: st, log: log, changed: make(chan struct{}, 1), slugs: map[string]slugEntry{}}
 }
 
 // RoutesChanged implements service.Table.
@@ -98,24 +100,18 @@ func (t *table) publish(ctx context.Context, instances *kv.Map[*routing.Instance
 	if !instances.Synced() {
 		return nil
 	}
-	var want map[string][]byte
-	load := func() (_ map[string][]byte, err error) {
-		want, err = t.want(ctx, instances.Load())
-		return want, err
-	}
-	var err error
 	if t.published == nil {
-		err = kv.Sync(ctx, t.bucket, load)
-	} else if first, ferr := load(); ferr == nil {
-		err = t.update(ctx, first, load)
-	} else {
-		err = ferr
-	}
-	if err != nil {
+		var want map[string][]byte
+		err := kv.Sync(ctx, t.bucket, func(map[string][]byte) (_ map[string][]byte, err error) {
+			want, err = t.want(ctx, instances.Load())
+			return want, err
+		})
+		if err == nil {
+			t.published = want
+		}
 		return err
 	}
-	t.published = want
-	return nil
+	return t.update(ctx, instances)
 }
 
 // want is the table as it should be.
@@ -124,17 +120,17 @@ func (t *table) want(ctx context.Context, instances map[string]*routing.Instance
 	if err != nil {
 		return nil, fmt.Errorf("read routes: %w", err)
 	}
-	slugs := map[string][]routing.Target{}
+	slugs := map[string][]*routing.Instance{}
 	for _, i := range instances {
-		slugs[i.Slug] = append(slugs[i.Slug], routing.Target{ID: i.ID, URL: i.URL, Status: i.Status})
+		slugs[i.Slug] = append(slugs[i.Slug], i)
 	}
 	want := make(map[string][]byte, len(slugs)+len(routes))
-	for slug, targets := range slugs {
-		slices.SortFunc(targets, func(a, b routing.Target) int { return cmp.Compare(a.ID, b.ID) })
-		if want[routing.SlugKey(slug)], err = json.Marshal(routing.Slug{Slug: slug, Instances: targets}); err != nil {
+	for slug, all := range slugs {
+		if want[routing.SlugKey(slug)], err = t.slugEntry(slug, all); err != nil {
 			return nil, err
 		}
 	}
+	maps.DeleteFunc(t.slugs, func(slug string, _ slugEntry) bool { return slugs[slug] == nil })
 	for _, r := range routes {
 		if want[routing.HostKey(r.ID)], err = json.Marshal(routing.HostRoute{ID: r.ID, Target: r.Target}); err != nil {
 			return nil, err
@@ -143,9 +139,62 @@ func (t *table) want(ctx context.Context, instances map[string]*routing.Instance
 	return want, nil
 }
 
+// slugEntry is the entry of a slug with the instances that it was made of, which are replaced when they change.
+type slugEntry struct {
+	of    []*routing.Instance
+	value []byte
+}
+
+// slugEntry gives the entry of a slug, made anew only if its instances have changed: there may be thousands of others.
+func (t *table) slugEntry(slug string, of []*routing.Instance) ([]byte, error) {
+	slices.SortFunc(of, func(a, b *routing.Instance) int { return cmp.Compare(a.ID, b.ID) })
+	if e, ok := t.slugs[slug]; ok && slices.Equal(e.of, of) {
+		return e.value, nil
+	}
+	targets := make([]routing.Target, len(of))
+	for n, i := range of {
+		targets[n] = routing.Target{ID: i.ID, URL: i.URL, Status: i.Status}
+	}
+	value, err := json.Marshal(routing.Slug{Slug: slug, Instances: targets})
+	if err == nil {
+		t.slugs[slug] = slugEntry{of, value}
+	}
+	return value, err
+}
+
 // update writes only what differs from what was published last.
-func (t *table) update(ctx context.Context, want map[string][]byte, load func() (map[string][]byte, error)) error {
-	var keys []string
+func (t *table) update(ctx context.Context, instances *kv.Map[*routing.Instance]) error {
+	want, err := t.want(ctx, instances.Load())
+	if err != nil {
+		return err
+	}
+	keys := t.differing(want)
+	if len(keys) == 0 {
+		return nil
+	}
+	written := map[string][]byte{}
+	err = kv.WriteAll(ctx, t.bucket, keys, func() (map[string][]byte, error) {
+		now, err := t.want(ctx, instances.Load()) // which may have changed again; what else has is the next update's business
+		clear(written)
+		for _, k := range keys {
+			if v, ok := now[k]; ok {
+				written[k] = v
+			}
+		}
+		return written, err
+	})
+	if err != nil {
+		return err
+	}
+	for _, k := range keys {
+		delete(t.published, k)
+	}
+	maps.Copy(t.published, written)
+	return nil
+}
+
+// differing gives the keys of which something else was published last than is wanted.
+func (t *table) differing(want map[string][]byte) (keys []string) {
 	for k, v := range want {
 		if !bytes.Equal(t.published[k], v) {
 			keys = append(keys, k)
@@ -156,20 +205,5 @@ func (t *table) update(ctx context.Context, want map[string][]byte, load func() 
 			keys = append(keys, k)
 		}
 	}
-	if len(keys) == 0 {
-		return nil
-	}
-	return kv.WriteAll(ctx, t.bucket, keys, func() (map[string][]byte, error) {
-		all, err := load()
-		if err != nil {
-			return nil, err
-		}
-		some := map[string][]byte{}
-		for _, k := range keys {
-			if v, ok := all[k]; ok {
-				some[k] = v
-			}
-		}
-		return some, nil
-	})
+	return keys
 }

@@ -18,7 +18,8 @@ import (
 
 // board publishes instances in their bucket: each change at once, and the whole bucket right now and then, since NATS may
 // have lost what it had. What is published is what is true when it is: changes that wait behind an outage become one. The
-// boards of all registries write the same bucket: none takes back what another knows better.
+// boards of all registries write the same bucket: none takes back what another knows better. That is whoever knows the
+// later generation of an instance, and of two who know the same one, the one that checks it.
 type board struct {
 	js  jetstream.JetStream
 	log *slog.Logger
@@ -41,6 +42,7 @@ type instances interface {
 	Instances() []service.Instance
 	Learn(ctx context.Context, ids ...string) error
 	Refresh(ctx context.Context) error
+	Mine(id string) bool
 }
 
 const (
@@ -146,14 +148,15 @@ func (b *board) sync(ctx context.Context, from instances) error {
 	if b.bucket, err = kv.Open(ctx, b.js, kv.Instances, kv.Options{}); err != nil {
 		return err
 	}
-	return kv.Sync(ctx, b.bucket, func() (map[string][]byte, error) {
+	return kv.Sync(ctx, b.bucket, func(have map[string][]byte) (map[string][]byte, error) {
 		if err := from.Refresh(ctx); err != nil {
 			return nil, err
 		}
 		all := from.Instances()
 		want := make(map[string][]byte, len(all))
 		for _, in := range all {
-			if want[routing.InstanceKey(in.Slug, in.ID)], err = encode(in); err != nil {
+			key := routing.InstanceKey(in.Slug, in.ID)
+			if want[key], err = entry(from, in, have[key]); err != nil {
 				return nil, err
 			}
 		}
@@ -161,18 +164,20 @@ func (b *board) sync(ctx context.Context, from instances) error {
 	})
 }
 
+// entry is what the bucket is to hold of an instance, where it holds what another registry may have put.
+func entry(from instances, in service.Instance, have []byte) ([]byte, error) {
+	if is := decode(have); is.Generation > in.Generation || is.Generation == in.Generation && !from.Mine(in.ID) {
+		return have, nil
+	}
+	return encode(in)
+}
+
 func (b *board) put(ctx context.Context, from instances, key string, s subject) error {
 	ctx, cancel := context.WithTimeout(ctx, opTime)
 	defer cancel()
 	_, err := kv.Write(ctx, b.bucket, key, func(have []byte) ([]byte, error) {
-		var is routing.Instance
-		if have != nil {
-			if err := json.Unmarshal(have, &is); err != nil {
-				is = routing.Instance{} // nothing that we wrote: it is replaced
-			}
-		}
 		in, ok := from.Instance(s.id)
-		if have != nil && (!ok || in.Generation < is.Generation) { // another registry may know better
+		if have != nil && (!ok || in.Generation < decode(have).Generation) { // another registry may know better
 			if err := from.Learn(ctx, s.id); err != nil {
 				return nil, err
 			}
@@ -181,7 +186,7 @@ func (b *board) put(ctx context.Context, from instances, key string, s subject) 
 		if !ok || in.Slug != s.slug {
 			return nil, nil
 		}
-		return encode(in)
+		return entry(from, in, have)
 	})
 	if err != nil {
 		return fmt.Errorf("publish instance: %w", err)
@@ -193,4 +198,13 @@ func encode(in service.Instance) ([]byte, error) {
 	return json.Marshal(routing.Instance{
 		ID: in.ID, Slug: in.Slug, URL: in.URL.String(), Status: in.Status, Since: in.Since.UTC(), Generation: in.Generation,
 	})
+}
+
+// decode reads what encode wrote. Anything else is as nothing: it is replaced.
+func decode(b []byte) routing.Instance {
+	var is routing.Instance
+	if json.Unmarshal(b, &is) != nil {
+		return routing.Instance{}
+	}
+	return is
 }

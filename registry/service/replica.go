@@ -19,6 +19,9 @@ type Pulse struct {
 // accompaniment is how long a registry that is alone again still reads what another one may have stored last.
 const accompaniment = time.Minute
 
+// Mine tells whether this registry is the one that looks after an instance.
+func (s *Service) Mine(id string) bool { return s.peers.Mine(id) }
+
 // accompanied tells whether there is another registry on the database, or was one until a moment ago, or at the start.
 func (s *Service) accompanied() bool {
 	now := s.elapsed()

@@ -161,7 +161,7 @@ func (r *replicator) sync(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		err = kv.Sync(ctx, b, func() (map[string][]byte, error) {
+		err = kv.Sync(ctx, b, func(map[string][]byte) (map[string][]byte, error) {
 			all, err := r.load(ctx)
 			return all[bucket], err
 		})

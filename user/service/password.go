@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -43,21 +44,30 @@ func checkPassword(field, password string) error {
 	return nil
 }
 
+// freeAfter is how long nobody must have hashed for the memory of hashes to be given back to the system at once, rather
+// than in the minutes that Go's runtime takes.
+const freeAfter = 2 * time.Second
+
 // hasher hashes passwords, few at a time: a hash takes 19 MiB and a core.
 type hasher struct {
 	slots chan struct{}
+	quiet *time.Timer
 	dummy string // a hash that no password has
 }
 
 func newHasher() *hasher {
-	h := &hasher{slots: make(chan struct{}, runtime.GOMAXPROCS(0))}
+	h := &hasher{slots: make(chan struct{}, runtime.GOMAXPROCS(0)), quiet: time.AfterFunc(freeAfter, debug.FreeOSMemory)}
+	h.quiet.Stop()
 	h.dummy = encodeHash(make([]byte, argonSalt), make([]byte, argonKey))
 	return h
 }
 
 // enter waits for a turn. Errors: Unavailable when it takes too long.
 func (h *hasher) enter(ctx context.Context) (leave func(), err error) {
-	leave = func() { <-h.slots }
+	leave = func() {
+		<-h.slots
+		h.quiet.Reset(freeAfter)
+	}
 	select {
 	case h.slots <- struct{}{}:
 		return leave, nil

@@ -14,8 +14,10 @@ const ticks = 100
 
 // CPU is the processor time that the process and its children have used so far, in user and system mode. Its resolution
 // is 10 ms.
-func (p *Process) CPU() (time.Duration, error) {
-	pid := p.cmd.Process.Pid
+func (p *Process) CPU() (time.Duration, error) { return CPU(p.cmd.Process.Pid) }
+
+// CPU is the processor time that a process and its children have used so far, as Process.CPU.
+func CPU(pid int) (time.Duration, error) {
 	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
 	if err != nil {
 		return 0, fmt.Errorf("read CPU time: %w", err)

@@ -1,0 +1,269 @@
+// Package processes measures the mesh as separate processes, on Postgres and NATS with certificates and logins:
+//
+//	go test -run - -bench . -benchtime 3s ./bench/processes
+//
+// CPU is that of all four services' processes together, for one operation; Postgres and NATS are beside it.
+package processes_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"micromesh/bench/internal/child"
+	"micromesh/internal/cluster"
+)
+
+const callers = 64
+
+func TestMain(m *testing.M) { cluster.Main(m) }
+
+// mesh is a cluster that is measured.
+type mesh struct {
+	*cluster.Cluster
+	b      *testing.B
+	client *http.Client
+	token  string // the admin's
+}
+
+func start(b *testing.B, cfg cluster.Config) *mesh {
+	b.Helper()
+	cfg.Env = map[string]string{"MICRO_LOG": "warn", "MICRO_LEASE": "10s"}
+	cfg.Of = map[string]map[string]string{"user": {"MICRO_ADMIN_PASSWORD": "changeme", "MICRO_TOKEN_EXPIRATION": "1h"}}
+	began := time.Now()
+	m := &mesh{Cluster: cluster.Start(b, cfg), b: b, client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 4 * callers}}}
+	b.Logf("started, with certificates, logins and empty databases, in %v", time.Since(began).Round(time.Millisecond))
+	var in struct{ Token struct{ Token string } }
+	m.must(http.StatusOK, "POST", "/user-svc/login", map[string]any{"slug": "admin", "password": "changeme"}, &in)
+	m.token = in.Token.Token
+	return m
+}
+
+func (m *mesh) must(want int, method, path string, in, out any) {
+	m.b.Helper()
+	if err := m.call(m.b.Context(), 0, want, method, path, in, out); err != nil {
+		m.b.Fatal(err)
+	}
+}
+
+// call calls a gateway as the admin.
+func (m *mesh) call(ctx context.Context, gateway, want int, method, path string, in, out any) error {
+	body, err := json.Marshal(in)
+	if err != nil {
+		return err
+	}
+	req, err := http.NewRequestWithContext(ctx, method, m.Gateway(gateway)+path, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	if m.token != "" {
+		req.Header.Set("Authorization", "Bearer "+m.token)
+	}
+	rsp, err := m.client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer rsp.Body.Close()
+	b, err := io.ReadAll(rsp.Body)
+	if err != nil {
+		return err
+	}
+	if rsp.StatusCode != want {
+		return fmt.Errorf("%s %s: %s %s", method, path, rsp.Status, b)
+	}
+	if out == nil {
+		return nil
+	}
+	return json.Unmarshal(b, out)
+}
+
+// cpu is what the services' processes have used.
+func (m *mesh) cpu() (sum time.Duration) {
+	m.b.Helper()
+	for _, all := range m.Services {
+		for _, p := range all {
+			d, err := child.CPU(p.PID())
+			if err != nil {
+				m.b.Fatal(err)
+			}
+			sum += d
+		}
+	}
+	return sum
+}
+
+// measure lets callers do b.N operations, and reports their CPU time.
+func (m *mesh) measure(do func(n int) error) {
+	m.b.Helper()
+	for n := range callers { // connections, pools and code get warm
+		if err := do(-n - 1); err != nil {
+			m.b.Fatal(err)
+		}
+	}
+	var next atomic.Int64
+	var g sync.WaitGroup
+	var failed atomic.Pointer[error]
+	before := m.cpu()
+	m.b.ResetTimer()
+	for range callers {
+		g.Go(func() {
+			for n := next.Add(1); n <= int64(m.b.N); n = next.Add(1) {
+				if err := do(int(n)); err != nil {
+					failed.Store(&err)
+					return
+				}
+			}
+		})
+	}
+	g.Wait()
+	m.b.StopTimer()
+	if err := failed.Load(); err != nil {
+		m.b.Fatal(*err)
+	}
+	m.b.ReportMetric(float64((m.cpu()-before).Microseconds())/float64(m.b.N), "cpu-µs/op")
+}
+
+// BenchmarkSelf reads the caller's own account.
+func BenchmarkSelf(b *testing.B) {
+	m := start(b, cluster.Config{})
+	m.measure(func(int) error {
+		return m.call(b.Context(), 0, http.StatusOK, "POST", "/user-svc/self", map[string]any{}, nil)
+	})
+}
+
+// BenchmarkRegister registers instances, each at a URL of its own.
+func BenchmarkRegister(b *testing.B) {
+	m := start(b, cluster.Config{})
+	m.measure(func(n int) error {
+		return m.call(b.Context(), 0, http.StatusCreated, "PUT", "/registry-svc/instance", instance(n), nil)
+	})
+}
+
+// instance gives a URL where nobody listens, of as many slugs as are needed for their limit.
+func instance(n int) map[string]any {
+	n += callers // those of the warm-up are negative
+	slug := fmt.Sprintf("bench-%d-svc", n/900)
+	return map[string]any{"slug": slug, "url": fmt.Sprintf("http://127.1.%d.%d:%d", n/250%250, n%250+1, 9+n/62500)}
+}
+
+// BenchmarkVisible registers an instance and looks until each of two gateways forwards to it: the time of that is the
+// operation's.
+func BenchmarkVisible(b *testing.B) {
+	m := start(b, cluster.Config{Replicas: map[string]int{"gateway": 2, "registry": 2, "proxy": 2, "user": 2}})
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	srv := &http.Server{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), ReadHeaderTimeout: time.Second}
+	go func() { _ = srv.Serve(ln) }()
+	b.Cleanup(func() { _ = srv.Close() })
+	var took []time.Duration
+	for n := 0; b.Loop(); n++ {
+		slug := fmt.Sprintf("seen-%d-svc", n)
+		url := fmt.Sprintf("http://%s/%d", ln.Addr(), n)
+		began := time.Now()
+		m.must(http.StatusCreated, "PUT", "/registry-svc/instance", map[string]any{"slug": slug, "url": url}, nil)
+		for g := range 2 {
+			for {
+				err := m.call(b.Context(), g, http.StatusOK, "GET", "/"+slug+"/", nil, nil)
+				if err == nil {
+					break
+				}
+				if time.Since(began) > 10*time.Second {
+					b.Fatalf("gateway %d never forwarded to it: %v", g, err)
+				}
+			}
+		}
+		took = append(took, time.Since(began))
+	}
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)*99/100].Milliseconds()), "p99-ms")
+}
+
+// BenchmarkHeartbeats lets 10,000 instances beat every 3 s for a while, through the gateway. One operation is a beat.
+func BenchmarkHeartbeats(b *testing.B) {
+	const fleet, every, rounds = 10_000, 3 * time.Second, 5
+	m := start(b, cluster.Config{Replicas: map[string]int{"registry": 2}})
+	m.client.Timeout = 10 * time.Second
+	register := func(n int) error {
+		return m.call(b.Context(), 0, http.StatusCreated, "PUT", "/registry-svc/instance", instance(n), nil)
+	}
+	each := func(do func(n int)) {
+		var g sync.WaitGroup
+		for w := range callers {
+			g.Go(func() {
+				for n := w; n < fleet; n += callers {
+					do(n)
+				}
+			})
+		}
+		g.Wait()
+	}
+	began := time.Now()
+	each(func(n int) {
+		if err := register(n); err != nil {
+			b.Error(err)
+		}
+	})
+	b.Logf("%d registered in %v", fleet, time.Since(began).Round(time.Millisecond))
+	var mu sync.Mutex
+	var took []time.Duration
+	before := m.cpu()
+	b.ResetTimer()
+	for range rounds {
+		round := time.Now()
+		var g sync.WaitGroup
+		for w := range callers {
+			g.Go(func() {
+				for n := w; n < fleet; n += callers {
+					time.Sleep(time.Until(round.Add(every * time.Duration(n) / fleet))) // spread over the interval
+					began := time.Now()
+					if err := m.call(b.Context(), 0, http.StatusOK, "PUT", "/registry-svc/instance", instance(n), nil); err != nil {
+						b.Error(err)
+						return
+					}
+					mu.Lock()
+					took = append(took, time.Since(began))
+					mu.Unlock()
+				}
+			})
+		}
+		g.Wait()
+	}
+	b.StopTimer()
+	used := m.cpu() - before
+	var list struct{ Instances []json.RawMessage }
+	m.must(http.StatusOK, "GET", "/registry-svc/instances", nil, &list)
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1e3, "p99-ms")
+	b.ReportMetric(float64(used.Microseconds())/float64(len(took)), "cpu-µs/beat")
+	b.Logf("%d beats; %d instances are listed, those of the mesh among them", len(took), len(list.Instances))
+	if len(list.Instances) < fleet {
+		b.Errorf("only %d of %d instances are left", len(list.Instances), fleet)
+	}
+}
+
+// BenchmarkIdle reports what each process has resident a while after the start.
+func BenchmarkIdle(b *testing.B) {
+	m := start(b, cluster.Config{})
+	time.Sleep(5 * time.Second)
+	for b.Loop() {
+		for _, name := range cluster.Services {
+			n, err := child.Resident(m.Services[name][0].PID())
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.ReportMetric(float64(n)/1e6, name+"-MB")
+		}
+	}
+}
