@@ -39,7 +39,8 @@ func (g *Gateway) forward(x *http1.Exchange, group *service.Group) {
 		out   http1.Outcome
 	)
 	for len(tried) < maxTries {
-		b, err := group.Pick(time.Now(), tried)
+		now := time.Now()
+		b, err := group.Pick(now, tried)
 		if err != nil {
 			break
 		}
@@ -47,7 +48,7 @@ func (g *Gateway) forward(x *http1.Exchange, group *service.Group) {
 			g.metrics.retries.Inc()
 		}
 		tried = append(tried, b)
-		b.Begin()
+		b.Begin(now)
 		out = g.cfg.Forward.Forward(x, targetOf(b), g.forwardOptions(x))
 		b.Done(verdict(&out), out.FirstByte, time.Now())
 		if !out.Retryable {

@@ -29,6 +29,8 @@ type Backend struct {
 	failures  atomic.Int32 // in a row
 	ejections atomic.Int32
 	until     atomic.Int64 // ejected until, in ns of the clock below
+	waiting   atomic.Int64 // when the first request was sent since it last answered, in ns of the clock below; 0 is none
+	doubted   atomic.Bool  // it has not answered since it was ejected: one request at a time finds out how it is
 }
 
 // Outcome is how an instance has answered a request.
@@ -47,6 +49,7 @@ const (
 	firstEjection  = time.Second
 	longEjection   = 30 * time.Second
 	refusalsInARow = 5
+	silence        = 500 * time.Millisecond // without any answer, while requests wait, that ejects: their own time outs come too late
 	smoothing      = 8               // a new latency counts for one eighth
 	halfLife       = 5 * time.Second // of a latency that is not measured again: who was slow once gets another chance
 )
@@ -72,13 +75,24 @@ func newBackend(id, slug, raw string) (*Backend, error) {
 }
 
 // Begin counts a request that is sent to the backend; Done must follow.
-func (b *Backend) Begin() { b.inFlight.Add(1) }
+func (b *Backend) Begin(now time.Time) {
+	b.inFlight.Add(1)
+	if b.waiting.Load() == 0 {
+		b.waiting.CompareAndSwap(0, now.UnixNano())
+	}
+}
 
 // Done takes up how a request went. Failures in a row eject the backend for a time that doubles with each ejection.
 func (b *Backend) Done(o Outcome, latency time.Duration, now time.Time) {
-	b.inFlight.Add(-1)
+	left := b.inFlight.Add(-1)
 	if o == Unclear {
+		if left == 0 && !b.silent(now) {
+			b.waiting.Store(0)
+		}
 		return
+	}
+	if o == Answered || o == Refused {
+		b.heard()
 	}
 	if o == Answered {
 		old := b.latency.Load()
@@ -109,6 +123,31 @@ func (b *Backend) eject(now time.Time) {
 	d := min(firstEjection<<min(n-1, 5), longEjection)
 	b.failures.Store(0)
 	b.until.Store(now.Add(d).UnixNano())
+	b.waiting.Store(0)
+	b.doubted.Store(true)
+}
+
+// heard takes note that the backend has answered something. It writes only what changes: each request comes by here.
+func (b *Backend) heard() {
+	b.waiting.Store(0)
+	if b.doubted.Load() {
+		b.doubted.Store(false)
+	}
+}
+
+// silent ejects the backend where requests have been waiting for too long without an answer to any, and tells whether it did.
+func (b *Backend) silent(now time.Time) bool {
+	w := b.waiting.Load()
+	if w == 0 || now.UnixNano()-w <= int64(silence) {
+		return false
+	}
+	b.eject(now)
+	return true
+}
+
+// spared tells whether requests rather go elsewhere: the backend is ejected, or silent, or has been and is being tried.
+func (b *Backend) spared(now time.Time) bool {
+	return b.Ejected(now) || b.silent(now) || b.doubted.Load() && b.waiting.Load() != 0
 }
 
 // Ejected tells whether the backend is to be spared for now.

@@ -193,12 +193,12 @@ func (g *Group) Find(id string) *Backend {
 var ErrNoInstance = errors.New("no live instance")
 
 // Pick chooses among the live backends that were not tried yet: of two at random the less loaded one (power of two
-// choices). Ejected ones are spared while any other is left. With none live it is ErrNoInstance.
+// choices). Ejected and silent ones are spared while any other is left. With none live it is ErrNoInstance.
 func (g *Group) Pick(now time.Time, tried []*Backend) (*Backend, error) {
 	if g == nil {
 		return nil, ErrNoInstance
 	}
-	if b := g.choose(now, tried, func(b *Backend) bool { return b.Live() && !b.Ejected(now) }); b != nil {
+	if b := g.choose(now, tried, func(b *Backend) bool { return b.Live() && !b.spared(now) }); b != nil {
 		return b, nil
 	}
 	if b := g.choose(now, tried, (*Backend).Live); b != nil {

@@ -130,7 +130,7 @@ func TestLessLoadedInstanceIsPicked(t *testing.T) {
 	for range 50 {
 		for _, id := range []string{"0", "1", "2"} {
 			b := g.Find(id)
-			b.Begin()
+			b.Begin(now)
 			d := time.Millisecond
 			if b == slow {
 				d *= 20
@@ -150,7 +150,7 @@ func TestWhoWasSlowOnceGetsAnotherChance(t *testing.T) {
 	g := tb.Slug("svc")
 	for id, d := range map[string]time.Duration{"0": time.Second, "1": time.Millisecond} {
 		b := g.Find(id)
-		b.Begin()
+		b.Begin(now)
 		b.Done(service.Answered, d, now)
 	}
 	if got := picks(t, g, now, 50); got["0"] != 0 {
@@ -168,7 +168,7 @@ func TestFailureEjectsForADoublingTime(t *testing.T) {
 	bad := g.Find("0")
 	at := now
 	for _, out := range []time.Duration{time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second, 16 * time.Second, 30 * time.Second, 30 * time.Second} {
-		bad.Begin()
+		bad.Begin(now)
 		bad.Done(service.Failed, 0, at)
 		if !bad.Ejected(at.Add(out-time.Millisecond)) || bad.Ejected(at.Add(out)) {
 			t.Fatalf("not out for %s", out)
@@ -179,23 +179,23 @@ func TestFailureEjectsForADoublingTime(t *testing.T) {
 		at = at.Add(out)
 	}
 	other := g.Find("1")
-	other.Begin()
+	other.Begin(now)
 	other.Done(service.Failed, 0, at)
-	bad.Begin()
+	bad.Begin(now)
 	bad.Done(service.Failed, 0, at)
 	if got := picks(t, g, at, 50); len(got) != 2 {
 		t.Errorf("with all of them out, picked %v: some answer is better than none", got)
 	}
 	// What was under way when it was put out counts for nothing, and neither does what was long ago.
-	bad.Begin()
+	bad.Begin(now)
 	bad.Done(service.Failed, 0, at)
 	if bad.Ejected(at.Add(30 * time.Second)) {
 		t.Error("put out twice for what failed at once")
 	}
 	at = at.Add(2 * time.Minute)
-	bad.Begin()
+	bad.Begin(now)
 	bad.Done(service.Answered, time.Millisecond, at)
-	bad.Begin()
+	bad.Begin(now)
 	bad.Done(service.Failed, 0, at)
 	if !bad.Ejected(at.Add(time.Second-time.Millisecond)) || bad.Ejected(at.Add(time.Second)) {
 		t.Error("what it did long ago still makes it stay out for longer than a second")
@@ -206,7 +206,7 @@ func TestARefusalMoreOrLessEjectsNobody(t *testing.T) {
 	tb := table(t)
 	tb.Update(map[string][]service.Instance{"svc": live("http://10.0.0.1:1")}, nil)
 	b := tb.Slug("svc").Find("0")
-	done := func(o service.Outcome) { b.Begin(); b.Done(o, time.Millisecond, now) }
+	done := func(o service.Outcome) { b.Begin(now); b.Done(o, time.Millisecond, now) }
 	for range 4 {
 		done(service.Refused)
 	}

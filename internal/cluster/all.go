@@ -57,6 +57,17 @@ func (c *Cluster) Configure(of map[string]map[string]string) {
 	}
 }
 
+// WipeNATS deletes all that NATS has stored. It must not run.
+func (c *Cluster) WipeNATS() {
+	c.tb.Helper()
+	if c.NATS.Running() {
+		c.tb.Fatal("NATS runs")
+	}
+	if err := os.RemoveAll(c.natsStore()); err != nil {
+		c.tb.Fatal(err)
+	}
+}
+
 // Host connects to the cluster as an operator's process would: with the login that may do everything. It ends with the test.
 func (c *Cluster) Host(ctx context.Context) *host.Host {
 	c.tb.Helper()

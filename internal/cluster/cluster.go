@@ -103,6 +103,9 @@ func (c *Cluster) secret(path ...string) string {
 	return filepath.Join(append([]string{c.dir, "secrets"}, path...)...)
 }
 
+// natsStore is the folder of what NATS keeps.
+func (c *Cluster) natsStore() string { return filepath.Join(c.dir, "nats") }
+
 // natsConfig writes the NATS server's configuration: that of deploy/nats, without what only a container has.
 func (c *Cluster) natsConfig() (file string) {
 	c.tb.Helper()
@@ -110,7 +113,7 @@ func (c *Cluster) natsConfig() (file string) {
 jetstream { store_dir: %q, sync_interval: always }
 tls { cert_file: %q, key_file: %q, ca_file: %q, verify: true }
 include "secrets/nats/users.conf"
-`, filepath.Join(c.dir, "nats"), c.secret("nats", "cert.pem"), c.secret("nats", "key.pem"), c.secret("nats", "ca.pem"))
+`, c.natsStore(), c.secret("nats", "cert.pem"), c.secret("nats", "key.pem"), c.secret("nats", "ca.pem"))
 	file = filepath.Join(c.dir, "nats.conf")
 	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
 		c.tb.Fatal(err)

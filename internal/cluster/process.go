@@ -3,6 +3,7 @@ package cluster
 import (
 	"bytes"
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"os"
@@ -75,6 +76,9 @@ func (p *Process) Address() string { return p.address }
 // Health is "host:port" of its health checks.
 func (p *Process) Health() string { return p.health }
 
+// Data is the folder of what a gateway keeps.
+func (p *Process) Data() string { return p.env["MICRO_GATEWAY_DATA"] }
+
 // Signal sends a signal.
 func (p *Process) Signal(s syscall.Signal) {
 	p.tb.Helper()
@@ -136,8 +140,13 @@ func (p *Process) AwaitReady() {
 
 // Ready asks the process whether it can do its work.
 func (p *Process) Ready() error {
-	client := http.Client{Timeout: 3 * time.Second}
-	rsp, err := client.Get("http://" + p.health + "/readyz")
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.health+"/readyz", nil)
+	if err != nil {
+		return err
+	}
+	rsp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return err
 	}
@@ -145,20 +154,17 @@ func (p *Process) Ready() error {
 	if rsp.StatusCode != http.StatusOK {
 		var b bytes.Buffer
 		_, _ = b.ReadFrom(rsp.Body) // the status says enough
-		return &notReady{b.String()}
+		return errors.New(b.String())
 	}
 	return nil
 }
-
-type notReady struct{ why string }
-
-func (n *notReady) Error() string { return n.why }
 
 // awaitPort waits until something accepts connections at the process's address.
 func (p *Process) awaitPort() {
 	p.tb.Helper()
 	p.await("listening", func() bool {
-		conn, err := net.DialTimeout("tcp", p.address, time.Second)
+		dialer := net.Dialer{Timeout: time.Second}
+		conn, err := dialer.DialContext(context.Background(), "tcp", p.address)
 		if err != nil {
 			return false
 		}

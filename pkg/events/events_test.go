@@ -16,6 +16,7 @@ import (
 
 	"micromesh/pkg/events"
 	"micromesh/pkg/events/proto/accounts"
+	"micromesh/pkg/kv"
 	"micromesh/pkg/natsconn/natstest"
 	"micromesh/pkg/sqldb"
 	"micromesh/pkg/sqldb/sqldbtest"
@@ -172,6 +173,31 @@ func TestEventsWaitForNATS(t *testing.T) {
 	srv.Start()
 	if diff := cmp.Diff(numbers(3), subjects(tail(t, js, 3))); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestSchemasComeBackWithoutAnEvent has NATS lose what it had while a relay has nothing to publish, and so sees no failure.
+func TestSchemasComeBackWithoutAnEvent(t *testing.T) {
+	srv := natstest.Start(t)
+	_, js := srv.Connect()
+	db := outbox(t)
+	enqueue(t, db, 0, 1)
+	relay(t, db, js)
+	tail(t, js, 1)
+	srv.Stop()
+	srv.Wipe()
+	srv.Start()
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		bucket, err := js.KeyValue(t.Context(), kv.Schemas)
+		if err == nil {
+			_, err = bucket.Get(t.Context(), schema(t).Hash)
+		}
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the schema is not back: %v", err)
+		}
 	}
 }
 

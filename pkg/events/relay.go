@@ -40,6 +40,10 @@ const (
 	batch     = 200
 	interval  = time.Second // between looks at an outbox that signals nothing: what another process left
 	retention = 7 * 24 * time.Hour
+
+	firstRetry = 50 * time.Millisecond
+	lastRetry  = 2 * time.Second
+
 	// dedupe is how long JetStream knows an event's id: a relay that was killed between publishing and taking out
 	// publishes again when it is back.
 	dedupe = 30 * time.Minute
@@ -55,42 +59,49 @@ func NewRelay(outbox Outbox, js jetstream.JetStream, source string, log *slog.Lo
 }
 
 // Run publishes until ctx ends. Failures are retried for ever: until the stream acknowledges, an event stays where it
-// is. The stream and the schemas are put in place again after each failure, since NATS may have lost what it had.
+// is. The stream and the schemas are put in place again after each failure and each reconnect, since NATS may have lost what
+// it had; and before any event, so that nothing is published while there is no connection: nats.go would keep it and send
+// it first.
 func (r *Relay) Run(ctx context.Context) {
+	reconnected := r.js.Conn().StatusChanged(nats.CONNECTED)
+	defer r.js.Conn().RemoveStatusListener(reconnected)
 	ready := false
-	delay := 50 * time.Millisecond
+	delay := firstRetry
 	for ctx.Err() == nil {
-		err := error(nil)
-		if !ready {
+		err := r.connected()
+		if err == nil && !ready {
 			err = r.prepare(ctx)
 		}
 		if err == nil {
 			err = r.drain(ctx)
 		}
+		wait, outgoing := interval, r.outbox.Outgoing()
 		if ready = err == nil; ready {
-			delay = 50 * time.Millisecond
-			r.idle(ctx)
-			continue
+			delay = firstRetry
+		} else {
+			if ctx.Err() == nil {
+				r.log.Warn("events_wait", "error", err)
+			}
+			wait, outgoing = delay, nil
+			delay = min(2*delay, lastRetry)
 		}
-		if ctx.Err() == nil {
-			r.log.Warn("events_wait", "error", err)
-		}
+		timer := time.NewTimer(wait)
 		select {
-		case <-time.After(delay):
+		case <-outgoing:
+		case <-timer.C:
+		case <-reconnected:
+			ready = false
 		case <-ctx.Done():
 		}
-		delay = min(2*delay, 2*time.Second)
+		timer.Stop()
 	}
 }
 
-func (r *Relay) idle(ctx context.Context) {
-	t := time.NewTimer(interval)
-	defer t.Stop()
-	select {
-	case <-r.outbox.Outgoing():
-	case <-t.C:
-	case <-ctx.Done():
+func (r *Relay) connected() error {
+	if !r.js.Conn().IsConnected() {
+		return errors.New("there is no connection to NATS")
 	}
+	return nil
 }
 
 func (r *Relay) prepare(ctx context.Context) error {

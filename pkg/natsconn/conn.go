@@ -17,9 +17,10 @@ type Config struct {
 	Name   string // of the client, for the server's monitoring
 	Logger *slog.Logger
 	Extra  []nats.Option // credentials, TLS, in-process server
+	Later  bool          // a server that is not there yet is connected to once it is, and nobody waits for it
 }
 
-// Connect connects, waiting until ctx ends for a server that is not there yet. Once connected it reconnects for ever:
+// Connect connects, waiting until ctx ends for a server that is not there yet, unless that may be later. Once connected it reconnects for ever:
 // nats.go's own default gives up after 60 tries. A dead peer is noticed within 6 s.
 func Connect(ctx context.Context, cfg Config) (*nats.Conn, error) {
 	log := cfg.Logger
@@ -43,6 +44,9 @@ func Connect(ctx context.Context, cfg Config) (*nats.Conn, error) {
 	nc, err := nats.Connect(cfg.URL, opts...)
 	if err != nil {
 		return nil, fmt.Errorf("connect to NATS: %w", err)
+	}
+	if cfg.Later {
+		return nc, nil
 	}
 	if err := waitConnected(ctx, nc); err != nil {
 		nc.Close()

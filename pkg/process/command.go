@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"strconv"
 	"strings"
 
 	"github.com/urfave/cli/v3"
@@ -97,7 +98,7 @@ func (s Service) parse(cmd *cli.Command, settings []config.Setting, environ map[
 			continue
 		}
 		if set.Bool {
-			environ[set.Env] = fmt.Sprint(cmd.Bool(set.Flag()))
+			environ[set.Env] = strconv.FormatBool(cmd.Bool(set.Flag()))
 		} else {
 			environ[set.Env] = cmd.String(set.Flag())
 		}

@@ -38,6 +38,7 @@ type Service struct {
 	Usage  string           // one line
 	Health string           // default of MICRO_HEALTH_ADDRESS
 	Config config.Validator // a pointer to the service's own configuration
+	Alone  bool             // it has work that it can do before there is a connection to NATS
 	// Open is called once the configuration is read. Errors of kind Unavailable are waited out.
 	Open func(context.Context, *host.Host) (App, error)
 }
@@ -58,7 +59,7 @@ func (s Service) serve(ctx context.Context, cfg Config, stderr io.Writer) (err e
 		return err
 	}
 	defer func() { err = errors.Join(err, flush()) }()
-	h, closeHost, err := openHost(ctx, cfg, s.Name, log)
+	h, closeHost, err := s.openHost(ctx, cfg, log)
 	if err != nil {
 		return err
 	}
@@ -99,8 +100,8 @@ func (s Service) open(ctx context.Context, h *host.Host, log *slog.Logger) (App,
 	}
 }
 
-// openHost connects, and waits for a NATS server that is away.
-func openHost(ctx context.Context, cfg Config, name string, log *slog.Logger) (*host.Host, func() error, error) {
+// openHost connects, and waits for a NATS server that is away, unless the service has work without it.
+func (s Service) openHost(ctx context.Context, cfg Config, log *slog.Logger) (*host.Host, func() error, error) {
 	id, err := cfg.identity()
 	if err != nil {
 		return nil, nil, err
@@ -109,7 +110,7 @@ func openHost(ctx context.Context, cfg Config, name string, log *slog.Logger) (*
 	if err != nil {
 		return nil, nil, fmt.Errorf("MICRO_SECRET_KEY: %w", err)
 	}
-	nc, err := natsconn.Connect(ctx, natsconn.Config{URL: cfg.NATS, Name: name, Logger: log, Extra: cfg.natsOptions(id)})
+	nc, err := natsconn.Connect(ctx, natsconn.Config{URL: cfg.NATS, Name: s.Name, Logger: log, Extra: cfg.natsOptions(id), Later: s.Alone})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"micromesh/pkg/kv"
@@ -19,7 +20,7 @@ import (
 )
 
 // table publishes the routing table: what the registry says of instances, and the host routes of the database. It
-// follows both at once, and makes the whole bucket right now and then, since NATS may have lost what it had.
+// follows both at once, and makes the whole bucket right after a reconnect, and now and then, since NATS may have lost what it had.
 type table struct {
 	js      jetstream.JetStream
 	store   service.Store
@@ -58,6 +59,8 @@ func (t *table) run(ctx context.Context) {
 	defer instances.Wait()
 	again := time.NewTicker(resync)
 	defer again.Stop()
+	reconnected := t.js.Conn().StatusChanged(nats.CONNECTED)
+	defer t.js.Conn().RemoveStatusListener(reconnected)
 	delay := firstTry
 	for ctx.Err() == nil {
 		moved := instances.Changed()
@@ -74,6 +77,8 @@ func (t *table) run(ctx context.Context) {
 		case <-moved:
 		case <-t.changed:
 		case <-again.C:
+			t.published = nil
+		case <-reconnected:
 			t.published = nil
 		case <-retry:
 		case <-ctx.Done():

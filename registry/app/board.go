@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 
@@ -16,7 +17,7 @@ import (
 	"micromesh/registry/service"
 )
 
-// board publishes instances in their bucket: each change at once, and the whole bucket right now and then, since NATS may
+// board publishes instances in their bucket: each change at once, and the whole bucket after a reconnect, and now and then, since NATS may
 // have lost what it had. What is published is what is true when it is: changes that wait behind an outage become one. The
 // boards of all registries write the same bucket: none takes back what another knows better. That is whoever knows the
 // later generation of an instance, and of two who know the same one, the one that checks it.
@@ -91,6 +92,8 @@ func (b *board) next() (key string, s subject, ok bool) {
 func (b *board) run(ctx context.Context, from instances) {
 	again := time.NewTicker(resync)
 	defer again.Stop()
+	reconnected := b.js.Conn().StatusChanged(nats.CONNECTED)
+	defer b.js.Conn().RemoveStatusListener(reconnected)
 	whole := true
 	delay := firstTry
 	for ctx.Err() == nil {
@@ -108,6 +111,8 @@ func (b *board) run(ctx context.Context, from instances) {
 		select {
 		case <-b.woken:
 		case <-again.C:
+			whole = true
+		case <-reconnected:
 			whole = true
 		case <-ctx.Done():
 		}

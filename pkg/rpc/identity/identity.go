@@ -124,7 +124,7 @@ func (client) ServerHandshake(net.Conn) (net.Conn, credentials.AuthInfo, error) 
 
 // Info implements credentials.TransportCredentials.
 func (client) Info() credentials.ProtocolInfo {
-	return credentials.ProtocolInfo{SecurityProtocol: "tls", SecurityVersion: "1.3"}
+	return credentials.ProtocolInfo{SecurityProtocol: "tls"}
 }
 
 // Clone implements credentials.TransportCredentials.
