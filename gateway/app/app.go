@@ -37,7 +37,8 @@ type App struct {
 	log      *slog.Logger
 	table    *service.Table
 	entries  *kv.Map[routing.Entry]
-	snapshot *store.Snapshot // nil keeps none
+	lists    map[*routing.Slug][]service.Instance // of the entries that the table was updated with last
+	snapshot *store.Snapshot                      // nil keeps none
 	servers  []server
 	upstream *http1.Upstreams
 	cancel   context.CancelFunc
@@ -156,6 +157,8 @@ func (a *App) Ready(context.Context) error {
 		return errors.New("the keys that sign tokens are not known yet")
 	case !a.entries.Synced() && len(a.entries.Load()) == 0:
 		return errors.New("the routing table is not known yet")
+	case a.host.NATS.IsConnected() && !a.host.Nodes.Synced():
+		return errors.New("the services are not known yet")
 	}
 	return nil
 }
@@ -216,18 +219,23 @@ func (a *App) follow(ctx context.Context) {
 
 func (a *App) update(entries map[string]routing.Entry) {
 	slugs := make(map[string][]service.Instance, len(entries))
+	lists := make(map[*routing.Slug][]service.Instance, len(entries))
 	var hosts []service.HostRoute
 	for _, e := range entries {
 		if e.Host != nil {
 			hosts = append(hosts, service.HostRoute{ID: e.Host.ID, Target: e.Host.Target})
 			continue
 		}
-		list := make([]service.Instance, len(e.Slug.Instances))
-		for i, t := range e.Slug.Instances {
-			list[i] = service.Instance{ID: t.ID, URL: t.URL, Live: t.Status.Live()}
+		list, same := a.lists[e.Slug] // entries are replaced when they change
+		if !same {
+			list = make([]service.Instance, len(e.Slug.Instances))
+			for i, t := range e.Slug.Instances {
+				list[i] = service.Instance{ID: t.ID, URL: t.URL, Live: t.Status.Live()}
+			}
 		}
-		slugs[e.Slug.Slug] = list
+		slugs[e.Slug.Slug], lists[e.Slug] = list, list
 	}
+	a.lists = lists
 	a.table.Update(slugs, hosts)
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"testing"
 	"time"
 
@@ -112,6 +113,7 @@ func TestOnlyLiveInstancesArePicked(t *testing.T) {
 	if got := picks(t, tb.Slug("svc"), now, 50); got["1"] != 50 {
 		t.Errorf("picked %v", got)
 	}
+	instances = slices.Clone(instances)
 	instances[1].Live = false
 	tb.Update(map[string][]service.Instance{"svc": instances}, nil)
 	if _, err := tb.Slug("svc").Pick(now, nil); !errors.Is(err, service.ErrNoInstance) {

@@ -145,8 +145,8 @@ func (r *Registry) Ready(ctx context.Context) error {
 	}
 }
 
-// seen tells whether Ready wouldn't wait.
-func (r *Registry) seen() bool {
+// Synced tells whether the whole bucket was seen once.
+func (r *Registry) Synced() bool {
 	select {
 	case <-r.synced:
 		return true
@@ -175,7 +175,7 @@ func (r *Registry) GetService(name string, _ ...registry.GetOption) ([]*registry
 	if s := r.Lookup(name); s != nil {
 		return s.micro(), nil
 	}
-	if !r.seen() {
+	if !r.Synced() {
 		return nil, notReady()
 	}
 	return nil, registry.ErrNotFound
@@ -188,7 +188,7 @@ func (r *Registry) ListServices(...registry.ListOption) ([]*registry.Service, er
 	for _, s := range r.Services() {
 		all = append(all, s.micro()...)
 	}
-	if all == nil && !r.seen() {
+	if all == nil && !r.Synced() {
 		return nil, notReady()
 	}
 	return all, nil

@@ -166,7 +166,7 @@ func (r *Registry) takeUp(content []jetstream.KeyValueEntry) {
 		}
 		t.resynced(present, time.Now())
 	})
-	if !r.seen() {
+	if !r.Synced() {
 		close(r.synced)
 	}
 	r.live.Store(true)
