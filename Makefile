@@ -24,8 +24,13 @@ install: ## Install the command line into Go's bin folder
 
 .PHONY: test
 test: ## Run all tests, with the race detector; those of the whole mesh once in one process, once in replicas of processes
+	@.ci/postgres
 	go test -race -timeout 20m ./...
 	MESHTEST=processes MESHTEST_REPLICAS=2 go test -race -timeout 20m ./internal/meshtest ./sdk/go ./examples/...
+
+.PHONY: chaos
+chaos: ## Break a mesh of real processes, for as long and as often as docs/reliability.md says; takes about half an hour
+	go test -race -tags chaos -count 1 -timeout 40m ./internal/chaos
 
 .PHONY: check
 check: fmt vet tidy generated arch proto lint kubernetes ## Check format, vet, go.mod, generated code, import rules, protos, lint, manifests
