@@ -81,11 +81,13 @@ generate: ## Generate the Go code of the .proto files: messages, go-micro stubs,
 	go run ./internal/protogen
 
 .PHONY: bench
-bench: ## Measure, in about four minutes: each figure beside something else in the same run (see bench/README.md)
+bench: ## Measure, in about six minutes: each figure beside something else in the same run (see bench/README.md)
 	go run ./bench/forward
 	go run ./bench/rpc
 	go run ./bench/mesh
 	go run ./bench/heartbeats
+	@.ci/postgres
+	go test -run - -bench . -benchtime 3s ./bench/processes
 
 .PHONY: test-compose
 test-compose: ## Bring up docker-compose.yml for real, and its variant for high availability; needs Docker

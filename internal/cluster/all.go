@@ -29,7 +29,7 @@ func (c *Cluster) StopAll() {
 	c.NATS.Stop()
 }
 
-// StartAll starts all processes that don't run, and waits until they are ready.
+// StartAll starts all processes that don't run, and waits until they are ready and the gateways reach the services.
 func (c *Cluster) StartAll() {
 	c.tb.Helper()
 	if !c.NATS.Running() {
@@ -43,6 +43,11 @@ func (c *Cluster) StartAll() {
 		}
 	}
 	c.AwaitReady()
+	for _, gateway := range c.Services["gateway"] {
+		for _, path := range []string{"/user-svc/public-key", "/registry-svc/echo"} { // gateways hear of services a moment after those are ready
+			gateway.await("leading to "+path, func() bool { return get("http://"+gateway.address+path) == nil })
+		}
+	}
 }
 
 // Configure changes settings of services, for processes that are started from now on.

@@ -53,9 +53,8 @@ func (p *Process) Start() {
 		p.cmd.Env = append(p.cmd.Env, k+"="+v)
 	}
 	p.cmd.Stdout, p.cmd.Stderr = log, log
-	p.cmd.SysProcAttr = orphans()
 	p.done = make(chan struct{})
-	if err := p.cmd.Start(); err != nil {
+	if err := start(p.cmd); err != nil {
 		p.tb.Fatalf("start %s: %v", p.Name, err)
 	}
 	go func() {
@@ -139,10 +138,13 @@ func (p *Process) AwaitReady() {
 }
 
 // Ready asks the process whether it can do its work.
-func (p *Process) Ready() error {
+func (p *Process) Ready() error { return get("http://" + p.health + "/readyz") }
+
+// get asks for a URL, and gives what was answered as an error unless that was 200.
+func get(url string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.health+"/readyz", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return err
 	}
