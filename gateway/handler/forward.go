@@ -38,6 +38,7 @@ func (g *Gateway) forward(x *http1.Exchange, group *service.Group) {
 		tried = room[:0]
 		out   http1.Outcome
 	)
+	group.Count(time.Now())
 	for len(tried) < maxTries {
 		now := time.Now()
 		b, err := group.Pick(now, tried)
@@ -45,6 +46,9 @@ func (g *Gateway) forward(x *http1.Exchange, group *service.Group) {
 			break
 		}
 		if len(tried) > 0 {
+			if !group.Retry() {
+				break
+			}
 			g.metrics.retries.Inc()
 		}
 		tried = append(tried, b)

@@ -50,8 +50,8 @@ const (
 	longEjection   = 30 * time.Second
 	refusalsInARow = 5
 	silence        = 500 * time.Millisecond // without any answer, while requests wait, that ejects: their own time outs come too late
-	smoothing      = 8               // a new latency counts for one eighth
-	halfLife       = 5 * time.Second // of a latency that is not measured again: who was slow once gets another chance
+	smoothing      = 8                      // a new latency counts for one eighth
+	halfLife       = 5 * time.Second        // of a latency that is not measured again: who was slow once gets another chance
 )
 
 func newBackend(id, slug, raw string) (*Backend, error) {

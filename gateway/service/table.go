@@ -47,6 +47,8 @@ type hostRoute struct {
 type Group struct {
 	Name     string
 	backends []*Backend
+	retries  *budget
+	of       []Instance // what it was made of
 }
 
 // NewTable makes an empty table.
@@ -62,13 +64,18 @@ func NewTable(log *slog.Logger) *Table {
 func (t *Table) Changed() <-chan struct{} { return *t.changed.Load() }
 
 // Update puts a new table in place. Instances that were in the old one keep what was learned about them. What can't be
-// understood is logged and left out: it must not cost the rest.
+// understood is logged and left out: it must not cost the rest. Lists of instances must not be changed afterwards: a slug with
+// the very list that it had costs next to nothing, which matters where there are thousands and one of them changes.
 func (t *Table) Update(slugs map[string][]Instance, hosts []HostRoute) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	old := t.current.Load()
 	next := &tables{slugs: make(map[string]*Group, len(slugs)), hosts: map[string][]hostRoute{}, ids: map[string]string{}}
 	for slug, instances := range slugs {
+		if before := old.slugs[slug]; before != nil && identical(before.of, instances) {
+			next.slugs[slug] = before
+			continue
+		}
 		next.slugs[slug] = t.group(old.slugs[slug], slug, instances)
 	}
 	for _, h := range hosts {
@@ -89,8 +96,16 @@ func (t *Table) Update(slugs map[string][]Instance, hosts []HostRoute) {
 	close(*t.changed.Swap(&ch))
 }
 
+// identical tells whether two lists are one and the same.
+func identical(a, b []Instance) bool {
+	return len(a) == len(b) && len(a) > 0 && &a[0] == &b[0]
+}
+
 func (t *Table) group(old *Group, name string, instances []Instance) *Group {
-	g := &Group{Name: name, backends: make([]*Backend, 0, len(instances))}
+	g := &Group{Name: name, backends: make([]*Backend, 0, len(instances)), of: instances}
+	if g.retries = newBudget(); old != nil {
+		g.retries = old.retries
+	}
 	for _, i := range instances {
 		b := old.find(i.ID, i.URL)
 		if b == nil {

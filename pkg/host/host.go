@@ -44,6 +44,8 @@ type Config struct {
 	Advertise string
 	// Identity is what this process shows and trusts on RPC; nil speaks plain text.
 	Identity *identity.Identity
+	// Linger is how long an RPC server goes on serving after it has left discovery; default 0.
+	Linger time.Duration
 	// Replicas of streams and buckets, 1 to 5; default 1.
 	Replicas int
 	// TokenSession makes expired tokens acceptable for so long; 0 refuses them ("token auto refresh" off).
@@ -117,6 +119,9 @@ func (h *Host) Listen(ctx context.Context) (net.Listener, error) {
 
 // Advertise is where others reach a listener that Listen gave.
 func (h *Host) Advertise(ln net.Listener) string { return cmp.Or(h.cfg.Advertise, ln.Addr().String()) }
+
+// Linger is how long an RPC server goes on serving after it has left discovery.
+func (h *Host) Linger() time.Duration { return h.cfg.Linger }
 
 // Credentials of an RPC server; nil speaks plain text.
 func (h *Host) Credentials() credentials.TransportCredentials {

@@ -24,9 +24,10 @@ type Config struct {
 	NATSPassword string `env:"MICRO_NATS_PASSWORD" secret:"" help:"its password"`
 	Replicas     int    `env:"MICRO_NATS_REPLICAS" envDefault:"1" help:"copies of each stream and bucket in a NATS cluster, 1 to 5"`
 
-	Address   string `env:"MICRO_SERVER_ADDRESS" envDefault:"127.0.0.1:0" help:"HOST:PORT that RPC listens on; port 0 is any"`
-	Advertise string `env:"MICRO_SERVER_ADVERTISE" help:"HOST:PORT under which other processes reach it, where that differs"`
-	Health    string `env:"MICRO_HEALTH_ADDRESS" help:"HOST:PORT of /healthz, /readyz and /metrics; off serves none"`
+	Address   string        `env:"MICRO_SERVER_ADDRESS" envDefault:"127.0.0.1:0" help:"HOST:PORT that RPC listens on; port 0 is any"`
+	Advertise string        `env:"MICRO_SERVER_ADVERTISE" help:"HOST:PORT under which other processes reach it, where that differs"`
+	Linger    time.Duration `env:"MICRO_SERVER_LINGER" envDefault:"500ms" help:"how long RPC is still served after the process has left discovery, when it stops"`
+	Health    string        `env:"MICRO_HEALTH_ADDRESS" help:"HOST:PORT of /healthz, /readyz and /metrics; off serves none"`
 
 	Cert string `env:"MICRO_TLS_CERT" help:"file of this service's certificate, whose DNS name is its slug; RPC is in plain text where none is named"`
 	Key  string `env:"MICRO_TLS_KEY" help:"file of its key"`
@@ -67,6 +68,9 @@ func (c *Config) Validate() error {
 	}
 	if _, err := secret.Parse(c.SecretKey); c.SecretKey != "" && err != nil {
 		add("MICRO_SECRET_KEY: %w", err)
+	}
+	if c.Linger < 0 || c.Linger > 30*time.Second {
+		add("MICRO_SERVER_LINGER is %s; it must be 0s to 30s", c.Linger)
 	}
 	if c.SessionLife < time.Minute {
 		add("MICRO_SESSION_LIFE is %s; it must be at least 1m", c.SessionLife)

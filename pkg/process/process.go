@@ -115,7 +115,7 @@ func (s Service) openHost(ctx context.Context, cfg Config, log *slog.Logger) (*h
 		return nil, nil, err
 	}
 	h, err := host.New(ctx, host.Config{
-		NATS: nc, Secrets: box, Logger: log, Address: cfg.Address, Advertise: cfg.Advertise, Identity: id,
+		NATS: nc, Secrets: box, Logger: log, Address: cfg.Address, Advertise: cfg.Advertise, Identity: id, Linger: cfg.Linger,
 		Replicas: cfg.Replicas, TokenSession: cfg.tokenSession(),
 	})
 	if err != nil {

@@ -11,7 +11,6 @@ package service
 
 import (
 	"context"
-	"hash/maphash"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
@@ -121,8 +120,7 @@ type Service struct {
 
 	// Changes of one id, and of what is at one URL, come one after the other, so that memory follows the database in
 	// order. They share locks by their hash.
-	locks [1024]sync.Mutex
-	seed  maphash.Seed
+	locks locks
 
 	company atomic.Int64 // when there was another registry last: elapsed
 	order   atomic.Int64 // counts additions and readings, to tell which came first
@@ -142,7 +140,7 @@ type Service struct {
 func New(ctx context.Context, cfg Config, st Store, checker Checker, board Board, nodes Nodes, peers Peers) (*Service, error) {
 	s := &Service{
 		cfg: cfg, store: st, checker: checker, board: board, nodes: nodes, peers: peers,
-		reserved: reservedSet(cfg.Reserved), started: cfg.Now(), seed: maphash.MakeSeed(),
+		reserved: reservedSet(cfg.Reserved), started: cfg.Now(), locks: newLocks(),
 	}
 	s.fleet.init()
 	s.checks.init()
@@ -158,25 +156,3 @@ func New(ctx context.Context, cfg Config, st Store, checker Checker, board Board
 
 // elapsed is the time on a clock that never jumps.
 func (s *Service) elapsed() int64 { return int64(s.cfg.Now().Sub(s.started)) }
-
-// lock takes the locks of an instance's id, which may be empty, and URL.
-func (s *Service) lock(id, url string) (unlock func()) {
-	at := func(name string) int { return int(maphash.String(s.seed, name) % uint64(len(s.locks))) }
-	first := at("url " + url)
-	second := first
-	if id != "" {
-		second = at("id " + id)
-	}
-	if second < first { // everybody takes two locks in the same order
-		first, second = second, first
-	}
-	s.locks[first].Lock()
-	if second == first {
-		return s.locks[first].Unlock
-	}
-	s.locks[second].Lock()
-	return func() {
-		s.locks[second].Unlock()
-		s.locks[first].Unlock()
-	}
-}

@@ -13,8 +13,8 @@ type member struct {
 	gone    atomic.Bool
 
 	known    int64        // when it was put into the fleet: Service.order
-	beat     atomic.Int64 // when the last heartbeat came: Service.elapsed
-	lastBeat atomic.Int64 // the same, for people: microseconds of Unix time
+	beat     atomic.Int64 // when the last heartbeat came, or a check found it alive: Service.elapsed
+	lastBeat atomic.Int64 // when the last heartbeat came, for people: microseconds of Unix time
 	stored   atomic.Int64 // what the database has of it, as far as is known
 
 	flushed atomic.Int64 // the last heartbeat that was stored

@@ -75,6 +75,7 @@ func (s *Service) check(ctx context.Context, m *member) time.Duration {
 	status := found.Status
 	if status.Live() {
 		m.failures = 0
+		m.beat.Store(s.elapsed()) // a sign of life as good as a heartbeat: many that never beat may become unreachable at once
 	} else if m.failures++; status == routing.Unreachable && m.failures < failures {
 		status, after = is.Status, min(after, recheck)
 	}

@@ -106,6 +106,32 @@ func TestExpiryFreezesWhenMostAreGoneAtOnce(t *testing.T) {
 	})
 }
 
+// TestAWellInstanceThatNeverBeatsHasItsLeaseWhenItFalls cuts off the checks of a few instances that registered once, long ago:
+// too few for expiry to freeze.
+func TestAWellInstanceThatNeverBeatsHasItsLeaseWhenItFalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		const all = 5
+		for i := range all {
+			f.register(address(i))
+		}
+		time.Sleep(30 * time.Minute)
+		for i := range all {
+			f.world.set(address(i), routing.Unreachable)
+		}
+		time.Sleep(lease - interval)
+		synctest.Wait()
+		if n := len(f.svc.Instances()); n != all {
+			t.Errorf("%d of %d are left although they were well a moment ago", n, all)
+		}
+		time.Sleep(4 * interval)
+		synctest.Wait()
+		if n := len(f.svc.Instances()); n != 0 {
+			t.Errorf("%d are still there", n)
+		}
+	})
+}
+
 func TestHeartbeatsOfAnotherClockExpireNothing(t *testing.T) {
 	for name, jump := range map[string]time.Duration{"forward": 5 * time.Minute, "back": -5 * time.Minute} {
 		t.Run(name, func(t *testing.T) {

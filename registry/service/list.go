@@ -108,7 +108,11 @@ func (s *Service) Remove(ctx context.Context, by Caller, id string) (Instance, e
 	if !by.owns(in.Slug) {
 		return Instance{}, errs.Forbiddenf("instance %q belongs to another account", id)
 	}
-	defer s.lock(in.ID, in.URL.String())()
+	unlock, err := s.lockSoon(ctx, in.ID, in.URL.String())
+	if err != nil {
+		return Instance{}, err
+	}
+	defer unlock()
 	if m.gone.Load() {
 		return Instance{}, NoInstance(id)
 	}

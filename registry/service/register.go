@@ -48,7 +48,11 @@ func (s *Service) Register(ctx context.Context, by Caller, r Registration) (*Res
 	if m := s.beats(in, r.Generation); m != nil {
 		return s.answer(m, false), nil
 	}
-	defer s.lock(in.ID, in.URL.String())()
+	unlock, err := s.lockSoon(ctx, in.ID, in.URL.String())
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
 	if s.behind(in, r.Generation) {
 		if err := s.learnOf(ctx, in); err != nil {
 			return nil, err

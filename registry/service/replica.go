@@ -87,16 +87,20 @@ func (s *Service) adopt(in Instance) {
 		s.welcome(in, 0)
 		return
 	}
-	previous := ""
+	previous, fell := "", false
 	m.change(func(is *Instance) {
 		switch {
 		case is.Generation < in.Generation:
 			previous = is.URL.String()
 			*is = in
 		case is.Generation == in.Generation && !s.peers.Mine(in.ID): // whoever checks it knows how it is
+			fell = is.Status.Live() && !in.Status.Live()
 			is.Status, is.Details, is.Since = in.Status, in.Details, in.Since
 		}
 	})
+	if fell { // whoever checks it saw it alive until now
+		m.beat.Store(s.elapsed())
+	}
 	if previous != "" {
 		m.beat.Store(s.elapsed())
 		s.fleet.put(m, previous)

@@ -53,10 +53,14 @@ func (k *keys) Key(kid string) (*rsa.PublicKey, bool) {
 	if key, ok := (*k.known.Load())[kid]; ok {
 		return key, true
 	}
-	if kid == "" || !k.unknown.Allow() {
+	if kid == "" {
 		return nil, false
 	}
+	// Whoever comes while they are being fetched waits for it: the key may well be among them.
 	_, _, _ = k.flight.Do("", func() (any, error) {
+		if !k.unknown.Allow() {
+			return nil, nil
+		}
 		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 		defer cancel()
 		return nil, k.fetchKeys(ctx) // revocations are followed

@@ -23,6 +23,9 @@ import (
 // behind, until their leases end.
 const attempts = 3
 
+// firstSight is how long a call waits for the first sight of discovery.
+const firstSight = time.Second
+
 // target is where a call goes: to any node of a service, or to the first of some addresses.
 type target struct {
 	service   string
@@ -129,6 +132,9 @@ func (c *Client) offer(ctx context.Context, to target, try func(*grpc.ClientConn
 	var last error
 	for began := time.Now(); ; {
 		node, err := c.nodes.Pick(to.service, tried...)
+		if err != nil && c.awaitNodes(ctx) {
+			node, err = c.nodes.Pick(to.service, tried...)
+		}
 		if err != nil {
 			return noNode(to.service, err, last)
 		}
@@ -157,6 +163,21 @@ func (c *Client) offer(ctx context.Context, to target, try func(*grpc.ClientConn
 func unknown(err error) bool {
 	s, ok := status.FromError(err)
 	return ok && s.Code() == codes.Unimplemented && strings.HasPrefix(s.Message(), "unknown ")
+}
+
+// awaitNodes waits a moment for a directory that has not been seen yet, as in a process that has just begun, and tells whether it
+// did and has been now.
+func (c *Client) awaitNodes(ctx context.Context) bool {
+	if c.seen.Load() {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, firstSight)
+	defer cancel()
+	if c.ready == nil || c.ready.Ready(ctx) != nil {
+		return false
+	}
+	c.seen.Store(true)
+	return true
 }
 
 // noNode is the error of a service that has no node, or none that was not tried: then the last attempt's error tells more.

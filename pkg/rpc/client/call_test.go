@@ -17,6 +17,7 @@ import (
 	gmetadata "google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	"micromesh/pkg/discovery"
 	"micromesh/pkg/errs"
 	"micromesh/pkg/rpc/client"
 )
@@ -302,6 +303,29 @@ func TestAddressThatNowBelongsToAnotherService(t *testing.T) {
 	}
 	if n := echo.calls.Load(); n != 50 {
 		t.Errorf("the handler ran %d times for 50 calls", n)
+	}
+}
+
+// TestFirstCallOfAProcessThatHasJustBegun doesn't wait for discovery before it calls.
+func TestFirstCallOfAProcessThatHasJustBegun(t *testing.T) {
+	m := newMesh(t)
+	m.serve("echo", "1", new(Echo))
+	for range 20 {
+		reg, err := discovery.New(m.js, discovery.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := client.New(reg, client.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = say(t.Context(), c, "echo", nil)
+		if err != nil {
+			t.Errorf("got %v", err)
+		}
+		if err := errors.Join(c.Close(), reg.Close()); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

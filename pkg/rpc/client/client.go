@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go-micro.dev/v5/client"
@@ -54,6 +55,8 @@ type Client struct {
 	nodes    *discovery.Selector
 	dial     []grpc.DialOption
 	patience time.Duration // with nodes that can't be reached, beyond the first attempts
+	ready    readier       // nil where the directory is always complete
+	seen     atomic.Bool   // it was, once
 	conns    sync.Map      // *discovery.Candidate, or named → *conn
 
 	reports sync.Pool // *report
@@ -66,6 +69,11 @@ type Client struct {
 
 var _ client.Client = (*Client)(nil)
 
+// readier is a directory that is empty until it was read once. A *discovery.Registry is.
+type readier interface {
+	Ready(ctx context.Context) error
+}
+
 // New makes a client that finds its nodes in a directory, such as a *discovery.Registry. Close ends it.
 func New(dir discovery.Directory, cfg Config) (*Client, error) {
 	if err := cfg.complete(); err != nil {
@@ -73,6 +81,7 @@ func New(dir discovery.Directory, cfg Config) (*Client, error) {
 	}
 	c := &Client{dial: dialOptions(cfg), patience: cfg.DialTimeout, reports: sync.Pool{New: newReport}}
 	c.nodes = discovery.NewSelector(dir, c.disconnect)
+	c.ready, _ = dir.(readier)
 	c.defaults = client.Options{
 		Context:     context.Background(),
 		ContentType: contentTypeProto,

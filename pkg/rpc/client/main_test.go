@@ -40,6 +40,7 @@ func TestMain(m *testing.M) {
 // mesh is a NATS server with a registry on it.
 type mesh struct {
 	t   *testing.T
+	js  jetstream.JetStream
 	reg *discovery.Registry
 }
 
@@ -73,7 +74,7 @@ func newMesh(t *testing.T) *mesh {
 	if err := reg.Ready(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	return &mesh{t: t, reg: reg}
+	return &mesh{t: t, js: js, reg: reg}
 }
 
 func (m *mesh) client(cfg client.Config) *client.Client {

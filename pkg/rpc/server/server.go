@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -49,6 +50,7 @@ type Config struct {
 
 	RegisterTTL      time.Duration     // how long the registry keeps the node; default 15 s
 	RegisterInterval time.Duration     // how often the node registers again; default a third of the TTL
+	Linger           time.Duration     // how long Run goes on serving after it has left the registry, for callers who don't know yet; default 0
 	StopTimeout      time.Duration     // how long Stop waits for running calls; default 10 s
 	Metadata         map[string]string // of the node
 }
@@ -60,6 +62,21 @@ type Server struct {
 	server.Server
 	methods methods
 	cfg     Config
+	leaving *leaving
+}
+
+// leaving is a registry that takes no more registrations once the server leaves: go-micro's server would register again.
+type leaving struct {
+	registry.Registry
+	left atomic.Bool
+}
+
+// Register implements registry.Registry.
+func (l *leaving) Register(s *registry.Service, opts ...registry.RegisterOption) error {
+	if l.left.Load() {
+		return nil
+	}
+	return l.Registry.Register(s, opts...)
 }
 
 // New makes a server that listens already but does not serve before Start.
@@ -80,7 +97,7 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Advertise == "" {
 		cfg.Advertise = cfg.Listener.Addr().String()
 	}
-	s := &Server{methods: methods, cfg: cfg}
+	s := &Server{methods: methods, cfg: cfg, leaving: &leaving{Registry: cfg.Registry}}
 	meta := map[string]string{}
 	for k, v := range cfg.Metadata {
 		meta[k] = v
@@ -92,7 +109,7 @@ func New(cfg Config) (*Server, error) {
 		server.Version(cfg.Version),
 		server.Address(cfg.Listener.Addr().String()),
 		server.Advertise(cfg.Advertise),
-		server.Registry(cfg.Registry),
+		server.Registry(s.leaving),
 		server.RegisterTTL(cfg.RegisterTTL),
 		server.RegisterInterval(cfg.RegisterInterval),
 		server.Broker(broker.NewMemoryBroker()), // never used: events go through pkg/events
@@ -123,15 +140,30 @@ func options(cfg Config) []grpc.ServerOption {
 	return opts
 }
 
-// Run starts the server, and stops it gracefully when ctx ends: it leaves the registry first, then lets running calls
-// finish.
+// Run starts the server, and stops it gracefully when ctx ends: it leaves the registry first, goes on serving for a moment
+// where Linger says so, and then lets running calls finish.
 func (s *Server) Run(ctx context.Context) error {
 	if err := s.Start(); err != nil {
 		return fmt.Errorf("start server %s: %w", s.cfg.Name, err)
 	}
 	<-ctx.Done()
+	s.linger()
 	if err := s.Stop(); err != nil {
 		return fmt.Errorf("stop server %s: %w", s.cfg.Name, err)
 	}
 	return nil
+}
+
+// linger leaves the registry and waits until callers have heard of it.
+func (s *Server) linger() {
+	d, ok := s.Server.(interface{ Deregister() error })
+	if s.cfg.Linger <= 0 || !ok {
+		return
+	}
+	s.leaving.left.Store(true)
+	if err := d.Deregister(); err != nil {
+		s.cfg.Logger.Warn("still_registered", "error", err) // until the lease ends
+		return
+	}
+	time.Sleep(s.cfg.Linger)
 }

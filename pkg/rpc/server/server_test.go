@@ -17,6 +17,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go/jetstream"
+	"go-micro.dev/v5/client"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/reflect/protodesc"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -40,9 +41,16 @@ type fixture struct {
 	user userpb.UserService
 	key  *rsa.PrivateKey
 	log  *bytes.Buffer
+	stop context.CancelFunc // tells the server to end
 }
 
 func newFixture(t *testing.T) *fixture {
+	t.Helper()
+	return newFixtureThat(t, 0)
+}
+
+// newFixtureThat serves for a while after it has left discovery.
+func newFixtureThat(t *testing.T, lingers time.Duration) *fixture {
 	t.Helper()
 	nc, js := natstest.Start(t).Connect()
 	box, err := secret.New(make([]byte, 32))
@@ -63,7 +71,7 @@ func newFixture(t *testing.T) *fixture {
 	srv, err := rpcserver.New(rpcserver.Config{
 		Name: "user-svc", ID: "1", Listener: ln, Registry: f.host.Registry, Verifier: f.host.Verifier, Permits: f.host.Auth,
 		Logger: slog.New(slog.NewTextHandler(f.log, nil)), Metrics: f.host.Metrics,
-		Files: []protoreflect.FileDescriptor{userpb.File_user_v1_user_proto},
+		Files: []protoreflect.FileDescriptor{userpb.File_user_v1_user_proto}, Linger: lingers,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -73,6 +81,7 @@ func newFixture(t *testing.T) *fixture {
 	}
 	done := make(chan error, 1)
 	run, stop := context.WithCancel(ctx)
+	f.stop = stop
 	go func() { done <- srv.Run(run) }()
 	t.Cleanup(func() {
 		stop()
@@ -165,6 +174,21 @@ func (f *fixture) raw(t *testing.T, endpoint, token, body string, more ...string
 	}
 	out, _, err := f.host.RPC.Raw(t.Context(), "user-svc", endpoint, "json", []byte(body), md)
 	return string(out), err
+}
+
+// TestCallersWhoHaveNotHeardAreServed calls a server that was told to end, by the address that it had.
+func TestCallersWhoHaveNotHeardAreServed(t *testing.T) {
+	f := newFixtureThat(t, time.Second)
+	address := f.host.Nodes.Lookup("user-svc").Nodes[0].Address
+	f.stop()
+	for deadline := time.Now().Add(20 * time.Second); f.host.Nodes.Lookup("user-svc") != nil; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("it never left discovery")
+		}
+	}
+	if _, err := f.user.GetPublicKey(t.Context(), &userpb.GetPublicKeyRequest{}, client.WithAddress(address)); err != nil {
+		t.Errorf("who has not heard got %v", err)
+	}
 }
 
 func TestAccessRules(t *testing.T) {

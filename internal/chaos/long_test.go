@@ -1,0 +1,24 @@
+//go:build chaos
+
+package chaos_test
+
+import (
+	"testing"
+	"time"
+
+	"micromesh/internal/chaos"
+)
+
+// How much of a fault the long tests take.
+const (
+	rounds = 20 // of kills
+
+	rollingRounds = 20
+	rollingRate   = 500 // requests a second
+)
+
+func TestPostgresAwayFor10Minutes(t *testing.T) {
+	away(t, "Postgres away for 10 minutes", chaos.Refusal, 10*time.Minute, time.Second)
+}
+
+func TestNATSAwayFor5Minutes(t *testing.T) { outage(t, "NATS away for 5 minutes", 5*time.Minute) }
