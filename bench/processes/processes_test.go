@@ -209,68 +209,6 @@ func BenchmarkVisible(b *testing.B) {
 	b.ReportMetric(float64(took[len(took)*99/100].Milliseconds()), "p99-ms")
 }
 
-// BenchmarkHeartbeats lets 10,000 instances beat every 3 s for a while, through the gateway. One operation is a beat.
-func BenchmarkHeartbeats(b *testing.B) {
-	const fleet, every, rounds = 10_000, 3 * time.Second, 5
-	m := start(b, cluster.Config{Replicas: map[string]int{"registry": 2}})
-	m.client.Timeout = 10 * time.Second
-	register := func(n int) error {
-		return m.call(b.Context(), 0, http.StatusCreated, "PUT", "/registry-svc/instance", instance(n), nil)
-	}
-	each := func(do func(n int)) {
-		var g sync.WaitGroup
-		for w := range callers {
-			g.Go(func() {
-				for n := w; n < fleet; n += callers {
-					do(n)
-				}
-			})
-		}
-		g.Wait()
-	}
-	began := time.Now()
-	each(func(n int) {
-		if err := register(n); err != nil {
-			b.Error(err)
-		}
-	})
-	b.Logf("%d registered in %v", fleet, time.Since(began).Round(time.Millisecond))
-	var mu sync.Mutex
-	var took []time.Duration
-	before := m.cpu()
-	b.ResetTimer()
-	for range rounds {
-		round := time.Now()
-		var g sync.WaitGroup
-		for w := range callers {
-			g.Go(func() {
-				for n := w; n < fleet; n += callers {
-					time.Sleep(time.Until(round.Add(every * time.Duration(n) / fleet))) // spread over the interval
-					began := time.Now()
-					if err := m.call(b.Context(), 0, http.StatusOK, "PUT", "/registry-svc/instance", instance(n), nil); err != nil {
-						b.Error(err)
-						return
-					}
-					mu.Lock()
-					took = append(took, time.Since(began))
-					mu.Unlock()
-				}
-			})
-		}
-		g.Wait()
-	}
-	b.StopTimer()
-	m.report(before, len(took))
-	var list struct{ Instances []json.RawMessage }
-	m.must(http.StatusOK, "GET", "/registry-svc/instances", nil, &list)
-	slices.Sort(took)
-	b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1e3, "p99-ms")
-	b.Logf("%d beats; %d instances are listed, those of the mesh among them", len(took), len(list.Instances))
-	if len(list.Instances) < fleet {
-		b.Errorf("only %d of %d instances are left", len(list.Instances), fleet)
-	}
-}
-
 // BenchmarkIdle reports what each process has resident a while after the start.
 func BenchmarkIdle(b *testing.B) {
 	m := start(b, cluster.Config{})
