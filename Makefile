@@ -23,9 +23,14 @@ install: ## Install the command line into Go's bin folder
 	go install -trimpath ./cmd/micro
 
 .PHONY: test
-test: ## Run all tests, with the race detector; those of the whole mesh once in one process, once in replicas of processes
+test: ## Run all tests, with the race detector
 	@.ci/postgres
-	go test -race -timeout 20m ./...
+	go test -race -timeout 20m $$(go list ./... | grep -v internal/chaos)
+	go test -race -timeout 20m ./internal/chaos
+
+.PHONY: test-processes
+test-processes: ## Run the tests of the whole mesh once more, with two processes of each service on Postgres and NATS
+	@.ci/postgres
 	MESHTEST=processes MESHTEST_REPLICAS=2 go test -race -timeout 20m ./internal/meshtest ./sdk/go ./examples/...
 
 .PHONY: chaos

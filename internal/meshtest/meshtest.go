@@ -11,6 +11,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"micromesh/internal/mesh"
 	"micromesh/pkg/config"
@@ -174,6 +175,16 @@ func (m *Mesh) Login(t testing.TB, slug, password string) string {
 	t.Helper()
 	a := m.Do(t, "POST", "/user-svc/login", "", map[string]string{"appHost": "unnamed", "slug": slug, "password": password})
 	return a.Must(t, 200).Text("token", "token")
+}
+
+// Soon waits until something holds, for at most the 5 s in which a revocation reaches every process.
+func Soon(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(5 * time.Second); !holds(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within 5 s: %s", what)
+		}
+	}
 }
 
 // Admin gives a token of the admin.
