@@ -19,7 +19,7 @@ func failSyncs(t *testing.T, pid int) (end func()) {
 	t.Helper()
 	strace, err := exec.LookPath("strace")
 	if err != nil {
-		t.Skip("there is no strace")
+		missing(t, "there is no strace")
 	}
 	cmd := exec.Command(strace, "-f", "-qq", "-o", os.DevNull, "-p", strconv.Itoa(pid), "-e", "trace=fsync,fdatasync", "-e", "inject=fsync,fdatasync:error=EIO")
 	if err := cmd.Start(); err != nil {

@@ -157,7 +157,7 @@ func TestKillInAMigration(t *testing.T) {
 	empty := func() {
 		raw, ok := sqldbtest.PostgresURL(t)
 		if !ok {
-			t.Skip("there is no Postgres")
+			missing(t, "there is no Postgres")
 		}
 		m.cluster.Configure(map[string]map[string]string{"user": {"MICRO_DATABASE_URL": raw}})
 	}

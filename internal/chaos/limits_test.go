@@ -20,7 +20,7 @@ func processorTime(t *testing.T, pid int) time.Duration {
 	t.Helper()
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		t.Skipf("this system doesn't tell what a process uses: %v", err)
+		missing(t, "this system doesn't tell what a process uses: %v", err)
 	}
 	_, rest, _ := strings.Cut(string(b), ") ")
 	var ticks int
@@ -39,11 +39,11 @@ func limitFiles(t *testing.T, pid, more int) {
 	t.Helper()
 	open, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
 	if err != nil {
-		t.Skipf("this system doesn't tell which files a process has: %v", err)
+		missing(t, "this system doesn't tell which files a process has: %v", err)
 	}
 	set := fmt.Sprintf("--nofile=%d:", len(open)+more) // the soft limit alone
 	if out, err := exec.CommandContext(t.Context(), "prlimit", "--pid", strconv.Itoa(pid), set).CombinedOutput(); err != nil {
-		t.Skipf("files can't be limited here: %v: %s", err, out)
+		missing(t, "files can't be limited here: %v: %s", err, out)
 	}
 }
 
@@ -98,7 +98,7 @@ func smallDisk(t *testing.T, megabytes int) (dir string) {
 	dir = t.TempDir()
 	size := fmt.Sprintf("size=%dm", megabytes)
 	if out, err := exec.CommandContext(t.Context(), "mount", "-t", "tmpfs", "-o", size, "tmpfs", dir).CombinedOutput(); err != nil {
-		t.Skipf("a small disk can't be mounted here: %v: %s", err, out)
+		missing(t, "a small disk can't be mounted here: %v: %s", err, out)
 	}
 	t.Cleanup(func() {
 		if out, err := exec.Command("umount", "-l", dir).CombinedOutput(); err != nil { // by no context: the test's has ended

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"slices"
 	"testing"
 	"time"
@@ -147,7 +148,7 @@ func faulty(t *testing.T, delay time.Duration, services ...string) (*chaos.Proxy
 	for _, name := range services {
 		raw, ok := sqldbtest.PostgresURL(t)
 		if !ok {
-			t.Skip("there is no Postgres")
+			missing(t, "there is no Postgres")
 		}
 		u, err := url.Parse(raw)
 		if err != nil {
@@ -220,4 +221,13 @@ func (m *mesh) registered(t *testing.T, within time.Duration, want []string) (co
 func refused(err error) bool {
 	op, ok := errors.AsType[*net.OpError](err)
 	return ok && op.Op == "dial"
+}
+
+// missing leaves a test out where this machine lacks what it needs. In CI that is a failure.
+func missing(t *testing.T, format string, args ...any) {
+	t.Helper()
+	if os.Getenv("CI") != "" {
+		t.Fatalf(format, args...)
+	}
+	t.Skipf(format, args...)
 }
