@@ -134,6 +134,9 @@ func program(t *testing.T, name string) string {
 		return slices.Max(found)
 	}
 	path, err := exec.LookPath(name)
+	if err != nil && os.Getenv("CI") != "" {
+		t.Fatalf("there is no %s: .ci/postgres installs it", name)
+	}
 	if err != nil {
 		t.Skipf("there is no %s", name)
 	}
