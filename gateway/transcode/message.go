@@ -3,6 +3,7 @@ package transcode
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"math"
 	"net/url"
 	"strconv"
@@ -76,6 +77,38 @@ func (n *Binding) Message(body []byte, params []string, query string) ([]byte, e
 	return json.Marshal(msg)
 }
 
+// Merge makes the JSON message of a call whose parameters come from wherever they are: the body, if there is one; the query, which
+// wins over it; and named ones, still percent-encoded, which win over both.
+//
+// Errors: Invalid, with what is wrong and what would be right; Internal for a name that the message doesn't have.
+func (n *Binding) Merge(body []byte, query string, named map[string]string) ([]byte, error) {
+	body, err := object(body)
+	if err != nil {
+		return nil, err
+	}
+	msg := map[string]json.RawMessage{}
+	if err := json.Unmarshal(body, &msg); err != nil {
+		return nil, errs.New(errs.Invalid, "INVALID_JSON", "the body is not valid JSON: %s", err)
+	}
+	if err := n.fromQuery(query, msg); err != nil {
+		return nil, err
+	}
+	for name, encoded := range named {
+		f, ok := n.named(name)
+		if !ok || !f.scalar() {
+			return nil, fmt.Errorf("merge message of %s.%s: it has no plain field %s", n.Service, n.Endpoint, name)
+		}
+		text, err := url.PathUnescape(encoded)
+		if err != nil {
+			return nil, errs.Field(name, "encoding", "is not valid percent-encoding in the path")
+		}
+		if msg[f.json], err = f.value(text); err != nil {
+			return nil, err
+		}
+	}
+	return json.Marshal(msg)
+}
+
 // object checks that a body is one JSON object; an empty body is the empty one.
 func object(body []byte) ([]byte, error) {
 	trimmed := bytes.Trim(body, " \t\r\n")
@@ -128,7 +161,7 @@ func (n *Binding) fromQuery(query string, msg map[string]json.RawMessage) error 
 			msg[name] = v
 			continue
 		}
-		f, ok := n.query[name]
+		f, ok := n.named(name)
 		if !ok {
 			continue // as unknown fields of a body
 		}

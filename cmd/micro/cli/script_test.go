@@ -9,10 +9,12 @@ import (
 	"micromesh/cmd/micro/cli"
 	"micromesh/internal/meshtest"
 	"micromesh/internal/meshtest/upstream"
+	"micromesh/internal/protogen"
 )
 
 func TestMain(m *testing.M) {
 	meshtest.Play()
+	protogen.Plugin()
 	testscript.Main(m, map[string]func(){
 		"micro": func() { os.Exit(cli.Run(os.Args, cli.System())) },
 	})
