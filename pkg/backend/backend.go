@@ -23,7 +23,7 @@ import (
 // Backend is a service's backend. Close it after Run has ended, or instead of it.
 type Backend struct {
 	Log    *slog.Logger   // with the service's name
-	DB     *sqldb.DB      // its schema is the service's business
+	DB     *sqldb.DB      // its schema is the service's business; nil where it keeps nothing
 	Server *server.Server // for the generated Register…Handler functions; nil before Listen
 
 	name  string
@@ -82,7 +82,7 @@ func (b *Backend) Run(ctx context.Context, parts ...func(context.Context)) error
 
 // Ready tells why the service can't do its work right now, or nil.
 func (b *Backend) Ready(ctx context.Context) error {
-	if err := b.DB.Ping(ctx); err != nil {
+	if b.DB != nil && b.DB.Ping(ctx) != nil {
 		return errors.New("the database doesn't answer")
 	}
 	if !b.host.NATS.IsConnected() {
@@ -117,5 +117,8 @@ func (b *Backend) Close() error {
 			err = nil
 		}
 	}
-	return errors.Join(err, b.DB.Close())
+	if b.DB != nil {
+		err = errors.Join(err, b.DB.Close())
+	}
+	return err
 }

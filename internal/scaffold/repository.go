@@ -1,0 +1,5 @@
+package scaffold
+
+import "context"
+
+func (s *Spec) intoRepository(context.Context) (Written, error) { return Written{}, nil }
