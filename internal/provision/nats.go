@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 
 	"golang.org/x/crypto/bcrypt"
@@ -45,10 +46,24 @@ func (r *run) nats() error {
 			return err
 		}
 	}
-	if err := r.write(natsFolder+"/users.conf", []byte(usersConf(logins))); err != nil {
+	if err := r.write(natsFolder+"/users.conf", []byte(usersConf(logins, added(string(old), logins)))); err != nil {
 		return err
 	}
 	return r.routes()
+}
+
+// aUser is a login in users.conf, as this package writes it.
+var aUser = regexp.MustCompile(`(?m)^    \{user: "([^"]*)", (?s:.*?)^    \}\}\n`)
+
+// added gives the logins of users.conf, as they are there, that this run knows nothing of: those of services that other runs
+// were told of. Their owners may be away from this run's folder, and must not lose them.
+func added(conf string, known []login) (logins []string) {
+	for _, m := range aUser.FindAllStringSubmatch(conf, -1) {
+		if !slices.ContainsFunc(known, func(l login) bool { return l.name == m[1] }) {
+			logins = append(logins, m[0])
+		}
+	}
+	return logins
 }
 
 // routes makes what the NATS servers of a cluster tell each other: a password, and where they are. Certificates don't do:
@@ -98,13 +113,16 @@ func hashes(conf string) map[string]string {
 
 // usersConf is for nats-server's configuration to include
 // (https://docs.nats.io/running-a-nats-service/configuration/securing_nats/authorization). What is not allowed is denied.
-func usersConf(logins []login) string {
+func usersConf(logins []login, added []string) string {
 	var b strings.Builder
-	b.WriteString("# Who may do what on NATS. Made by `micro secrets init`, which replaces what is changed here.\nauthorization {\n  users: [\n")
+	b.WriteString("# Who may do what on NATS. Made by `micro secrets init`, which replaces what is changed here, and\n# keeps the logins of services that it was told of at other times: delete those lines to take one away.\nauthorization {\n  users: [\n")
 	for _, l := range logins {
 		fmt.Fprintf(&b, "    {user: %q, password: %q, permissions: {\n", l.name, l.hash)
 		fmt.Fprintf(&b, "      publish: {allow: [\n%s      ]}\n", list(l.may.Publish))
 		fmt.Fprintf(&b, "      subscribe: {allow: [\n%s      ]}\n    }}\n", list(l.may.Subscribe))
+	}
+	for _, l := range added {
+		b.WriteString(l)
 	}
 	b.WriteString("  ]\n}\n")
 	return b.String()

@@ -141,6 +141,23 @@ func TestAgainChangesNothing(t *testing.T) {
 
 // Each file in turn is lost, or was left empty by a machine that stopped: it is made again, and nothing else is touched
 // but what is derived from it.
+// A service of another repository is told of by a run of its own, and the mesh's own runs know nothing of it.
+func TestLoginsOfOtherRunsStay(t *testing.T) {
+	dir := t.TempDir()
+	secrets(t, provision.Config{Dir: dir, Services: append(provision.Mesh(), provision.Other("basket-svc"), provision.Other("shop-svc"))})
+	before := read(t, dir, "nats", "users.conf")
+	secrets(t, provision.Config{Dir: dir})
+	if diff := cmp.Diff(before, read(t, dir, "nats", "users.conf")); diff != "" {
+		t.Errorf("users.conf (-before +after):\n%s", diff)
+	}
+	secrets(t, provision.Config{Dir: dir, Services: append(provision.Mesh(), provision.Other("shop-svc"))})
+	for _, login := range []string{`"basket-svc"`, `"shop-svc"`, `"user-svc"`} {
+		if n := strings.Count(read(t, dir, "nats", "users.conf"), "user: "+login); n != 1 {
+			t.Errorf("%s is there %d times", login, n)
+		}
+	}
+}
+
 func TestHalfWrittenFolderIsCompleted(t *testing.T) {
 	cfg := provision.Config{Dir: t.TempDir()}
 	secrets(t, cfg)

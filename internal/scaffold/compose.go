@@ -47,8 +47,10 @@ func (e *edit) at(place *regexp.Regexp, what string, becomes func(found string) 
 	e.text = e.text[:at[0]] + becomes(e.text[at[0]:at[1]]) + e.text[at[1]:]
 }
 
-func after(more string) func(string) string  { return func(found string) string { return found + more } }
-func before(more string) func(string) string { return func(found string) string { return more + found } }
+func after(more string) func(string) string { return func(found string) string { return found + more } }
+func before(more string) func(string) string {
+	return func(found string) string { return more + found }
+}
 
 // compose adds the service to docker-compose.yml: its block, its volumes, and its secrets.
 func (v view) compose(text string) (string, error) {
