@@ -157,7 +157,7 @@ func root(sys IO) *cli.Command {
 			c.instance(), c.definition(), c.node(), c.route(), c.cert(),
 			c.call(), c.events(), c.healthcheck(), c.doctor(),
 			c.secrets(), c.certs(),
-			c.new(),
+			c.new(), c.run(),
 		},
 	}
 	explainUsage(cmd)
