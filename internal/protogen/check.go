@@ -1,10 +1,15 @@
 package protogen
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"os"
+	"path"
+	"path/filepath"
 	"strings"
 
+	"go.yaml.in/yaml/v3"
 	"google.golang.org/genproto/googleapis/api/annotations"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -16,7 +21,7 @@ import (
 // check refuses what a gateway would refuse when the service starts: methods without a binding or an access rule, bindings
 // that clash, or whose path doesn't begin with the service's slug, permissions that are not its own. Each mistake is told with
 // its file and line, and all at once.
-func check(files []protoreflect.FileDescriptor) error {
+func (c Config) check(files []protoreflect.FileDescriptor) error {
 	var wrong []error
 	for _, f := range files {
 		if f.Services().Len() == 0 {
@@ -31,7 +36,7 @@ func check(files []protoreflect.FileDescriptor) error {
 			return fmt.Errorf("%s: %w", f.Path(), err)
 		}
 		served := opened[len(opened)-1]
-		_, err = transcode.NewService(slugOf(served), served)
+		_, err = transcode.NewService(cmp.Or(c.defined(f), slugOf(served)), served)
 		for _, e := range each(err) {
 			wrong = append(wrong, place(f, e))
 		}
@@ -39,7 +44,22 @@ func check(files []protoreflect.FileDescriptor) error {
 	return errors.Join(wrong...)
 }
 
-// slugOf is the service's slug: what the first of its paths begins with.
+// defined is the slug that the service's definition gives it: the .mu file beside the folder of its generated code. It is empty
+// where there is none.
+func (c Config) defined(f protoreflect.FileDescriptor) string {
+	found, err := filepath.Glob(filepath.Join(c.Dir, path.Dir(c.goDir(f)), "*.mu"))
+	if err != nil || len(found) != 1 {
+		return ""
+	}
+	text, err := os.ReadFile(found[0])
+	var definition struct{ ID string }
+	if err != nil || yaml.Unmarshal(text, &definition) != nil {
+		return ""
+	}
+	return definition.ID
+}
+
+// slugOf is the service's slug where nothing defines it: what the first of its paths begins with.
 func slugOf(f protoreflect.FileDescriptor) string {
 	for i := range f.Services().Len() {
 		methods := f.Services().Get(i).Methods()

@@ -46,7 +46,7 @@ func Run(ctx context.Context, cfg Config) (written []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(check(files), cfg.places(files)); err != nil {
+	if err := errors.Join(cfg.check(files), cfg.places(files)); err != nil {
 		return nil, err
 	}
 	out := map[string][]byte{} // by path in the module
