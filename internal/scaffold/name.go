@@ -211,7 +211,7 @@ func snake(s string) string {
 	var b strings.Builder
 	for i, r := range s {
 		if 'A' <= r && r <= 'Z' {
-			if i > 0 && !('A' <= s[i-1] && s[i-1] <= 'Z') {
+			if i > 0 && (s[i-1] < 'A' || 'Z' < s[i-1]) {
 				b.WriteByte('_')
 			}
 			r += 'a' - 'A'

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"go/format"
 	"path"
+	"strconv"
 	"strings"
 	"text/template"
 )
@@ -117,13 +118,13 @@ var functions = template.FuncMap{
 		case "string":
 			return fmt.Sprintf(`"%s %d"`, f.Name, n)
 		case "bool":
-			return fmt.Sprint(n%2 == 1)
+			return strconv.FormatBool(n%2 == 1)
 		case "double":
 			return fmt.Sprintf("%d.5", n)
 		case "timestamp":
 			return fmt.Sprintf("time.Date(2026, 3, %d, 12, 30, 0, 123000, time.UTC)", n)
 		}
-		return fmt.Sprint(n)
+		return strconv.Itoa(n)
 	},
 	// message is the same value in a message.
 	"message": func(f Field, n int) string {
@@ -131,12 +132,12 @@ var functions = template.FuncMap{
 		case "string":
 			return fmt.Sprintf(`"%s %d"`, f.Name, n)
 		case "bool":
-			return fmt.Sprint(n%2 == 1)
+			return strconv.FormatBool(n%2 == 1)
 		case "double":
 			return fmt.Sprintf("%d.5", n)
 		case "timestamp":
 			return fmt.Sprintf(`"2026-03-%02dT12:30:00.000123Z"`, n)
 		}
-		return fmt.Sprint(n)
+		return strconv.Itoa(n)
 	},
 }
