@@ -46,14 +46,18 @@ func (g *Gateway) forward(x *http1.Exchange, group *service.Group) {
 			break
 		}
 		if len(tried) > 0 {
-			if !group.Retry() {
+			if !out.Abandoned && !group.Retry() {
 				break
 			}
 			g.metrics.retries.Inc()
 		}
 		tried = append(tried, b)
 		b.Begin(now)
-		out = g.cfg.Forward.Forward(x, targetOf(b), g.forwardOptions(x))
+		o := g.forwardOptions(x)
+		if len(tried) < maxTries {
+			o.Watch = b
+		}
+		out = g.cfg.Forward.Forward(x, targetOf(b), o)
 		b.Done(verdict(&out), out.FirstByte, time.Now())
 		if !out.Retryable {
 			break

@@ -116,6 +116,7 @@ func (t *Table) group(old *Group, name string, instances []Instance) *Group {
 			}
 		}
 		b.live.Store(i.Live)
+		b.group.Store(g)
 		g.backends = append(g.backends, b)
 	}
 	return g

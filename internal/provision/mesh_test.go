@@ -183,6 +183,7 @@ func TestMeshWorksWithTheseSecrets(t *testing.T) {
 	url := runMesh(t, s, slog.New(slog.NewTextHandler(io.MultiWriter(log, t.Output()), &slog.HandlerOptions{Level: slog.LevelWarn})))
 	web := upstream.Start(t)
 	admin := token(call(t, 200, "POST", url+"/user-svc/login", "", obj{"slug": "admin", "password": "changeme"}))
+	call(t, 200, "POST", url+"/user-svc/self", admin, obj{}) // from then on the gateway knows the key that signed the token
 	next := tail(t, url+"/gateway-svc/events?since=1h&topics=accounts,instances,routes", admin)
 	joe := token(call(t, 200, "POST", url+"/user-svc/register", "", obj{"slug": "joe", "name": "Joe", "password": "password-of-joe"}))
 	call(t, 201, "PUT", url+"/registry-svc/instance", joe, obj{"url": web.URL})
