@@ -206,9 +206,12 @@ func (a *App) Close() error {
 
 // follow keeps the table as the watched bucket says.
 func (a *App) follow(ctx context.Context) {
+	pace := kv.Pace{Gap: 5 * time.Millisecond}
 	for {
+		pace.Wait(ctx)
 		changed := a.entries.Changed()
 		a.update(a.entries.Load())
+		pace.Done()
 		select {
 		case <-changed:
 		case <-ctx.Done():
