@@ -69,7 +69,7 @@ func (u *Upstreams) Forward(x *Exchange, target Target, opts ForwardOptions) Out
 		f.sent = false
 		f.attempt(true)
 	}
-	f.up, f.opts.KeepTunnel, f.opts.Watch = nil, nil, nil
+	f.up, f.opts.KeepTunnel, f.opts.Watch, f.opts.Record = nil, nil, nil, nil
 	return f.out
 }
 
@@ -156,9 +156,11 @@ func (f *forwarding) leave(reusable bool) {
 	c.busy()
 	c.behind.Store(nil)
 	switch {
-	case c.gone.Load() && f.out.Result != Answered:
-		f.clientGone()
-		reusable = false
+	case c.gone.Load():
+		if f.out.Result != Answered {
+			f.clientGone()
+		}
+		reusable = false // whoever noticed may have closed it
 	case f.pump != nil && f.pump.refused != nil && f.out.Result != Answered:
 		f.badBody(f.pump.refused)
 	}
