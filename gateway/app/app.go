@@ -38,9 +38,11 @@ type App struct {
 	table    *service.Table
 	entries  *kv.Map[routing.Entry]
 	lists    map[*routing.Slug][]service.Instance // of the entries that the table was updated with last
+	file     []byte                               // the routes.yaml that is in force
 	snapshot *store.Snapshot                      // nil keeps none
 	servers  []server
 	upstream *http1.Upstreams
+	routes   *handler.Routes
 	cancel   context.CancelFunc
 }
 
@@ -58,6 +60,7 @@ func New(ctx context.Context, h *host.Host, cfg Config) (*App, error) {
 	a := &App{
 		cfg: cfg, host: h, log: h.Logger.With("service", Name), cancel: cancel,
 		table:   service.NewTable(h.Logger),
+		routes:  handler.NewRoutes(),
 		entries: kv.Watch(watch, h.JS, kv.Routing, h.Logger, routing.DecodeEntry),
 	}
 	if err := a.build(ctx); err != nil {
@@ -71,6 +74,11 @@ func (a *App) build(ctx context.Context) error {
 		a.snapshot = store.NewSnapshot(filepath.Join(a.cfg.DataDir, "snapshot.json"))
 		a.restore()
 	}
+	file, err := a.readRoutes(nil)
+	if err != nil {
+		return err
+	}
+	a.file = file
 	bindings, err := transcode.New(builtIn()...)
 	if err != nil {
 		return fmt.Errorf("compile bindings: %w", err)
@@ -84,7 +92,7 @@ func (a *App) build(ctx context.Context) error {
 	pages := handler.Pages{OpenAPI: doc, Keys: a.host.Auth.Keys, Revoked: a.host.Auth.Revocations, Ready: func() error { return a.Ready(context.Background()) }, Metrics: a.host.Metrics, Events: stream}
 	cfg := handler.Config{
 		Table: a.table, Bindings: bindings, RPC: a.host.RPC, Verifier: a.host.Verifier, Permits: a.host.Auth,
-		Forward: a.upstream, Local: pages.Handlers(), Logger: a.log, Metrics: a.host.Metrics, Hosts: a.cfg.EdgeListen == "",
+		Routes: a.routes, Forward: a.upstream, Local: pages.Handlers(), Logger: a.log, Metrics: a.host.Metrics, Hosts: a.cfg.EdgeListen == "",
 		MaxMessage: a.cfg.MaxMessage, MaxBody: a.cfg.MaxBody, CallTimeout: a.cfg.CallTimeout,
 		WaitHeaders: a.cfg.HeadersTimeout, CORS: a.cfg.CORS,
 	}
@@ -168,6 +176,9 @@ func (a *App) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { a.follow(ctx); return nil })
 	g.Go(func() error { a.announce(ctx); return nil })
+	if a.cfg.Routes != "" {
+		g.Go(func() error { a.watchRoutes(ctx); return nil })
+	}
 	if a.snapshot != nil {
 		g.Go(func() error { a.keep(ctx); return nil })
 	}

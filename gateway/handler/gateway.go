@@ -43,6 +43,7 @@ type Config struct {
 	Permits  auth.Permits
 	Forward  *http1.Upstreams
 	Local    map[string]http1.Handler // the gateway's own pages, by path
+	Routes   *Routes                  // what the operator has configured; nil is nothing
 	Logger   *slog.Logger
 	Metrics  prometheus.Registerer
 
@@ -78,6 +79,9 @@ func New(cfg Config) *Gateway {
 	if cfg.WaitHeaders == 0 {
 		cfg.WaitHeaders = time.Minute
 	}
+	if cfg.Routes == nil {
+		cfg.Routes = NewRoutes()
+	}
 	return &Gateway{cfg: cfg, ids: newRequestIDs(), metrics: newMetrics(cfg.Metrics)}
 }
 
@@ -89,15 +93,18 @@ func (g *Gateway) ServeHTTP1(x *http1.Exchange) {
 	g.metrics.observe(way, x.Status(), time.Since(began))
 }
 
-// lead finds the request's way: the gateway's own pages, host routes, then the slug.
+// lead finds the request's way: configured routes, host routes, the gateway's own pages, then the slug.
 func (g *Gateway) lead(x *http1.Exchange) route {
 	path := x.Path()
 	if g.cfg.HostsOnly {
 		return g.edge(x, string(path))
 	}
+	if way, taken := g.routed(x); taken {
+		return way
+	}
 	if g.cfg.Hosts {
 		if group := g.cfg.Table.Host(string(x.Host()), string(path)); group != nil {
-			g.forward(x, group)
+			g.forward(x, group, nil)
 			return routeHost
 		}
 	}
@@ -111,7 +118,7 @@ func (g *Gateway) lead(x *http1.Exchange) route {
 		return routeRPC
 	}
 	if group := g.cfg.Table.Slug(string(slug)); group.Size() > 0 {
-		g.forward(x, group)
+		g.forward(x, group, nil)
 		return routeSlug
 	}
 	g.nowhere(x, slug)
@@ -135,7 +142,7 @@ func (g *Gateway) nowhere(x *http1.Exchange, slug []byte) {
 func (g *Gateway) edge(x *http1.Exchange, path string) route {
 	host := string(x.Host())
 	if group := g.cfg.Table.Host(host, path); group != nil {
-		g.forward(x, group)
+		g.forward(x, group, nil)
 		return routeHost
 	}
 	if g.cfg.Table.KnowsHost(host) {

@@ -63,6 +63,16 @@ type ForwardOptions struct {
 	// Watch, if not nil, is asked now and then while nothing of an answer has come to a request whose method is safe
 	// (RFC 9110 section 9.2.1) and that was sent whole. It must be safe for concurrent use.
 	Watch Watch
+	// Record, if not nil, is told the answer as the client gets it. Whoever forwards knows by the outcome whether that was all of it.
+	Record Recorder
+}
+
+// Recorder takes note of an answer. What it is given is valid during the call alone.
+type Recorder interface {
+	// Head is called once, before any Data. Fields are the upstream's, those for one hop left out.
+	Head(status int, fields func(yield func(name, value []byte) bool))
+	// Data is a piece of the body, without any framing.
+	Data(b []byte)
 }
 
 // Watch knows how an upstream has done lately.

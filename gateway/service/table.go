@@ -122,6 +122,27 @@ func (t *Table) group(old *Group, name string, instances []Instance) *Group {
 	return g
 }
 
+// Single makes the group of one URL, which is the table's own only in that what was learned of it in an older one is kept.
+//
+// Errors: where the gateway can't forward to the URL.
+func Single(old *Group, name, url string) (*Group, error) {
+	g := &Group{Name: name, retries: newBudget()}
+	b := old.find(name, url)
+	if old != nil {
+		g.retries = old.retries
+	}
+	if b == nil {
+		var err error
+		if b, err = newBackend(name, name, url); err != nil {
+			return nil, err
+		}
+	}
+	b.live.Store(true)
+	b.group.Store(g)
+	g.backends = []*Backend{b}
+	return g, nil
+}
+
 // splitHost splits a route's id into its host and its path, which has no slash at its end.
 func splitHost(id string) (host, path string) {
 	host, path, _ = strings.Cut(id, "/")

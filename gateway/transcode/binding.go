@@ -164,6 +164,24 @@ func clashes(list []*Binding) (wrong []error) {
 	return wrong
 }
 
+// Endpoint gives a binding of a service's method, or nil.
+func (b *Bindings) Endpoint(service, endpoint string) *Binding {
+	for _, n := range b.byService[service] {
+		if n.Endpoint == endpoint {
+			return n
+		}
+	}
+	return nil
+}
+
+// Untyped makes a binding to a method whose schema is not known: its parameters are texts, and it decides itself who may call it.
+func Untyped(service, endpoint, method, pattern string) *Binding {
+	return &Binding{
+		Service: service, Endpoint: endpoint, Method: method, Pattern: pattern, Success: http.StatusOK, HasBody: true,
+		Access: &meshpb.Access{Rule: &meshpb.Access_Caller{Caller: meshpb.Caller_CALLER_PUBLIC}},
+	}
+}
+
 // Has tells whether a service has bindings.
 func (b *Bindings) Has(service string) bool { return len(b.byService[service]) > 0 }
 

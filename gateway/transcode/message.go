@@ -3,6 +3,7 @@ package transcode
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"math"
 	"net/url"
 	"strconv"
@@ -72,6 +73,40 @@ func (n *Binding) Message(body []byte, params []string, query string) ([]byte, e
 	}
 	if err := n.fromPath(params, msg); err != nil {
 		return nil, err
+	}
+	return json.Marshal(msg)
+}
+
+// Merge makes the JSON message of a call whose parameters come from wherever they are: the body, if there is one; the query, which
+// wins over it; and named ones, still percent-encoded, which win over both.
+//
+// Errors: Invalid, with what is wrong and what would be right; Internal for a name that the message doesn't have.
+func (n *Binding) Merge(body []byte, query string, named map[string]string) ([]byte, error) {
+	body, err := object(body)
+	if err != nil {
+		return nil, err
+	}
+	msg := map[string]json.RawMessage{}
+	if err := json.Unmarshal(body, &msg); err != nil {
+		return nil, errs.New(errs.Invalid, "INVALID_JSON", "the body is not valid JSON: %s", err)
+	}
+	if err := n.fromQuery(query, msg); err != nil {
+		return nil, err
+	}
+	for name, encoded := range named {
+		f, ok := n.query[name]
+		if n.query == nil {
+			f = field{json: name, kind: protoreflect.StringKind}
+		} else if !ok || !f.scalar() {
+			return nil, fmt.Errorf("merge message of %s.%s: it has no plain field %s", n.Service, n.Endpoint, name)
+		}
+		text, err := url.PathUnescape(encoded)
+		if err != nil {
+			return nil, errs.Field(name, "encoding", "is not valid percent-encoding in the path")
+		}
+		if msg[f.json], err = f.value(text); err != nil {
+			return nil, err
+		}
 	}
 	return json.Marshal(msg)
 }

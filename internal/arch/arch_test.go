@@ -33,7 +33,8 @@ var rules = map[string][]string{
 var extra = map[string][]string{
 	"gateway/http1":        {"gateway/http1"},
 	"gateway/transcode":    {"pkg/", "*/proto"},
-	"gateway/handler":      {"gateway/http1", "gateway/transcode"},
+	"gateway/handler":      {"gateway/http1", "gateway/transcode", "gateway/routes"},
+	"gateway/routes":       {"gateway/routes"},
 	"gateway/store":        {"pkg/atomicfile"},
 	"registry/health":      {"registry/service", "pkg/"},
 	"registry/node":        {"registry/service", "pkg/"},

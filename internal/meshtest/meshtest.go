@@ -44,6 +44,9 @@ type Option func(*mesh.Config)
 // WithEdge serves host routes on an address of their own.
 func WithEdge() Option { return func(c *mesh.Config) { c.Gateway.EdgeListen = "127.0.0.1:0" } }
 
+// WithRoutes configures routes of the gateway: the path of a routes.yaml.
+func WithRoutes(file string) Option { return func(c *mesh.Config) { c.Gateway.Routes = file } }
+
 // InDir uses a data folder that outlives the mesh.
 func InDir(dir string) Option { return func(c *mesh.Config) { c.Dir = dir } }
 
