@@ -80,7 +80,7 @@ func (a *App) build(ctx context.Context) error {
 		return fmt.Errorf("describe bindings: %w", err)
 	}
 	a.upstream = http1.NewUpstreams(http1.UpstreamsConfig{HeaderTimeout: a.cfg.HeadersTimeout, TunnelCheck: a.cfg.TunnelCheck})
-	stream := &handler.EventStream{JS: a.host.JS, Verifier: a.host.Verifier}
+	stream := &handler.EventStream{Events: a.host.Events, Verifier: a.host.Verifier}
 	pages := handler.Pages{OpenAPI: doc, Keys: a.host.Auth.Keys, Revoked: a.host.Auth.Revocations, Ready: func() error { return a.Ready(context.Background()) }, Metrics: a.host.Metrics, Events: stream}
 	cfg := handler.Config{
 		Table: a.table, Bindings: bindings, RPC: a.host.RPC, Verifier: a.host.Verifier, Permits: a.host.Auth,

@@ -46,7 +46,7 @@ func Open(ctx context.Context, h *host.Host, name, databaseURL string) (*Backend
 
 // Publish makes Run relay the outbox, which the database must have, with the schemas of its events.
 func (b *Backend) Publish(schemas ...events.Schema) {
-	b.relay = events.NewRelay(b.DB, b.host.JS, b.name, b.Log, schemas...)
+	b.relay = events.NewRelay(b.DB, b.host.JS, b.host.Signer(b.name), b.Log, schemas...)
 }
 
 // Listen opens the RPC port and makes the server of the services that files describe. It serves once Run runs.

@@ -31,7 +31,7 @@ var _ Outbox = (*sqldb.DB)(nil)
 type Relay struct {
 	outbox  Outbox
 	js      jetstream.JetStream
-	source  string
+	signer  *Signer
 	schemas map[string]Schema // by topic
 	log     *slog.Logger
 }
@@ -44,14 +44,18 @@ const (
 	firstRetry = 50 * time.Millisecond
 	lastRetry  = 2 * time.Second
 
+	// renewal is how often the stream, the schemas and the signer's key are put in place again without a reason: the key is
+	// vouched for by a certificate, which is replaced long before it ends.
+	renewal = time.Hour
+
 	// dedupe is how long JetStream knows an event's id: a relay that was killed between publishing and taking out
 	// publishes again when it is back.
 	dedupe = 30 * time.Minute
 )
 
-// NewRelay makes a relay for a service's outbox. Source is the service's slug.
-func NewRelay(outbox Outbox, js jetstream.JetStream, source string, log *slog.Logger, schemas ...Schema) *Relay {
-	r := &Relay{outbox: outbox, js: js, source: source, schemas: map[string]Schema{}, log: log.With("relay", source)}
+// NewRelay makes a relay for the outbox of the signer's service.
+func NewRelay(outbox Outbox, js jetstream.JetStream, signer *Signer, log *slog.Logger, schemas ...Schema) *Relay {
+	r := &Relay{outbox: outbox, js: js, signer: signer, schemas: map[string]Schema{}, log: log.With("relay", signer.slug)}
 	for _, s := range schemas {
 		r.schemas[s.Topic] = s
 	}
@@ -59,17 +63,19 @@ func NewRelay(outbox Outbox, js jetstream.JetStream, source string, log *slog.Lo
 }
 
 // Run publishes until ctx ends. Failures are retried for ever: until the stream acknowledges, an event stays where it
-// is. The stream and the schemas are put in place again after each failure and each reconnect, since NATS may have lost what
+// is. The stream, the schemas and the signer's key are put in place again after each failure and each reconnect, since NATS may have lost what
 // it had; and before any event, so that nothing is published while there is no connection: nats.go would keep it and send
 // it first.
 func (r *Relay) Run(ctx context.Context) {
 	reconnected := r.js.Conn().StatusChanged(nats.CONNECTED)
 	defer r.js.Conn().RemoveStatusListener(reconnected)
 	ready := false
+	var prepared time.Time
 	delay := firstRetry
 	for ctx.Err() == nil {
 		err := r.connected()
-		if err == nil && !ready {
+		if err == nil && (!ready || time.Since(prepared) > renewal) {
+			prepared = time.Now()
 			err = r.prepare(ctx)
 		}
 		if err == nil {
@@ -108,6 +114,9 @@ func (r *Relay) prepare(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	if err := EnsureStream(ctx, r.js); err != nil {
+		return err
+	}
+	if err := r.signer.Announce(ctx, r.js); err != nil {
 		return err
 	}
 	b, err := kv.Open(ctx, r.js, kv.Schemas, kv.Options{})
@@ -193,9 +202,9 @@ func (r *Relay) message(m sqldb.Message) *nats.Msg {
 		Data:    m.Payload,
 		Header: nats.Header{
 			nats.MsgIdHdr: {m.ID},
-			headerSpec:    {"1.0"},
+			headerSpec:    {specVersion},
 			headerID:      {m.ID},
-			headerSource:  {"/" + r.source},
+			headerSource:  {"/" + r.signer.slug},
 			headerType:    {m.Type},
 			headerSubject: {m.Key},
 			headerTime:    {m.Time.UTC().Format(time.RFC3339Nano)},
@@ -203,6 +212,7 @@ func (r *Relay) message(m sqldb.Message) *nats.Msg {
 			headerSchema:  {r.schemas[m.Topic].Hash},
 		},
 	}
+	r.signer.Sign(msg)
 	if m.Trace != "" {
 		msg.Header.Set(telemetry.Header, m.Trace)
 	}

@@ -20,6 +20,7 @@ const (
 	Instances   = "instances"   // instances and their health, by registry-svc
 	Routing     = "routing"     // the gateways' routing table, by proxy-svc
 	Schemas     = "schemas"     // descriptors of events and services, by their publishers
+	Signers     = "signers"     // public keys that sign events, each by its publisher
 )
 
 // Options of a bucket.
