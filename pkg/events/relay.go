@@ -131,14 +131,15 @@ func (r *Relay) prepare(ctx context.Context) error {
 	return nil
 }
 
-// EnsureStream makes sure that the stream of events exists. One that does is taken as it is, as with [kv.Open].
+// EnsureStream makes sure that the stream of events exists. One that does is not changed, as with [kv.Open], and refused
+// where it does more than keep events.
 func EnsureStream(ctx context.Context, js jetstream.JetStream) error {
-	_, err := js.Stream(ctx, Stream)
+	s, err := js.Stream(ctx, Stream)
+	if err == nil {
+		return kv.Plain(s.CachedInfo().Config, Subject(">"))
+	}
 	if !errors.Is(err, jetstream.ErrStreamNotFound) {
-		if err != nil {
-			return fmt.Errorf("look for stream of events: %w", err)
-		}
-		return nil
+		return fmt.Errorf("look for stream of events: %w", err)
 	}
 	_, err = js.CreateStream(ctx, jetstream.StreamConfig{
 		Name: Stream, Subjects: []string{Subject(">")}, Storage: jetstream.FileStorage, MaxAge: retention, Duplicates: dedupe,

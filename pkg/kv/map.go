@@ -146,11 +146,11 @@ func (m *Map[V]) watch(ctx context.Context, js jetstream.JetStream) error {
 	if err != nil {
 		return fmt.Errorf("open bucket: %w", err)
 	}
-	status, err := bucket.Status(opCtx)
+	info, err := plainInfo(opCtx, bucket)
 	if err != nil {
-		return fmt.Errorf("read status: %w", err)
+		return err
 	}
-	created := status.(*jetstream.KeyValueBucketStatus).StreamInfo().Created
+	created := info.Created
 	// The watcher is ended through its context: Stop would wait for an answer from a server that is away.
 	watchCtx, end := context.WithCancel(ctx)
 	defer end()
