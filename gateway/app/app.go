@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
@@ -41,6 +42,7 @@ type App struct {
 	snapshot *store.Snapshot                      // nil keeps none
 	servers  []server
 	upstream *http1.Upstreams
+	age      prometheus.Collector // nil where another gateway of the process has it
 	cancel   context.CancelFunc
 }
 
@@ -60,7 +62,7 @@ func New(ctx context.Context, h *host.Host, cfg Config) (*App, error) {
 		table:   service.NewTable(h.Logger),
 		entries: kv.Watch(watch, h.JS, kv.Routing, h.Logger, routing.DecodeEntry),
 	}
-	if err := a.build(ctx); err != nil {
+	if err := errors.Join(a.measure(), a.build(ctx)); err != nil {
 		return nil, errors.Join(err, a.Close())
 	}
 	return a, nil
@@ -195,6 +197,9 @@ func (a *App) Run(ctx context.Context) error {
 func (a *App) Close() error {
 	a.cancel()
 	a.entries.Wait()
+	if a.age != nil {
+		a.host.Metrics.Unregister(a.age)
+	}
 	for _, s := range a.servers {
 		_ = s.ln.Close() // closed already where Run has run
 	}

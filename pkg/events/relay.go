@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -34,6 +35,8 @@ type Relay struct {
 	signer  *Signer
 	schemas map[string]Schema // by topic
 	log     *slog.Logger
+
+	oldest atomic.Pointer[time.Time] // when the oldest event that waits happened; nil where none does
 }
 
 const (
@@ -88,6 +91,7 @@ func (r *Relay) Run(ctx context.Context) {
 			if ctx.Err() == nil {
 				r.log.Warn("events_wait", "error", err)
 			}
+			r.look(ctx)
 			wait, outgoing = delay, nil
 			delay = min(2*delay, lastRetry)
 		}
@@ -167,6 +171,7 @@ func (r *Relay) send(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("read outbox: %w", err)
 	}
+	r.note(pending)
 	if len(pending) == 0 {
 		return 0, nil
 	}
@@ -194,7 +199,35 @@ func (r *Relay) send(ctx context.Context) (int, error) {
 	if failed != nil {
 		return 0, fmt.Errorf("publish events: %w", failed)
 	}
+	r.note(nil) // until the next look
 	return len(pending), nil
+}
+
+// Oldest tells when the oldest event happened that was not published when the relay last looked, which is every few seconds
+// while the database answers; zero where there was none.
+func (r *Relay) Oldest() time.Time {
+	if at := r.oldest.Load(); at != nil {
+		return *at
+	}
+	return time.Time{}
+}
+
+// look looks for what waits while nothing can be published. While the database is away too, what it said last counts.
+func (r *Relay) look(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, lastRetry)
+	defer cancel()
+	if pending, err := r.outbox.Pending(ctx, 1); err == nil {
+		r.note(pending)
+	}
+}
+
+// note takes down the age of the outbox's oldest.
+func (r *Relay) note(pending []sqldb.Message) {
+	if len(pending) == 0 {
+		r.oldest.Store(nil)
+		return
+	}
+	r.oldest.Store(&pending[0].Time)
 }
 
 func (r *Relay) message(m sqldb.Message) *nats.Msg {

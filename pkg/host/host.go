@@ -16,7 +16,6 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 	"go-micro.dev/v5/client"
 	"go-micro.dev/v5/registry"
 	"google.golang.org/grpc/credentials"
@@ -100,8 +99,7 @@ func New(ctx context.Context, cfg Config) (*Host, error) {
 	if cfg.TokenSession > 0 {
 		opts = append(opts, auth.AcceptExpired(cfg.TokenSession))
 	}
-	metrics := prometheus.NewRegistry()
-	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	metrics := newMetrics(cfg.NATS)
 	return &Host{
 		ID: rand.Text()[:12], Events: events.NewVerifier(js, cfg.voucher(), cfg.Logger, metrics), NATS: cfg.NATS, JS: js, Registry: nodes, Nodes: nodes, Client: rpc, RPC: rpc,
 		Auth: state, Verifier: auth.NewVerifier(state, opts...), Secrets: cfg.Secrets, Logger: cfg.Logger, Metrics: metrics,
