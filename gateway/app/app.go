@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
@@ -43,6 +44,7 @@ type App struct {
 	servers  []server
 	upstream *http1.Upstreams
 	routes   *handler.Routes
+	age      prometheus.Collector // nil where another gateway of the process has it
 	cancel   context.CancelFunc
 }
 
@@ -63,7 +65,7 @@ func New(ctx context.Context, h *host.Host, cfg Config) (*App, error) {
 		routes:  handler.NewRoutes(),
 		entries: kv.Watch(watch, h.JS, kv.Routing, h.Logger, routing.DecodeEntry),
 	}
-	if err := a.build(ctx); err != nil {
+	if err := errors.Join(a.measure(), a.build(ctx)); err != nil {
 		return nil, errors.Join(err, a.Close())
 	}
 	return a, nil
@@ -88,7 +90,7 @@ func (a *App) build(ctx context.Context) error {
 		return fmt.Errorf("describe bindings: %w", err)
 	}
 	a.upstream = http1.NewUpstreams(http1.UpstreamsConfig{HeaderTimeout: a.cfg.HeadersTimeout, TunnelCheck: a.cfg.TunnelCheck})
-	stream := &handler.EventStream{JS: a.host.JS, Verifier: a.host.Verifier}
+	stream := &handler.EventStream{Events: a.host.Events, Verifier: a.host.Verifier}
 	pages := handler.Pages{OpenAPI: doc, Keys: a.host.Auth.Keys, Revoked: a.host.Auth.Revocations, Ready: func() error { return a.Ready(context.Background()) }, Metrics: a.host.Metrics, Events: stream}
 	cfg := handler.Config{
 		Table: a.table, Bindings: bindings, RPC: a.host.RPC, Verifier: a.host.Verifier, Permits: a.host.Auth,
@@ -206,6 +208,9 @@ func (a *App) Run(ctx context.Context) error {
 func (a *App) Close() error {
 	a.cancel()
 	a.entries.Wait()
+	if a.age != nil {
+		a.host.Metrics.Unregister(a.age)
+	}
 	for _, s := range a.servers {
 		_ = s.ln.Close() // closed already where Run has run
 	}

@@ -38,12 +38,14 @@ func (s Service) Permissions() Permissions {
 	}
 	if len(s.Topics) > 0 {
 		p = append(p, makes(stream(kv.Schemas))...)
-		p = append(p, "$KV."+kv.Schemas+".*")
+		p = append(p, makes(stream(kv.Signers))...)
+		p = append(p, "$KV."+kv.Schemas+".*", "$KV."+kv.Signers+"."+s.Slug+".*")
 	}
 	for _, t := range s.Topics {
 		p = append(p, events.Subject(t))
 	}
 	if s.Tails {
+		p = append(p, reads(kv.Signers)...)
 		p = append(p, consumes(events.Stream)...)
 		p = append(p, "$JS.API.CONSUMER.MSG.NEXT."+events.Stream+".*")
 	}

@@ -6,6 +6,9 @@
 // stream once. Events travel with CloudEvents headers (https://github.com/cloudevents/spec, NATS protocol binding) and
 // the hash of their schema, which lies in the bucket [kv.Schemas]: so whoever reads them ([Tail]) can name the type and
 // every field without having been built with them.
+//
+// Each event is signed by its publisher ([Signer]), and whoever reads it believes the owner of its topic alone
+// ([Verifier], [Owner]).
 package events
 
 import (
@@ -40,8 +43,12 @@ const (
 	headerTime    = "ce-time"
 	headerContent = "ce-datacontenttype"
 	headerSchema  = "ce-dataschema"
-	contentType   = "application/protobuf"
-	typePrefix    = "micromesh."
+
+	headerSignature = "ce-signature" // "<id of the key>.<signature, base64url>"
+
+	specVersion = "1.0"
+	contentType = "application/protobuf"
+	typePrefix  = "micromesh."
 )
 
 // Schema is a topic with the descriptors of its events.
@@ -64,6 +71,8 @@ func NewSchema(topic string, file protoreflect.FileDescriptor) (Schema, error) {
 	}
 	return Schema{Topic: topic, Hash: hash(b), Set: b}, nil
 }
+
+const hashSize = 32 // characters
 
 func hash(b []byte) string {
 	sum := sha256.Sum256(b)

@@ -20,6 +20,7 @@ const (
 	Instances   = "instances"   // instances and their health, by registry-svc
 	Routing     = "routing"     // the gateways' routing table, by proxy-svc
 	Schemas     = "schemas"     // descriptors of events and services, by their publishers
+	Signers     = "signers"     // public keys that sign events, each by its publisher
 )
 
 // Options of a bucket.
@@ -28,8 +29,8 @@ type Options struct {
 	Replicas int           // of the stream; 0 is 1
 }
 
-// Open gives a bucket, created where there is none. Only its owner calls it. One that exists is taken as it is: who may
-// change a stream may let it publish to subjects of others.
+// Open gives a bucket, created where there is none. Only its owner calls it. One that exists is not changed: who may change
+// a stream may let it publish to subjects of others. One that does so is refused ([Plain]).
 func Open(ctx context.Context, js jetstream.JetStream, bucket string, o Options) (jetstream.KeyValue, error) {
 	b, err := js.KeyValue(ctx, bucket)
 	if errors.Is(err, jetstream.ErrBucketNotFound) {
@@ -39,6 +40,9 @@ func Open(ctx context.Context, js jetstream.JetStream, bucket string, o Options)
 		if errors.Is(err, jetstream.ErrBucketExists) { // somebody else was first
 			b, err = js.KeyValue(ctx, bucket)
 		}
+	}
+	if err == nil {
+		err = PlainBucket(ctx, b)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open bucket %s: %w", bucket, err)

@@ -63,6 +63,9 @@ func (a *App) open(ctx context.Context, h *host.Host, cfg Config) error {
 		return err
 	}
 	a.node = newNode(cfg, a.svc, a.Log)
+	if err := a.Measure(newMetrics(a.svc)); err != nil {
+		return err
+	}
 	if err := a.Listen(ctx, registrypb.File_registry_v1_registry_proto); err != nil {
 		return err
 	}
