@@ -44,6 +44,9 @@ type Option func(*mesh.Config)
 // WithEdge serves host routes on an address of their own.
 func WithEdge() Option { return func(c *mesh.Config) { c.Gateway.EdgeListen = "127.0.0.1:0" } }
 
+// At has the gateway listen where one did before, "host:port".
+func At(address string) Option { return func(c *mesh.Config) { c.Gateway.Listen = address } }
+
 // WithRoutes configures routes of the gateway: the path of a routes.yaml.
 func WithRoutes(file string) Option { return func(c *mesh.Config) { c.Gateway.Routes = file } }
 
