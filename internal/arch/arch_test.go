@@ -34,6 +34,7 @@ var extra = map[string][]string{
 	"gateway/http1":        {"gateway/http1"},
 	"gateway/transcode":    {"pkg/", "*/proto"},
 	"gateway/handler":      {"gateway/http1", "gateway/transcode"},
+	"gateway/schemas":      {"gateway/transcode", "pkg/"},
 	"gateway/store":        {"pkg/atomicfile"},
 	"registry/health":      {"registry/service", "pkg/"},
 	"registry/node":        {"registry/service", "pkg/"},

@@ -13,7 +13,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/dynamicpb"
 
-	"micromesh/pkg/kv"
+	"micromesh/pkg/schema"
 	"micromesh/pkg/telemetry"
 )
 
@@ -117,15 +117,11 @@ func (d *decoder) schema(ctx context.Context, h string) (protoreflect.MessageDes
 	if h == "" {
 		return nil, errors.New("the event names no schema")
 	}
-	b, err := d.js.KeyValue(ctx, kv.Schemas)
+	s, err := schema.Fetch(ctx, d.js, h)
 	if err != nil {
-		return nil, fmt.Errorf("read schema: %w", err)
+		return nil, err
 	}
-	e, err := b.Get(ctx, h)
-	if err != nil {
-		return nil, fmt.Errorf("read schema: %w", err)
-	}
-	desc, err := event(h, e.Value())
+	desc, err := event(s)
 	if err != nil {
 		return nil, err
 	}
