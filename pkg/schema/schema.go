@@ -56,7 +56,7 @@ func Pack(files ...protoreflect.FileDescriptor) (Schema, error) {
 	if len(b) > MaxSize {
 		return Schema{}, fmt.Errorf("the descriptors have %d bytes; a schema has at most %d", len(b), MaxSize)
 	}
-	return Schema{Hash: hash(b), Set: b}, nil
+	return Schema{Hash: Hash(b), Set: b}, nil
 }
 
 // collect adds a file after the files that it imports.
@@ -75,7 +75,8 @@ func collect(f protoreflect.FileDescriptor, served, seen map[string]bool, set *d
 	set.File = append(set.File, d)
 }
 
-func hash(b []byte) string {
+// Hash is the hash of a serialized set.
+func Hash(b []byte) string {
 	sum := sha256.Sum256(b)
 	return hex.EncodeToString(sum[:16])
 }
@@ -94,7 +95,7 @@ func Open(s Schema) (files []protoreflect.FileDescriptor, err error) {
 	if len(s.Set) > MaxSize {
 		return nil, fmt.Errorf("%w: it has %d bytes, and at most %d are allowed", ErrContent, len(s.Set), MaxSize)
 	}
-	if hash(s.Set) != s.Hash {
+	if Hash(s.Set) != s.Hash {
 		return nil, ErrContent
 	}
 	var set descriptorpb.FileDescriptorSet
