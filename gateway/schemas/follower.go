@@ -221,15 +221,14 @@ func (f *Follower) publish() error {
 		}
 	}
 	all := f.cfg.BuiltIn.With(sets...)
-	f.bindings.Store(all)
-	f.keep(time.Now())
 	f.shown = f.away()
 	pages, err := describe(all, f.cfg.Version, f.shown)
-	if err != nil {
-		return err
+	if err == nil {
+		f.pages.Store(pages) // first: who finds a route finds it described
 	}
-	f.pages.Store(pages)
-	return nil
+	f.bindings.Store(all)
+	f.keep(time.Now())
+	return err
 }
 
 // keep makes what Save gives.
