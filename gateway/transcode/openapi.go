@@ -155,7 +155,7 @@ func (s schemas) kind(fd protoreflect.FieldDescriptor) doc {
 	case protoreflect.Int32Kind, protoreflect.Uint32Kind, protoreflect.Sint32Kind, protoreflect.Fixed32Kind, protoreflect.Sfixed32Kind:
 		return doc{"type": "integer"}
 	case protoreflect.Int64Kind, protoreflect.Uint64Kind, protoreflect.Sint64Kind, protoreflect.Fixed64Kind, protoreflect.Sfixed64Kind:
-		return doc{"type": []string{"integer", "string"}, "format": "int64"} // either is taken; answers hold texts, as protobuf's JSON does
+		return int64Schema()
 	case protoreflect.DoubleKind, protoreflect.FloatKind:
 		return doc{"type": "number"}
 	case protoreflect.BytesKind:
@@ -188,6 +188,12 @@ func enum(d protoreflect.EnumDescriptor) doc {
 	return doc{"type": "string", "enum": values}
 }
 
+// int64Schema is that of a number that JSON's readers may not hold: it is taken as a number or as a text, and answered as a
+// text, as protobuf's JSON is.
+func int64Schema() doc {
+	return doc{"type": []string{"integer", "string"}, "format": "int64", "pattern": "^-?[0-9]+$"}
+}
+
 // wellKnown is the schema of a message that has a form of its own in JSON (https://protobuf.dev/programming-guides/json).
 func wellKnown(d protoreflect.MessageDescriptor) (doc, bool) {
 	name, ok := strings.CutPrefix(string(d.FullName()), "google.protobuf.")
@@ -214,7 +220,7 @@ func wellKnown(d protoreflect.MessageDescriptor) (doc, bool) {
 	case "Int32Value", "UInt32Value":
 		return doc{"type": "integer"}, true
 	case "Int64Value", "UInt64Value":
-		return doc{"type": []string{"integer", "string"}, "format": "int64"}, true
+		return int64Schema(), true
 	case "FloatValue", "DoubleValue":
 		return doc{"type": "number"}, true
 	}
