@@ -2,6 +2,7 @@ package cli_test
 
 import (
 	"context"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -75,7 +76,12 @@ func serveOthers(t testing.TB, m *meshtest.Mesh) {
 	for _, slug := range []string{"kiosk-a", "kiosk-b", "shop"} {
 		m.Serve(t, slug, schematest.File(t, "kiosk.v1", strings.ReplaceAll(kioskProto, "SLUG", slug)), Kiosk{slug})
 	}
+	m.Serve(t, "liar-svc", schematest.File(t, "liar.v1", strings.ReplaceAll(kioskProto, "SLUG", "user-svc")), Kiosk{})
 	for _, path := range []string{"/account-svc/accounts", "/kiosk-a/get", "/kiosk-b/get", "/shop/get"} {
-		meshtest.Soon(t, path, func() bool { s := m.Do(t, "PUT", path, "", nil).Status; return s == 405 })
+		meshtest.Soon(t, path, func() bool { return m.Do(t, "PUT", path, "", nil).Status == http.StatusMethodNotAllowed })
 	}
+	admin := m.Admin(t)
+	meshtest.Soon(t, "a refusal", func() bool {
+		return strings.Contains(string(m.Do(t, "GET", "/gateway-svc/schemas", admin, nil).Body), "must begin with")
+	})
 }
