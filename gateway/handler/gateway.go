@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -37,7 +38,7 @@ type Table interface {
 // Config is what a gateway needs; all but the limits and times must be set.
 type Config struct {
 	Table    Table
-	Bindings *transcode.Bindings
+	Bindings *atomic.Pointer[transcode.Bindings] // of the moment; each request is led by one set
 	RPC      RPC
 	Verifier *auth.Verifier
 	Permits  auth.Permits
@@ -113,9 +114,8 @@ func (g *Gateway) lead(x *http1.Exchange) route {
 		return routeOwn
 	}
 	slug := firstSegment(path)
-	if g.cfg.Bindings.Has(string(slug)) {
-		g.call(x, string(slug))
-		return routeRPC
+	if bindings := g.cfg.Bindings.Load(); bindings.Has(string(slug)) {
+		return g.call(x, bindings, string(slug))
 	}
 	if group := g.cfg.Table.Slug(string(slug)); group.Size() > 0 {
 		g.forward(x, group, nil)

@@ -128,7 +128,7 @@ func (g *Gateway) procedure(x *http1.Exchange, r *routes.Route, params []string)
 		g.fail(x, err)
 		return
 	}
-	b := g.cfg.Bindings.Endpoint(r.Upstream.Service, r.Upstream.Endpoint)
+	b := g.cfg.Bindings.Load().Endpoint(r.Upstream.Service, r.Upstream.Endpoint)
 	if b == nil { // its schema is not known: it says itself what it thinks of the message
 		b = transcode.Untyped(r.Upstream.Service, r.Upstream.Endpoint, string(x.Method()), r.Path)
 	}

@@ -30,6 +30,7 @@ type Binding struct {
 	Desc     protoreflect.MethodDescriptor
 	segments []segment
 	query    map[string]field // by JSON and by proto name
+	names    *names           // in descriptions
 }
 
 // segment of a pattern: a literal, or a parameter named as in JSON.
@@ -47,12 +48,20 @@ type Bindings struct {
 // New compiles the bindings of files. It tells all that are wrong at once: a method without a binding or an access
 // rule, a path whose first segment is a parameter, a parameter that is no field, two bindings of one route.
 func New(files ...protoreflect.FileDescriptor) (*Bindings, error) {
+	return compile(files, func(protoreflect.MethodDescriptor) bool { return true })
+}
+
+// compile compiles the bindings of those methods that are wanted.
+func compile(files []protoreflect.FileDescriptor, wanted func(protoreflect.MethodDescriptor) bool) (*Bindings, error) {
 	b := &Bindings{byService: map[string][]*Binding{}}
 	var wrong []error
 	for _, f := range files {
 		for i := range f.Services().Len() {
 			methods := f.Services().Get(i).Methods()
 			for j := range methods.Len() {
+				if !wanted(methods.Get(j)) {
+					continue
+				}
 				if err := b.add(methods.Get(j)); err != nil {
 					wrong = append(wrong, fmt.Errorf("%s: %w", methods.Get(j).FullName(), err))
 				}
@@ -68,7 +77,7 @@ func New(files ...protoreflect.FileDescriptor) (*Bindings, error) {
 }
 
 func (b *Bindings) add(m protoreflect.MethodDescriptor) error {
-	rule, _ := proto.GetExtension(m.Options(), annotations.E_Http).(*annotations.HttpRule)
+	rule := boundTo(m)
 	if rule == nil {
 		return errors.New("add `option (google.api.http)`")
 	}
@@ -86,6 +95,11 @@ func (b *Bindings) add(m protoreflect.MethodDescriptor) error {
 		}
 	}
 	return nil
+}
+
+func boundTo(m protoreflect.MethodDescriptor) *annotations.HttpRule {
+	rule, _ := proto.GetExtension(m.Options(), annotations.E_Http).(*annotations.HttpRule)
+	return rule
 }
 
 func (b *Bindings) bind(m protoreflect.MethodDescriptor, r *annotations.HttpRule, access *meshpb.Access, success int) error {

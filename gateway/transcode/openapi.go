@@ -16,37 +16,48 @@ type doc = map[string]any
 
 // OpenAPI describes the bindings as an OpenAPI 3.1 document.
 func (b *Bindings) OpenAPI(version string) ([]byte, error) {
-	s := schemas{}
-	paths := doc{}
+	s := schemas{components: doc{"Error": errorSchema()}}
+	paths, ids := doc{}, map[string]int{}
 	for _, n := range b.All() {
+		s.names = n.names
 		ops, ok := paths[n.Pattern].(doc)
 		if !ok {
 			ops = doc{}
 			paths[n.Pattern] = ops
 		}
-		ops[strings.ToLower(n.Method)] = s.operation(n)
+		op := s.operation(n)
+		if id := n.names.operation(n.Desc); n.names != nil {
+			if ids[id]++; ids[id] > 1 { // another binding of the method
+				op["operationId"] = id + strconv.Itoa(ids[id])
+			}
+		}
+		ops[strings.ToLower(n.Method)] = op
 	}
-	s["Error"] = errorSchema()
 	return json.MarshalIndent(doc{
 		"openapi": "3.1.0",
 		"info":    doc{"title": "Micromesh", "version": version, "description": "The HTTP API of the mesh, as its gateway serves it."},
 		"paths":   paths,
 		"components": doc{
-			"schemas":         s,
+			"schemas":         s.components,
 			"securitySchemes": doc{"bearer": doc{"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
 		},
 	}, "", " ")
 }
 
-// schemas are the components, by message name.
-type schemas doc
+// schemas are the components, and the names that the messages of the service have that is described.
+type schemas struct {
+	components doc
+	names      *names
+}
 
 func (s schemas) operation(n *Binding) doc {
 	op := doc{
-		"operationId": lowerFirst(string(n.Desc.Name())),
-		"summary":     comment(n.Desc),
-		"tags":        []string{n.Service},
-		"responses":   s.responses(n),
+		"operationId":   n.names.operation(n.Desc),
+		"summary":       comment(n.Desc),
+		"tags":          []string{n.Service},
+		"responses":     s.responses(n),
+		"x-mesh-method": n.Endpoint,
+		"x-mesh-access": n.Caller(),
 	}
 	if n.Access.GetCaller() != meshpb.Caller_CALLER_PUBLIC {
 		op["security"] = []doc{{"bearer": []string{}}}
@@ -92,16 +103,13 @@ func (s schemas) parameters(n *Binding) (out []doc) {
 
 // ref gives a reference to a message's schema, which it adds where it is missing.
 func (s schemas) ref(d protoreflect.MessageDescriptor) doc {
-	switch d.FullName() {
-	case "google.protobuf.Struct":
-		return doc{"type": "object", "additionalProperties": true}
-	case "google.protobuf.Value":
-		return doc{}
+	if known, ok := wellKnown(d); ok {
+		return known
 	}
-	name := string(d.Name())
-	if _, ok := s[name]; !ok {
-		s[name] = doc{} // before its fields: types may refer to each other
-		s[name] = s.message(d)
+	name := s.names.message(d)
+	if _, ok := s.components[name]; !ok {
+		s.components[name] = doc{} // before its fields: types may refer to each other
+		s.components[name] = s.message(d)
 	}
 	return doc{"$ref": "#/components/schemas/" + name}
 }
@@ -141,14 +149,20 @@ func (s schemas) field(fd protoreflect.FieldDescriptor) doc {
 }
 
 func (s schemas) kind(fd protoreflect.FieldDescriptor) doc {
-	switch fd.Kind() { //nolint:exhaustive // other kinds are not used in messages of the API
+	switch fd.Kind() { //nolint:exhaustive // the others are texts
 	case protoreflect.BoolKind:
 		return doc{"type": "boolean"}
-	case protoreflect.Int32Kind, protoreflect.Int64Kind, protoreflect.Uint32Kind, protoreflect.Uint64Kind:
+	case protoreflect.Int32Kind, protoreflect.Uint32Kind, protoreflect.Sint32Kind, protoreflect.Fixed32Kind, protoreflect.Sfixed32Kind:
 		return doc{"type": "integer"}
+	case protoreflect.Int64Kind, protoreflect.Uint64Kind, protoreflect.Sint64Kind, protoreflect.Fixed64Kind, protoreflect.Sfixed64Kind:
+		return int64Schema()
 	case protoreflect.DoubleKind, protoreflect.FloatKind:
 		return doc{"type": "number"}
-	case protoreflect.MessageKind:
+	case protoreflect.BytesKind:
+		return doc{"type": "string", "format": "byte", "contentEncoding": "base64"}
+	case protoreflect.EnumKind:
+		return enum(fd.Enum())
+	case protoreflect.MessageKind, protoreflect.GroupKind:
 		return s.ref(fd.Message())
 	}
 	out := doc{"type": "string"}
@@ -160,6 +174,70 @@ func (s schemas) kind(fd protoreflect.FieldDescriptor) doc {
 		out["maxLength"] = r.GetMaxBytes()
 	}
 	return out
+}
+
+// enum is the names of an enumeration's values.
+func enum(d protoreflect.EnumDescriptor) doc {
+	if d.FullName() == "google.protobuf.NullValue" {
+		return doc{"type": "null"}
+	}
+	values := make([]string, d.Values().Len())
+	for i := range values {
+		values[i] = string(d.Values().Get(i).Name())
+	}
+	return doc{"type": "string", "enum": values}
+}
+
+// int64Schema is that of a number that JSON's readers may not hold: it is taken as a number or as a text, and answered as a
+// text, as protobuf's JSON is.
+func int64Schema() doc {
+	return doc{"type": []string{"integer", "string"}, "format": "int64", "pattern": "^-?[0-9]+$"}
+}
+
+// wellKnown is the schema of a message that has a form of its own in JSON (https://protobuf.dev/programming-guides/json).
+func wellKnown(d protoreflect.MessageDescriptor) (doc, bool) {
+	name, ok := strings.CutPrefix(string(d.FullName()), "google.protobuf.")
+	if !ok {
+		return nil, false
+	}
+	switch name {
+	case "Struct":
+		return doc{"type": "object", "additionalProperties": true}, true
+	case "Any":
+		return doc{"type": "object", "properties": doc{"@type": doc{"type": "string"}}, "additionalProperties": true}, true
+	case "Empty":
+		return doc{"type": "object"}, true
+	case "Value":
+		return doc{}, true
+	case "ListValue":
+		return doc{"type": "array", "items": doc{}}, true
+	case "Timestamp":
+		return doc{"type": "string", "format": "date-time"}, true
+	case "Duration", "FieldMask", "StringValue", "BytesValue":
+		return doc{"type": "string"}, true
+	case "BoolValue":
+		return doc{"type": "boolean"}, true
+	case "Int32Value", "UInt32Value":
+		return doc{"type": "integer"}, true
+	case "Int64Value", "UInt64Value":
+		return int64Schema(), true
+	case "FloatValue", "DoubleValue":
+		return doc{"type": "number"}, true
+	}
+	return nil, false
+}
+
+// Caller says who may call the method: "anyone", "signed in", "role user-svc:admin" or "permission shop-svc:item:edit".
+func (n *Binding) Caller() string {
+	switch {
+	case n.Access.GetRole() != "":
+		return "role " + n.Access.GetRole()
+	case n.Access.GetPermission() != "":
+		return "permission " + n.Access.GetPermission()
+	case n.Access.GetCaller() == meshpb.Caller_CALLER_PUBLIC:
+		return "anyone"
+	}
+	return "signed in"
 }
 
 func rulesOf(fd protoreflect.FieldDescriptor) *meshpb.Rules {

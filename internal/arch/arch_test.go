@@ -35,6 +35,7 @@ var extra = map[string][]string{
 	"gateway/transcode":    {"pkg/", "*/proto"},
 	"gateway/handler":      {"gateway/http1", "gateway/transcode", "gateway/routes"},
 	"gateway/routes":       {"gateway/routes"},
+	"gateway/schemas":      {"gateway/transcode", "pkg/"},
 	"gateway/store":        {"pkg/atomicfile"},
 	"registry/health":      {"registry/service", "pkg/"},
 	"registry/node":        {"registry/service", "pkg/"},

@@ -36,7 +36,7 @@ func (s Service) Permissions() Permissions {
 		p = append(p, makes(events.Stream)...)
 		p = append(p, reads(kv.Schemas)...)
 	}
-	if len(s.Topics) > 0 {
+	if len(s.Topics) > 0 { // schemas of its events and of its methods
 		p = append(p, makes(stream(kv.Schemas))...)
 		p = append(p, makes(stream(kv.Signers))...)
 		p = append(p, "$KV."+kv.Schemas+".*", "$KV."+kv.Signers+"."+s.Slug+".*")

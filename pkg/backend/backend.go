@@ -64,7 +64,7 @@ func (b *Backend) Listen(ctx context.Context, files ...protoreflect.FileDescript
 	h := b.host
 	b.Server, err = server.New(server.Config{
 		Name: b.name, ID: h.ID, Version: host.Version, Listener: b.ln, Registry: h.Registry,
-		Verifier: h.Verifier, Permits: h.Auth, Logger: b.Log, Metrics: h.Metrics, Files: files,
+		Verifier: h.Verifier, Permits: h.Auth, Logger: b.Log, Metrics: h.Metrics, Files: files, JetStream: h.JS,
 		Advertise: h.Advertise(b.ln), Credentials: h.Credentials(), Linger: h.Linger(),
 	})
 	return err

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/types/dynamicpb"
 
 	"micromesh/pkg/kv"
+	"micromesh/pkg/schema"
 )
 
 // maxEvent is how many bytes of an event are decoded: in memory it takes many times as much.
@@ -106,7 +107,7 @@ func (v *Verifier) schema(ctx context.Context, h string) (protoreflect.MessageDe
 	if err != nil {
 		return nil, err
 	}
-	if desc, err = event(h, value); err != nil {
+	if desc, err = event(schema.Schema{Hash: h, Set: value}); err != nil {
 		return nil, problem("%w", err)
 	}
 	v.mu.Lock()

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"micromesh/pkg/kv"
+	"micromesh/pkg/schema"
 	"micromesh/pkg/sqldb"
 	"micromesh/pkg/telemetry"
 )
@@ -123,16 +124,11 @@ func (r *Relay) prepare(ctx context.Context) error {
 	if err := r.signer.Announce(ctx, r.js); err != nil {
 		return err
 	}
-	b, err := kv.Open(ctx, r.js, kv.Schemas, kv.Options{})
-	if err != nil {
-		return err
-	}
+	all := make([]schema.Schema, 0, len(r.schemas))
 	for _, s := range r.schemas {
-		if _, err := b.Put(ctx, s.Hash, s.Set); err != nil {
-			return fmt.Errorf("publish schema of %s: %w", s.Topic, err)
-		}
+		all = append(all, schema.Schema{Hash: s.Hash, Set: s.Set})
 	}
-	return nil
+	return schema.Put(ctx, r.js, all...)
 }
 
 // EnsureStream makes sure that the stream of events exists. One that does is not changed, as with [kv.Open], and refused

@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"micromesh/pkg/kv"
+	"micromesh/pkg/schema"
 	"micromesh/pkg/secret"
 )
 
@@ -37,7 +38,7 @@ type Signer struct {
 // key. A nil voucher leaves it to the bucket's permissions whose key is whose.
 func NewSigner(slug string, box *secret.Box, voucher Voucher) *Signer {
 	key := box.SigningKey("events of " + slug)
-	return &Signer{slug: slug, key: key, id: hash(key.Public().(ed25519.PublicKey)), voucher: voucher}
+	return &Signer{slug: slug, key: key, id: schema.Hash(key.Public().(ed25519.PublicKey)), voucher: voucher}
 }
 
 // publicKey is what the bucket [kv.Signers] holds under "<slug>.<id>". The id is the key's hash, so that no key takes the

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"micromesh/pkg/kv"
+	"micromesh/pkg/schema"
 	"micromesh/pkg/telemetry"
 )
 
@@ -199,7 +200,7 @@ func (v *Verifier) parseKey(owner, id string, value []byte) (ed25519.PublicKey, 
 	if err := json.Unmarshal(value, &entry); err != nil {
 		return nil, fmt.Errorf("read key of events: %w", err)
 	}
-	if len(entry.Key) != ed25519.PublicKeySize || hash(entry.Key) != id {
+	if len(entry.Key) != ed25519.PublicKeySize || schema.Hash(entry.Key) != id {
 		return nil, errors.New("the key is not what its name says")
 	}
 	if v.voucher == nil {

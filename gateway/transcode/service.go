@@ -1,0 +1,140 @@
+package transcode
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"micromesh/pkg/auth"
+	"micromesh/pkg/meshpb"
+)
+
+// maxBindings bounds the bindings of a service that publishes its schema: each request of its slug is compared with them.
+const maxBindings = 1000
+
+// NewService compiles the bindings of a service that is not the mesh's own, from the files that it has published. Beyond
+// what New refuses, nothing may reach out of the service's slug: paths, permissions and roles begin with it (a role may be
+// the mesh's own too). Methods that stream have no binding, and are left out.
+func NewService(slug string, files ...protoreflect.FileDescriptor) (*Bindings, error) {
+	b, err := compile(files, func(m protoreflect.MethodDescriptor) bool {
+		return !(m.IsStreamingClient() || m.IsStreamingServer()) || boundTo(m) != nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	all := b.All()
+	if len(all) == 0 {
+		return nil, errors.New("no method has a binding: add `option (google.api.http)`")
+	}
+	if len(all) > maxBindings {
+		return nil, fmt.Errorf("it has %d bindings; at most %d are allowed", len(all), maxBindings)
+	}
+	var wrong []error
+	endpoints := map[string]protoreflect.FullName{}
+	for _, n := range all {
+		if err := n.within(slug); err != nil {
+			wrong = append(wrong, fmt.Errorf("%s: %w", n.Desc.FullName(), err))
+		}
+		if other, ok := endpoints[n.Endpoint]; ok && other != n.Desc.FullName() {
+			wrong = append(wrong, fmt.Errorf("%s: %s is called %s too", n.Desc.FullName(), other, n.Endpoint))
+		}
+		endpoints[n.Endpoint] = n.Desc.FullName()
+	}
+	if err := errors.Join(wrong...); err != nil {
+		return nil, err
+	}
+	names := namesOf(slug, all)
+	for _, n := range all {
+		n.names = names
+	}
+	return b, nil
+}
+
+// within tells what of a binding is not the service's own business, or can't be.
+func (n *Binding) within(slug string) error {
+	if n.Service != slug {
+		return fmt.Errorf("the path %s must begin with /%s, the slug of the service", n.Pattern, slug)
+	}
+	if p := n.Access.GetPermission(); p != "" && !strings.HasPrefix(p, slug+":") {
+		return fmt.Errorf("the permission %s must begin with %s:", p, slug)
+	}
+	if r := n.Access.GetRole(); r != "" && !strings.HasPrefix(r, slug+":") && r != auth.RoleAdmin && r != auth.RoleUser {
+		return fmt.Errorf("the role %s must begin with %s:, or be %s or %s", r, slug, auth.RoleAdmin, auth.RoleUser)
+	}
+	if c := n.Access.GetCaller(); n.Access.GetRole() == "" && n.Access.GetPermission() == "" && c != meshpb.Caller_CALLER_PUBLIC && c != meshpb.Caller_CALLER_SIGNED_IN {
+		return fmt.Errorf("there is no class of callers %d", c)
+	}
+	if !slices.Contains([]int{200, 201, 202, 204}, n.Success) {
+		return fmt.Errorf("success is %d; it must be 200, 201, 202 or 204", n.Success)
+	}
+	if n.Desc.IsStreamingClient() || n.Desc.IsStreamingServer() {
+		return errors.New("a method that streams can't have an HTTP binding")
+	}
+	return nil
+}
+
+// With gives a set with the bindings of other sets too, each of services of its own.
+func (b *Bindings) With(others ...*Bindings) *Bindings {
+	all := &Bindings{byService: map[string][]*Binding{}}
+	for _, one := range append([]*Bindings{b}, others...) {
+		for slug, list := range one.byService {
+			all.byService[slug] = list
+		}
+	}
+	return all
+}
+
+// names are those that a service's messages have in a description of all services, where others have messages of the same
+// names: "shop-svc.Item", or with the message's full name where the service has two of them. They don't depend on which
+// other services run. Nil names the messages of the mesh's own services, as their clients know them.
+type names struct {
+	slug   string
+	shared map[protoreflect.Name]bool // by several messages of the service
+}
+
+func namesOf(slug string, all []*Binding) *names {
+	n := &names{slug: slug, shared: map[protoreflect.Name]bool{}}
+	seen := map[protoreflect.FullName]bool{}
+	simple := map[protoreflect.Name]bool{}
+	var visit func(protoreflect.MessageDescriptor)
+	visit = func(d protoreflect.MessageDescriptor) {
+		if d == nil || seen[d.FullName()] {
+			return
+		}
+		seen[d.FullName()] = true
+		if !d.IsMapEntry() {
+			n.shared[d.Name()] = simple[d.Name()]
+			simple[d.Name()] = true
+		}
+		for i := range d.Fields().Len() {
+			visit(d.Fields().Get(i).Message())
+		}
+	}
+	for _, b := range all {
+		visit(b.Desc.Input())
+		visit(b.Desc.Output())
+	}
+	return n
+}
+
+// message is the name of a message's schema.
+func (n *names) message(d protoreflect.MessageDescriptor) string {
+	switch {
+	case n == nil:
+		return string(d.Name())
+	case n.shared[d.Name()]:
+		return n.slug + "." + string(d.FullName())
+	}
+	return n.slug + "." + string(d.Name())
+}
+
+// operation is the name of a method in the description.
+func (n *names) operation(m protoreflect.MethodDescriptor) string {
+	if n == nil {
+		return lowerFirst(string(m.Name()))
+	}
+	return n.slug + "." + string(m.Parent().Name()) + "." + lowerFirst(string(m.Name()))
+}
