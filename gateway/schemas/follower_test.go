@@ -286,6 +286,9 @@ func TestSlugsOfTheMeshAreItsOwn(t *testing.T) {
 	if w.leads("/user-svc/evil") || w.leads("/gateway-svc/evil") || !w.leads("/user-svc/public-key") {
 		t.Error("a service has taken a slug of the mesh")
 	}
+	if n := len(w.f.Status()); n != 2 { // what the mesh's own publish is not looked at
+		t.Errorf("status is %+v", w.f.Status())
+	}
 }
 
 // TestRefusalsAreLoggedOnce registers a liar again and again, while others come and go.
