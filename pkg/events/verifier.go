@@ -190,7 +190,7 @@ func (v *Verifier) key(ctx context.Context, owner, id string) (ed25519.PublicKey
 	case errors.Is(err, errMissing):
 		return nil, &DroppedError{ReasonKey, err}
 	case err != nil && ok:
-		return old.key, nil //nolint:nilerr // as said above
+		return old.key, nil
 	case err != nil:
 		return nil, err
 	}
