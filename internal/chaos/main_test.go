@@ -34,6 +34,7 @@ type obj = map[string]any
 func TestMain(m *testing.M) {
 	playInstance()
 	playMesh()
+	playNewer()
 	cluster.Main(m)
 }
 

@@ -41,18 +41,24 @@ func (v *Verifier) decode(ctx context.Context, m jetstream.Msg) (json.RawMessage
 	if err != nil {
 		return nil, err
 	}
+	var data json.RawMessage
+	v.turn(func() { data, err = decoded(m.Data(), desc) })
+	return data, err
+}
+
+func decoded(data []byte, desc protoreflect.MessageDescriptor) (json.RawMessage, error) {
 	msg := dynamicpb.NewMessage(desc)
-	if err := proto.Unmarshal(m.Data(), msg); err != nil {
+	if err := proto.Unmarshal(data, msg); err != nil {
 		return nil, problem("the event is not what its schema says")
 	}
 	if err := known(msg); err != nil {
 		return nil, err
 	}
-	data, err := protojson.Marshal(msg)
+	out, err := protojson.Marshal(msg)
 	if err != nil {
 		return nil, problem("write event as JSON: %w", err)
 	}
-	return data, nil
+	return out, nil
 }
 
 // known fails where a message has a field, or the value of an enum, that its schema doesn't have: it was made with another.

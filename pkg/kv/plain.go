@@ -11,7 +11,7 @@ import (
 // it shouldn't. Such a stream was made by somebody who had the login of a service, to get at the subjects of others
 // with it. Limits, replicas and where it is stored are the operator's business.
 func Plain(cfg jetstream.StreamConfig, subject string) error {
-	what := ""
+	var what string
 	switch {
 	case cfg.RePublish != nil:
 		what = "republishes"

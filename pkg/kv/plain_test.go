@@ -30,17 +30,17 @@ func TestStreamsOfStrangersAreRefused(t *testing.T) {
 	} {
 		t.Run(says, func(t *testing.T) {
 			_, js := natstest.Start(t).Connect()
-			make := func(name, subject string) {
+			create := func(name, subject string) {
 				c := jetstream.StreamConfig{Name: name, Subjects: []string{subject}, MaxMsgsPerSubject: 1, AllowDirect: true, AllowRollup: true, DenyDelete: true}
 				change(&c)
 				if _, err := js.CreateStream(t.Context(), c); err != nil {
 					t.Fatal(err)
 				}
 			}
-			make("KV_instances", "$KV.instances.>")
+			create("KV_instances", "$KV.instances.>")
 			_, err := kv.Open(t.Context(), js, kv.Instances, kv.Options{})
 			refused(t, says, err)
-			make("KV_nodes", "$KV.nodes.>")
+			create("KV_nodes", "$KV.nodes.>")
 			r, err := discovery.New(js, discovery.Config{Bucket: kv.Nodes}, discovery.WithLogger(slog.New(slog.DiscardHandler)))
 			if err != nil {
 				t.Fatal(err)
@@ -49,7 +49,7 @@ func TestStreamsOfStrangersAreRefused(t *testing.T) {
 			if r.Register(&registry.Service{Name: "shop-svc", Nodes: []*registry.Node{{Id: "shop-svc-1", Address: "127.0.0.1:1"}}}) == nil {
 				t.Error("a node was registered")
 			}
-			make(events.Stream, events.Subject(">"))
+			create(events.Stream, events.Subject(">"))
 			refused(t, says, events.EnsureStream(t.Context(), js))
 		})
 	}
