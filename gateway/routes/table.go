@@ -2,6 +2,7 @@ package routes
 
 import (
 	"cmp"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -61,7 +62,7 @@ func (t *Table) Match(method, path string) (r *Route, params, allowed []string) 
 		if !ok || r.pattern.wide() && isOwn(path) {
 			continue
 		}
-		if r.Method == "" || r.Method == method || r.Method == "GET" && method == "HEAD" {
+		if r.Method == "" || r.Method == method || r.Method == http.MethodGet && method == http.MethodHead {
 			return r, values, nil
 		}
 		if !slices.Contains(allowed, r.Method) {

@@ -20,7 +20,7 @@ const maxBindings = 1000
 // the mesh's own too). Methods that stream have no binding, and are left out.
 func NewService(slug string, files ...protoreflect.FileDescriptor) (*Bindings, error) {
 	b, err := compile(files, func(m protoreflect.MethodDescriptor) bool {
-		return !(m.IsStreamingClient() || m.IsStreamingServer()) || boundTo(m) != nil
+		return !m.IsStreamingClient() && !m.IsStreamingServer() || boundTo(m) != nil
 	})
 	if err != nil {
 		return nil, err
@@ -59,7 +59,7 @@ func (n *Binding) within(slug string) error {
 		return fmt.Errorf("the path %s must begin with /%s, the slug of the service", n.Pattern, slug)
 	}
 	if p := n.Access.GetPermission(); p != "" && !strings.HasPrefix(p, slug+":") {
-		return fmt.Errorf("the permission %s must begin with %s:", p, slug)
+		return fmt.Errorf("the permission %s must begin with %s:, the slug of the service", p, slug)
 	}
 	if r := n.Access.GetRole(); r != "" && !strings.HasPrefix(r, slug+":") && r != auth.RoleAdmin && r != auth.RoleUser {
 		return fmt.Errorf("the role %s must begin with %s:, or be %s or %s", r, slug, auth.RoleAdmin, auth.RoleUser)
