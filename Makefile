@@ -56,7 +56,7 @@ tidy:
 
 .PHONY: generated
 generated:
-	go run ./internal/protogen -check
+	go run ./internal/protogen/command -check
 
 .PHONY: arch
 arch:
@@ -84,7 +84,7 @@ $(BIN)/buf-$(BUF_VERSION):
 
 .PHONY: generate
 generate: ## Generate the Go code of the .proto files: messages, go-micro stubs, fakes
-	go run ./internal/protogen
+	go run ./internal/protogen/command
 
 .PHONY: bench
 bench: ## Measure, in about six minutes: each figure beside something else in the same run (see bench/README.md)
