@@ -12,13 +12,19 @@ import (
 	"micromesh/pkg/meshpb"
 )
 
-// maxBindings bounds the bindings of a service that publishes its schema: each request of its slug is compared with them.
-const maxBindings = 1000
+// Bounds of a service that publishes its schema, which is small beside what could be made of it.
+const (
+	maxBindings  = 1000     // each request of the slug is compared with them
+	maxDescribed = 16 << 20 // bytes, about, of what is told of the fields: each type tells its own, and each binding those that it takes
+)
 
 // NewService compiles the bindings of a service that is not the mesh's own, from the files that it has published. Beyond
 // what New refuses, nothing may reach out of the service's slug: paths, permissions and roles begin with it (a role may be
 // the mesh's own too). Methods that stream have no binding, and are left out.
 func NewService(slug string, files ...protoreflect.FileDescriptor) (*Bindings, error) {
+	if err := measure(files); err != nil {
+		return nil, err
+	}
 	b, err := compile(files, func(m protoreflect.MethodDescriptor) bool {
 		return !m.IsStreamingClient() && !m.IsStreamingServer() || boundTo(m) != nil
 	})
@@ -28,9 +34,6 @@ func NewService(slug string, files ...protoreflect.FileDescriptor) (*Bindings, e
 	all := b.All()
 	if len(all) == 0 {
 		return nil, errors.New("no method has a binding: add `option (google.api.http)`")
-	}
-	if len(all) > maxBindings {
-		return nil, fmt.Errorf("it has %d bindings; at most %d are allowed", len(all), maxBindings)
 	}
 	var wrong []error
 	endpoints := map[string]protoreflect.FullName{}
@@ -51,6 +54,62 @@ func NewService(slug string, files ...protoreflect.FileDescriptor) (*Bindings, e
 		n.names = names
 	}
 	return b, nil
+}
+
+// measure refuses what would take too much to compile and to describe, before any of it is done.
+func measure(files []protoreflect.FileDescriptor) error {
+	bindings, described, seen := 0, 0, map[protoreflect.FullName]bool{}
+	for _, f := range files {
+		for i := range f.Services().Len() {
+			methods := f.Services().Get(i).Methods()
+			for j := range methods.Len() {
+				m := methods.Get(j)
+				rule := boundTo(m)
+				if rule == nil {
+					continue
+				}
+				n := 1 + len(rule.AdditionalBindings)
+				bindings += n
+				described += n*weight(m.Input()) + weightOfAll(m.Input(), seen) + weightOfAll(m.Output(), seen)
+				if bindings > maxBindings {
+					return fmt.Errorf("it has more than %d bindings", maxBindings)
+				}
+				if described > maxDescribed {
+					return fmt.Errorf("a description of the fields of its types and of %d bindings would have more than %d bytes", bindings, maxDescribed)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// weightOfAll is about how many bytes a description has of a message and of all that it leads to, without those seen already.
+func weightOfAll(d protoreflect.MessageDescriptor, seen map[protoreflect.FullName]bool) (n int) {
+	if d == nil || seen[d.FullName()] {
+		return 0
+	}
+	seen[d.FullName()] = true
+	n = weight(d)
+	for i := range d.Fields().Len() {
+		n += weightOfAll(d.Fields().Get(i).Message(), seen)
+	}
+	return n
+}
+
+// weight is about how many bytes a description of a message's fields has.
+func weight(d protoreflect.MessageDescriptor) (n int) {
+	const each = 200
+	for i := range d.Fields().Len() {
+		fd := d.Fields().Get(i)
+		n += each + len(fd.JSONName()) + len(comment(fd))
+		for _, s := range rulesOf(fd).GetOneOf() {
+			n += len(s)
+		}
+		if e := fd.Enum(); e != nil {
+			n += e.Values().Len() * each
+		}
+	}
+	return n
 }
 
 // within tells what of a binding is not the service's own business, or can't be.

@@ -4,19 +4,51 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"micromesh/gateway/transcode"
+	"micromesh/pkg/schema"
 	"micromesh/pkg/schema/schematest"
 )
 
 // contract is a service with one method with these options.
 func contract(options string) string {
 	return `message Item { string id = 1; int32 n = 2; } service Shop { rpc Get(Item) returns (Item) { ` + options + ` } }`
+}
+
+// many is a service with so many methods, each of which takes so many fields.
+func many(methods, fields int) string {
+	var s strings.Builder
+	s.WriteString("message M {\n")
+	for i := range fields {
+		fmt.Fprintf(&s, "string f%d = %d;\n", i, i+1)
+	}
+	s.WriteString("}\nservice Shop {\n")
+	for i := range methods {
+		fmt.Fprintf(&s, "rpc A%d(M) returns (M) { option (google.api.http) = {get: \"/shop-svc/%d\"}; option (mesh.v1.access) = {caller: CALLER_PUBLIC}; }\n", i, i)
+	}
+	return s.String() + "}"
+}
+
+// enumerated is a service whose answer has so many fields of an enumeration of so many values.
+func enumerated(fields, values int) string {
+	var s strings.Builder
+	s.WriteString("message In {}\nmessage M {\n")
+	for i := range fields {
+		fmt.Fprintf(&s, "E f%d = %d;\n", i, i+1)
+	}
+	s.WriteString("}\nenum E {\n")
+	for i := range values {
+		fmt.Fprintf(&s, "V%d = %d;\n", i, i)
+	}
+	return s.String() + `}
+		service Shop { rpc Get(In) returns (M) { option (google.api.http) = {get: "/shop-svc/x"}; option (mesh.v1.access) = {caller: CALLER_PUBLIC}; } }`
 }
 
 func TestServicesStayWithinTheirSlug(t *testing.T) {
@@ -44,6 +76,11 @@ func TestServicesStayWithinTheirSlug(t *testing.T) {
 		{"no method", `message M {}`, "no method has a binding"},
 		{"clashing routes", `message M {} service Shop { rpc A(M) returns (M) { ` + route + public + ` } rpc B(M) returns (M) { ` + route + public + ` } }`, "is bound to shop.v1.Shop.A already"},
 		{"a stream with a binding", `message M {} service Shop { rpc Get(M) returns (stream M) { ` + route + public + ` } }`, "streams"},
+		{"too many bindings", many(1001, 1), "more than 1000 bindings"},
+		{"too many fields in too many bindings", many(100, 2000), "more than 16777216 bytes"},
+		{"an enumeration that is named too often", enumerated(1000, 1000), "more than 16777216 bytes"},
+		{"an enumeration that is named often", enumerated(100, 100), ""},
+		{"many bindings and fields", many(100, 100), ""},
 		{"a success that is none", contract(route + public + `option (mesh.v1.success) = 500;`), "success is 500"},
 		{"a status that is no status", contract(route + public + `option (mesh.v1.success) = -7;`), "success is -7"},
 	}
@@ -210,4 +247,35 @@ func TestDocsPolicyLetsItsStyleIn(t *testing.T) {
 func sha(s string) string {
 	sum := sha256.Sum256([]byte(s))
 	return base64.StdEncoding.EncodeToString(sum[:])
+}
+
+// FuzzService takes what no compiler has made through all that a gateway does with it.
+func FuzzService(f *testing.F) {
+	s, err := schema.Pack(schematest.File(f, "shop.v1", strings.ReplaceAll(shop, "SLUG", "shop-svc")))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(s.Set)
+	f.Fuzz(func(t *testing.T, set []byte) {
+		files, err := schema.Open(schema.Schema{Hash: schema.Hash(set), Set: set})
+		if err != nil {
+			return
+		}
+		b, err := transcode.NewService("shop-svc", files...)
+		if err != nil {
+			return
+		}
+		raw, err := b.OpenAPI("1")
+		if err != nil || !json.Valid(raw) {
+			t.Errorf("its description is no JSON: %v", err)
+		}
+		if _, err := b.Docs("1", nil); err != nil {
+			t.Error(err)
+		}
+		for _, n := range b.All() {
+			if out, err := n.Message([]byte("{}"), slices.Repeat([]string{"x"}, strings.Count(n.Pattern, "{")), "a=b"); err == nil && !json.Valid(out) {
+				t.Errorf("%q is no JSON", out)
+			}
+		}
+	})
 }

@@ -88,7 +88,7 @@ func TestServiceIsRoutedAtOnce(t *testing.T) {
 	}
 
 	stop := m.Serve(t, "account-svc", contract(t, accountProto), Account{})
-	meshtest.Soon(t, "a route", func() bool { return m.Do(t, "GET", "/account-svc/accounts/1", "", nil).Status == 200 })
+	meshtest.Eventually(t, "a route", func() bool { return m.Do(t, "GET", "/account-svc/accounts/1", "", nil).Status == 200 })
 	if a := m.Do(t, "GET", "/account-svc/accounts/a%2Fb", "", nil).Must(t, 200); a.Text("id") != "a/b" {
 		t.Errorf("a path's parameter arrives as %s", a.Body)
 	}
@@ -116,7 +116,7 @@ func TestServiceIsRoutedAtOnce(t *testing.T) {
 
 	// A second process with a method more, while the first one still runs.
 	stop2 := m.Serve(t, "account-svc", contract(t, accountProto+closeProto), second())
-	meshtest.Soon(t, "a new route", func() bool { return m.Do(t, "DELETE", "/account-svc/accounts/1", token, nil).Status == 403 })
+	meshtest.Eventually(t, "a new route", func() bool { return m.Do(t, "DELETE", "/account-svc/accounts/1", token, nil).Status == 403 })
 	admin := m.Admin(t)
 	for range 20 { // by whichever node is asked first
 		if a := m.Do(t, "DELETE", "/account-svc/accounts/1", admin, nil); a.Status != 200 || a.Text("name") != "closed" {
@@ -128,7 +128,7 @@ func TestServiceIsRoutedAtOnce(t *testing.T) {
 	stop()
 	m.Do(t, "DELETE", "/account-svc/accounts/1", admin, nil).Must(t, 200)
 	stop2()
-	meshtest.Soon(t, "that it is away", func() bool { return m.Do(t, "GET", "/account-svc/accounts/1", "", nil).Status == 503 })
+	meshtest.Eventually(t, "that it is away", func() bool { return m.Do(t, "GET", "/account-svc/accounts/1", "", nil).Status == 503 })
 	if a := m.Do(t, "GET", "/account-svc/accounts/1", "", nil); a.Text("code") != "UNAVAILABLE" || !strings.Contains(a.Text("error"), "account-svc") {
 		t.Errorf("while it is away: %d %s", a.Status, a.Body)
 	}
@@ -175,7 +175,7 @@ func TestGatewayThatRestartsKnowsServicesThatAreAway(t *testing.T) {
 	dir := t.TempDir()
 	m := meshtest.Start(t, meshtest.InDir(dir))
 	stop := m.Serve(t, "account-svc", contract(t, accountProto), Account{})
-	meshtest.Soon(t, "a route", func() bool { return m.Do(t, "GET", "/account-svc/accounts/1", "", nil).Status == 200 })
+	meshtest.Eventually(t, "a route", func() bool { return m.Do(t, "GET", "/account-svc/accounts/1", "", nil).Status == 200 })
 	stop()
 	m.Stop()
 
@@ -184,5 +184,5 @@ func TestGatewayThatRestartsKnowsServicesThatAreAway(t *testing.T) {
 		t.Errorf("before the service is back: %d %s", a.Status, a.Body)
 	}
 	m.Serve(t, "account-svc", contract(t, accountProto), Account{})
-	meshtest.Soon(t, "it serves", func() bool { return m.Do(t, "GET", "/account-svc/accounts/1", "", nil).Status == 200 })
+	meshtest.Eventually(t, "it serves", func() bool { return m.Do(t, "GET", "/account-svc/accounts/1", "", nil).Status == 200 })
 }

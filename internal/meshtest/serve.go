@@ -6,6 +6,7 @@ import (
 	"sync"
 	"testing"
 
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"micromesh/pkg/rpc/server"
@@ -21,9 +22,13 @@ func (m *Mesh) Serve(t testing.TB, slug string, file protoreflect.FileDescriptor
 	if err != nil {
 		t.Fatal(err)
 	}
+	var creds credentials.TransportCredentials
+	if m.identity != nil {
+		creds = m.identity(slug).Server()
+	}
 	srv, err := server.New(server.Config{
 		Name: slug, ID: rand.Text()[:12], Listener: ln, Registry: h.Registry, Verifier: h.Verifier, Permits: h.Auth, Logger: Logger(t),
-		Metrics: h.Metrics, Files: []protoreflect.FileDescriptor{file}, JetStream: h.JS, Credentials: h.Credentials(),
+		Metrics: h.Metrics, Files: []protoreflect.FileDescriptor{file}, JetStream: h.JS, Credentials: creds,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -78,10 +78,10 @@ func serveOthers(t testing.TB, m *meshtest.Mesh) {
 	}
 	m.Serve(t, "liar-svc", schematest.File(t, "liar.v1", strings.ReplaceAll(kioskProto, "SLUG", "user-svc")), Kiosk{})
 	for _, path := range []string{"/account-svc/accounts", "/kiosk-a/get", "/kiosk-b/get", "/shop/get"} {
-		meshtest.Soon(t, path, func() bool { return m.Do(t, "PUT", path, "", nil).Status == http.StatusMethodNotAllowed })
+		meshtest.Eventually(t, path, func() bool { return m.Do(t, "PUT", path, "", nil).Status == http.StatusMethodNotAllowed })
 	}
 	admin := m.Admin(t)
-	meshtest.Soon(t, "a refusal", func() bool {
+	meshtest.Eventually(t, "a refusal", func() bool {
 		return strings.Contains(string(m.Do(t, "GET", "/gateway-svc/schemas", admin, nil).Body), "must begin with")
 	})
 }
