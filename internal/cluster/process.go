@@ -196,11 +196,17 @@ func (p *Process) await(what string, cond func() bool) {
 
 // Log is what the process has logged, the last of it.
 func (p *Process) Log() string {
+	s := p.WholeLog()
+	return s[max(0, len(s)-4000):]
+}
+
+// WholeLog is all that the process has logged, in all its lives.
+func (p *Process) WholeLog() string {
 	b, err := os.ReadFile(p.log)
 	if err != nil {
 		return err.Error()
 	}
-	return string(b[max(0, len(b)-4000):])
+	return string(b)
 }
 
 // end ends the process with its test.
