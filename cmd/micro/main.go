@@ -5,8 +5,10 @@ import (
 	"os"
 
 	"micromesh/cmd/micro/cli"
+	"micromesh/internal/protogen"
 )
 
 func main() {
+	protogen.Plugin()
 	os.Exit(cli.Run(os.Args, cli.System()))
 }

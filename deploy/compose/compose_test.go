@@ -247,7 +247,7 @@ func (p *project) replicated(t *testing.T) {
 		} `json:"account_details"`
 	}
 	out := p.compose(t, "exec", "-T", "nats", "wget", "-qO-", "http://127.0.0.1:8222/jsz?streams=1&config=1")
-	if err := json.Unmarshal([]byte(out), &server); err != nil || len(server.Accounts) != 1 || len(server.Accounts[0].Streams) != 8 {
+	if err := json.Unmarshal([]byte(out), &server); err != nil || len(server.Accounts) != 1 || len(server.Accounts[0].Streams) != 9 {
 		t.Fatalf("streams of NATS are %s, %v", out, err)
 	}
 	for _, s := range server.Accounts[0].Streams {

@@ -28,14 +28,11 @@ func NewService(slug string, files ...protoreflect.FileDescriptor) (*Bindings, e
 	b, err := compile(files, func(m protoreflect.MethodDescriptor) bool {
 		return !m.IsStreamingClient() && !m.IsStreamingServer() || boundTo(m) != nil
 	})
-	if err != nil {
-		return nil, err
-	}
 	all := b.All()
-	if len(all) == 0 {
+	if len(all) == 0 && err == nil {
 		return nil, errors.New("no method has a binding: add `option (google.api.http)`")
 	}
-	var wrong []error
+	wrong := []error{err}
 	endpoints := map[string]protoreflect.FullName{}
 	for _, n := range all {
 		if err := n.within(slug); err != nil {

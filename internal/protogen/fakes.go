@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"go/format"
-	"os"
 	"path"
+	"path/filepath"
 	"regexp"
 	"strings"
 
@@ -20,44 +20,41 @@ var (
 	humps  = regexp.MustCompile(`([a-z0-9])([A-Z])`)
 )
 
-// fakes generates a fake of each interface of the generated stubs. Counterfeiter reads packages from disk, so the stubs are
-// written first, unless this is a check.
-func (c Config) fakes(ctx context.Context, files []protoreflect.FileDescriptor, out map[string][]byte) error {
-	if err := c.write(out); err != nil {
-		return err
-	}
+// fakes generates a fake of each interface of the stubs, which are on disk already: counterfeiter reads packages.
+func (c Config) fakes(ctx context.Context, files []protoreflect.FileDescriptor, stubs map[string][]byte) (map[string][]byte, error) {
 	interfaces := map[string][]string{} // by folder
 	for _, f := range files {
 		if f.Services().Len() == 0 {
 			continue
 		}
 		dir := c.goDir(f)
-		stub := out[path.Join(dir, strings.TrimSuffix(path.Base(f.Path()), ".proto")+".pb.micro.go")]
+		stub := stubs[path.Join(dir, strings.TrimSuffix(path.Base(f.Path()), ".proto")+".pb.micro.go")]
 		for _, m := range ifaces.FindAllSubmatch(stub, -1) {
 			interfaces[dir] = append(interfaces[dir], string(m[1]))
 		}
 	}
+	out := map[string][]byte{}
 	if len(interfaces) == 0 {
-		return nil
+		return out, nil
 	}
 	loaded, err := c.load(ctx, interfaces)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	wd, err := os.Getwd()
+	wd, err := filepath.Abs(c.Dir)
 	if err != nil {
-		return fmt.Errorf("find the module: %w", err)
+		return nil, fmt.Errorf("find the module: %w", err)
 	}
 	for dir, names := range interfaces {
 		for _, name := range names {
 			code, err := fake(loaded, path.Join(c.Module, dir), name, wd)
 			if err != nil {
-				return fmt.Errorf("fake of %s: %w", name, err)
+				return nil, fmt.Errorf("fake of %s: %w", name, err)
 			}
 			out[path.Join(dir, "fakes", strings.ToLower(humps.ReplaceAllString(name, "${1}_$2"))+".go")] = code
 		}
 	}
-	return nil
+	return out, nil
 }
 
 // load reads the stubs' packages, with the types of what they import as the build cache has them: all at once, since
@@ -68,7 +65,7 @@ func (c Config) load(ctx context.Context, interfaces map[string][]string) (*gene
 		paths = append(paths, path.Join(c.Module, dir))
 	}
 	found, err := packages.Load(&packages.Config{
-		Context: ctx, Mode: packages.NeedName | packages.NeedFiles | packages.NeedImports | packages.NeedTypes | packages.NeedTypesSizes,
+		Context: ctx, Dir: c.Dir, Mode: packages.NeedName | packages.NeedFiles | packages.NeedImports | packages.NeedTypes | packages.NeedTypesSizes,
 	}, paths...)
 	if err != nil {
 		return nil, fmt.Errorf("load stubs: %w", err)

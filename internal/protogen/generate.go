@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -16,52 +17,78 @@ import (
 
 	"github.com/bufbuild/protocompile"
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/descriptorpb"
 )
 
-// Config says what to generate, from the module's folder, which is the working one.
+// Config says what to generate.
 type Config struct {
+	Dir    string   // of the module; the working one where it is empty
 	Module string   // path of the module, in which go_package options lie
 	Roots  []string // folders of .proto sources; imports are looked for in each
 	Check  bool     // write nothing, and fail where a file would change
 }
 
-// Run generates.
+// Run generates, and gives the files that it has written, by their path in the module.
 //
 // The program's main must have called Plugin.
 //
 // Errors: what is wrong in a source, with its file and line; with Check, the files that are out of date.
-func Run(ctx context.Context, cfg Config) error {
+func Run(ctx context.Context, cfg Config) (written []string, err error) {
 	sources, err := cfg.sources()
 	if err != nil {
-		return err
+		return nil, err
+	}
+	if len(sources) == 0 {
+		return nil, fmt.Errorf("there is no .proto below %s", strings.Join(cfg.Roots, " or "))
 	}
 	files, err := cfg.compile(ctx, sources)
 	if err != nil {
-		return err
+		return nil, err
+	}
+	if err := errors.Join(check(files), cfg.places(files)); err != nil {
+		return nil, err
 	}
 	out := map[string][]byte{} // by path in the module
 	if err := cfg.messages(files, out); err != nil {
-		return err
+		return nil, err
 	}
 	for _, f := range files {
 		if f.Services().Len() == 0 {
 			continue
 		}
 		if err := cfg.stubs(ctx, f, out); err != nil { // one package at a time
-			return err
+			return nil, err
 		}
 	}
-	if err := cfg.fakes(ctx, files, out); err != nil {
-		return err
+	stubs, err := cfg.write(out) // from which counterfeiter reads the interfaces
+	if err != nil {
+		return nil, err
 	}
-	return cfg.write(out)
+	fakes, err := cfg.fakes(ctx, files, out)
+	if err != nil {
+		return stubs, err
+	}
+	rest, err := cfg.write(fakes)
+	return append(stubs, rest...), err
+}
+
+// places refuses files whose code would lie outside of the module.
+func (c Config) places(files []protoreflect.FileDescriptor) error {
+	var wrong []error
+	for _, f := range files {
+		if dir := c.goDir(f); dir == "" || strings.Contains(dir, "..") || !strings.HasPrefix(f.Options().(*descriptorpb.FileOptions).GetGoPackage(), c.Module+"/") {
+			wrong = append(wrong, fmt.Errorf(`%s: its go_package must be a folder of the module: option go_package = "%s/…"`, f.Path(), c.Module))
+		}
+	}
+	return errors.Join(wrong...)
 }
 
 // sources gives the .proto files to generate for, relative to their root; google's own are only imported.
 func (c Config) sources() ([]string, error) {
 	var out []string
 	for _, root := range c.Roots {
+		root = filepath.Join(c.Dir, root)
 		err := filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
 			if errors.Is(err, fs.ErrNotExist) {
 				return nil
@@ -83,9 +110,21 @@ func (c Config) sources() ([]string, error) {
 	return out, nil
 }
 
+// linked gives the sources that this program was built with: the mesh's options, and google's.
+func linked(path string) (protocompile.SearchResult, error) {
+	f, err := protoregistry.GlobalFiles.FindFileByPath(path)
+	if err != nil {
+		return protocompile.SearchResult{}, err
+	}
+	return protocompile.SearchResult{Desc: f}, nil
+}
+
 func (c Config) compile(ctx context.Context, sources []string) ([]protoreflect.FileDescriptor, error) {
 	compiler := protocompile.Compiler{
-		Resolver:       protocompile.WithStandardImports(&protocompile.SourceResolver{ImportPaths: c.Roots}),
+		Resolver: protocompile.WithStandardImports(protocompile.CompositeResolver{
+			&protocompile.SourceResolver{ImportPaths: c.Roots, Accessor: func(path string) (io.ReadCloser, error) { return os.Open(filepath.Join(c.Dir, path)) }},
+			protocompile.ResolverFunc(linked),
+		}),
 		SourceInfoMode: protocompile.SourceInfoStandard,
 	}
 	res, err := compiler.Compile(ctx, sources...)
@@ -105,10 +144,11 @@ func (c Config) goDir(f protoreflect.FileDescriptor) string {
 	return strings.TrimPrefix(pkg, c.Module+"/")
 }
 
-func (c Config) write(out map[string][]byte) error {
+// write writes what differs from what is there.
+func (c Config) write(out map[string][]byte) (written []string, err error) {
 	var stale []string
 	for file, code := range out {
-		old, err := os.ReadFile(filepath.FromSlash(file))
+		old, err := os.ReadFile(filepath.Join(c.Dir, filepath.FromSlash(file)))
 		if err == nil && bytes.Equal(old, code) {
 			continue
 		}
@@ -116,16 +156,18 @@ func (c Config) write(out map[string][]byte) error {
 			stale = append(stale, file)
 			continue
 		}
-		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-			return err
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(c.Dir, file)), 0o755); err != nil {
+			return written, err
 		}
-		if err := os.WriteFile(filepath.FromSlash(file), code, 0o644); err != nil {
-			return err
+		if err := os.WriteFile(filepath.Join(c.Dir, filepath.FromSlash(file)), code, 0o644); err != nil {
+			return written, err
 		}
+		written = append(written, file)
 	}
 	if len(stale) > 0 {
 		sort.Strings(stale)
-		return fmt.Errorf("out of date, run `make generate`: %s", strings.Join(stale, ", "))
+		return nil, fmt.Errorf("out of date, generate again: %s", strings.Join(stale, ", "))
 	}
-	return nil
+	sort.Strings(written)
+	return written, nil
 }

@@ -10,10 +10,12 @@ import (
 	"micromesh/cmd/micro/cli"
 	"micromesh/internal/meshtest"
 	"micromesh/internal/meshtest/upstream"
+	"micromesh/internal/protogen"
 )
 
 func TestMain(m *testing.M) {
 	meshtest.Play()
+	protogen.Plugin()
 	testscript.Main(m, map[string]func(){
 		"micro": func() { os.Exit(cli.Run(os.Args, cli.System())) },
 	})
@@ -31,6 +33,9 @@ func TestScripts(t *testing.T) {
 			mesh := m.URL
 			if strings.HasSuffix(env.WorkDir, "-call") {
 				serveOthers(t, m)
+			}
+			if strings.HasSuffix(env.WorkDir, "-gen") {
+				writeModule(t, env)
 			}
 			env.Setenv("MESH", mesh)
 			env.Setenv("MICRO_SERVER", mesh)

@@ -22,7 +22,7 @@ func main() {
 	flag.Parse()
 	log.SetOutput(io.Discard) // counterfeiter tells what it does
 	cfg := protogen.Config{Module: "micromesh", Roots: []string{"proto", "pkg/events/proto"}, Check: *check}
-	if err := protogen.Run(context.Background(), cfg); err != nil {
+	if _, err := protogen.Run(context.Background(), cfg); err != nil {
 		fmt.Fprintln(os.Stderr, "protogen:", err)
 		os.Exit(1)
 	}

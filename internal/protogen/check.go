@@ -1,0 +1,82 @@
+package protogen
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"google.golang.org/genproto/googleapis/api/annotations"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"micromesh/gateway/transcode"
+	"micromesh/pkg/schema"
+)
+
+// check refuses what a gateway would refuse when the service starts: methods without a binding or an access rule, bindings
+// that clash, or whose path doesn't begin with the service's slug, permissions that are not its own. Each mistake is told with
+// its file and line, and all at once.
+func check(files []protoreflect.FileDescriptor) error {
+	var wrong []error
+	for _, f := range files {
+		if f.Services().Len() == 0 {
+			continue
+		}
+		packed, err := schema.Pack(f)
+		if err != nil {
+			return fmt.Errorf("%s: %w", f.Path(), err)
+		}
+		opened, err := schema.Open(packed) // whose options are of the types that this program was built with
+		if err != nil {
+			return fmt.Errorf("%s: %w", f.Path(), err)
+		}
+		served := opened[len(opened)-1]
+		_, err = transcode.NewService(slugOf(served), served)
+		for _, e := range each(err) {
+			wrong = append(wrong, place(f, e))
+		}
+	}
+	return errors.Join(wrong...)
+}
+
+// slugOf is the service's slug: what the first of its paths begins with.
+func slugOf(f protoreflect.FileDescriptor) string {
+	for i := range f.Services().Len() {
+		methods := f.Services().Get(i).Methods()
+		for j := range methods.Len() {
+			rule, _ := proto.GetExtension(methods.Get(j).Options(), annotations.E_Http).(*annotations.HttpRule)
+			for _, path := range []string{rule.GetGet(), rule.GetPut(), rule.GetPost(), rule.GetDelete(), rule.GetPatch()} {
+				if slug, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/"); slug != "" {
+					return slug
+				}
+			}
+		}
+	}
+	return ""
+}
+
+// each takes joined errors apart.
+func each(err error) []error {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // of this error itself
+		var out []error
+		for _, e := range joined.Unwrap() {
+			out = append(out, each(e)...)
+		}
+		return out
+	}
+	if err == nil {
+		return nil
+	}
+	return []error{err}
+}
+
+// place says where a mistake is: its text begins with the full name of a method, unless it is of the whole file.
+func place(f protoreflect.FileDescriptor, mistake error) error {
+	name, rest, _ := strings.Cut(mistake.Error(), ": ")
+	for i := range f.Services().Len() {
+		if m := f.Services().Get(i).Methods().ByName(protoreflect.FullName(name).Name()); m != nil && string(m.FullName()) == name {
+			return fmt.Errorf("%s:%d: %s: %s", f.Path(), f.SourceLocations().ByDescriptor(m).StartLine+1, m.Name(), strings.TrimPrefix(rest, name+": "))
+		}
+	}
+	return fmt.Errorf("%s: %w", f.Path(), mistake)
+}
