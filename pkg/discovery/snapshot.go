@@ -51,6 +51,15 @@ const (
 // Stock tells whether a node is of a service that was written with plain go-micro, and brought in.
 func (n *Node) Stock() bool { return n.Metadata[Via] == ViaStock }
 
+// GRPC tells whether a node speaks gRPC, as all do that don't say otherwise.
+func (n *Node) GRPC() bool {
+	t := n.Metadata["transport"]
+	return t == "" || t == "grpc"
+}
+
+// StockHTTP tells whether a node is a stock one that speaks go-micro's default transport.
+func (n *Node) StockHTTP() bool { return n.Stock() && n.Metadata["transport"] == "http" }
+
 // Endpoints are those that the node registered. They are shared: don't change them.
 func (n *Node) Endpoints() []*registry.Endpoint { return n.registered.Endpoints }
 
