@@ -30,6 +30,7 @@ type Binding struct {
 	Desc     protoreflect.MethodDescriptor
 	segments []segment
 	query    map[string]field // by JSON and by proto name
+	open     bool             // query may not be all that there is
 }
 
 // segment of a pattern: a literal, or a parameter named as in JSON.
