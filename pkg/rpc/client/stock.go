@@ -34,10 +34,11 @@ const (
 // stock calls services that were written with plain go-micro, on its default transport: HTTP/1.1, where Micro-* headers name the
 // method (go-micro v5.30.0: server/rpc_server.go, transport/http_socket.go).
 //
-// Three faults of that server are got round here. It tells requests of one connection apart by the header Micro-ID, which HTTP
+// Four faults of that server are got round here. It tells requests of one connection apart by the header Micro-ID, which HTTP
 // makes Micro-Id, so that one that comes quickly after another is lost: a Micro-Stream of its own for each does what was meant. It
 // repeats the headers of a connection's first request in all its answers: nothing of an answer's headers is passed on, but for its
-// error. And it keeps each request's timer until the connection ends: connections are closed after some requests.
+// error. It keeps each request's timer until the connection ends: connections are closed after some requests.
+// And it cancels a request with a timeout at once where it is a connection's last: that one has none.
 type stock struct {
 	nodes *discovery.Selector
 	http  *http.Transport
@@ -132,10 +133,10 @@ func (s *stock) request(ctx context.Context, address, service, endpoint string, 
 	req.Header.Set("Micro-Method", endpoint)
 	req.Header.Set("Micro-Id", id)
 	req.Header.Set("Micro-Stream", id)
-	if deadline, ok := ctx.Deadline(); ok {
+	req.Close = n%stockReuse == 0
+	if deadline, ok := ctx.Deadline(); ok && !req.Close {
 		req.Header.Set("Timeout", strconv.FormatInt(max(int64(time.Until(deadline)), 1), 10)) // nanoseconds
 	}
-	req.Close = n%stockReuse == 0
 	return req, nil
 }
 
@@ -155,6 +156,9 @@ func broken(ctx context.Context, service string, err error) error {
 func fromStock(service, text string) error {
 	if m := merrors.Parse(text); isError(m) {
 		return withOrigin(fromMicro(m), service, m)
+	}
+	if text == context.DeadlineExceeded.Error() { // the deadline went with the request, and the service noticed it first
+		return fromStatus(service, status.Error(codes.DeadlineExceeded, text), nil)
 	}
 	return withOrigin(say(errs.Internal, ""), service, errors.New(text))
 }

@@ -52,6 +52,12 @@ func (u *Users) Read(ctx context.Context, in *ReadRequest, out *ReadResponse) er
 		return merrors.NotFound("users", "there is no user %d", in.ID)
 	case "secret":
 		return errors.New("pq: password authentication failed for 10.1.2.3")
+	case "busy": // for as long as it takes to be told that nobody waits any more
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Millisecond):
+		}
 	case "slow":
 		<-ctx.Done()
 		return ctx.Err()
@@ -135,6 +141,18 @@ func TestNoRequestOfAConnectionIsLostOrMixedUp(t *testing.T) {
 	wg.Wait()
 	if n := u.calls.Load(); n != callers*calls && !t.Failed() {
 		t.Errorf("the handler ran %d times for %d calls", n, callers*calls)
+	}
+}
+
+// A connection that has carried many requests is closed, which ends none of them.
+func TestNoRequestIsCutOffByTheEndOfItsConnection(t *testing.T) {
+	m := newMesh(t)
+	m.serveStock("users", "1", &Users{})
+	c := m.client(client.Config{Timeout: 30 * time.Second})
+	for i := range 1100 {
+		if _, err := read(t.Context(), c, i, "busy", nil); err != nil {
+			t.Fatalf("call %d: %v", i, err)
+		}
 	}
 }
 
