@@ -100,6 +100,7 @@ func (a *App) build(ctx context.Context) error {
 	pages := a.pages(stream, states)
 	cfg := handler.Config{
 		Table: a.table, Bindings: a.schemas.Bindings(), RPC: a.host.RPC, Verifier: a.host.Verifier, Permits: a.host.Auth,
+		Nodes: a.host.Nodes, ExposeStock: a.cfg.ExposeStock,
 		Routes: a.routes, Forward: a.upstream, Local: pages.Handlers(), Logger: a.log, Metrics: a.host.Metrics, Hosts: a.cfg.EdgeListen == "",
 		MaxMessage: a.cfg.MaxMessage, MaxBody: a.cfg.MaxBody, CallTimeout: a.cfg.CallTimeout,
 		WaitHeaders: a.cfg.HeadersTimeout, CORS: a.cfg.CORS,

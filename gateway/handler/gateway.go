@@ -48,6 +48,8 @@ type Config struct {
 	Logger   *slog.Logger
 	Metrics  prometheus.Registerer
 
+	Nodes       Nodes         // what runs, for services without bindings; nil is nothing
+	ExposeStock bool          // services written with plain go-micro may be called by their methods' names
 	HostsOnly   bool          // an edge: only host routes are served
 	Hosts       bool          // host routes are served
 	MaxMessage  int64         // of an RPC call's body, bytes; default 4 MiB
@@ -120,6 +122,10 @@ func (g *Gateway) lead(x *http1.Exchange) route {
 	if group := g.cfg.Table.Slug(string(slug)); group.Size() > 0 {
 		g.forward(x, group, nil)
 		return routeSlug
+	}
+	if s := g.exposed(string(slug)); s != nil {
+		g.method(x, s)
+		return routeRPC
 	}
 	g.nowhere(x, slug)
 	return routeNone

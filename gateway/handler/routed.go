@@ -9,7 +9,6 @@ import (
 	"micromesh/gateway/http1"
 	"micromesh/gateway/routes"
 	"micromesh/gateway/service"
-	"micromesh/gateway/transcode"
 	"micromesh/pkg/auth"
 	"micromesh/pkg/meshpb"
 )
@@ -128,10 +127,7 @@ func (g *Gateway) procedure(x *http1.Exchange, r *routes.Route, params []string)
 		g.fail(x, err)
 		return
 	}
-	b := g.cfg.Bindings.Load().Endpoint(r.Upstream.Service, r.Upstream.Endpoint)
-	if b == nil { // its schema is not known: it says itself what it thinks of the message
-		b = transcode.Untyped(r.Upstream.Service, r.Upstream.Endpoint, string(x.Method()), r.Path)
-	}
+	b := g.bound(r.Upstream.Service, r.Upstream.Endpoint, string(x.Method()), r.Path)
 	token := auth.Bearer(string(x.Get("authorization")))
 	if err := g.authorize(b, token); err != nil {
 		g.fail(x, err)

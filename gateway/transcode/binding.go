@@ -31,6 +31,7 @@ type Binding struct {
 	segments []segment
 	query    map[string]field // by JSON and by proto name
 	names    *names           // in descriptions
+	open     bool             // query may not be all that there is
 }
 
 // segment of a pattern: a literal, or a parameter named as in JSON.

@@ -94,10 +94,8 @@ func (n *Binding) Merge(body []byte, query string, named map[string]string) ([]b
 		return nil, err
 	}
 	for name, encoded := range named {
-		f, ok := n.query[name]
-		if n.query == nil {
-			f = field{json: name, kind: protoreflect.StringKind}
-		} else if !ok || !f.scalar() {
+		f, ok := n.named(name)
+		if !ok || !f.scalar() {
 			return nil, fmt.Errorf("merge message of %s.%s: it has no plain field %s", n.Service, n.Endpoint, name)
 		}
 		text, err := url.PathUnescape(encoded)
@@ -163,7 +161,7 @@ func (n *Binding) fromQuery(query string, msg map[string]json.RawMessage) error 
 			msg[name] = v
 			continue
 		}
-		f, ok := n.query[name]
+		f, ok := n.named(name)
 		if !ok {
 			continue // as unknown fields of a body
 		}

@@ -39,6 +39,7 @@ var extra = map[string][]string{
 	"gateway/store":        {"pkg/atomicfile"},
 	"registry/health":      {"registry/service", "pkg/"},
 	"registry/node":        {"registry/service", "pkg/"},
+	"registry/stock":       {"pkg/"},
 	"user/proto/fakes":     {"user/proto"},
 	"proxy/proto/fakes":    {"proxy/proto"},
 	"registry/proto/fakes": {"registry/proto"},

@@ -81,3 +81,21 @@ func ownNodes(slug string) string {
 	const node = "x"
 	return strings.TrimSuffix(discovery.Key(slug, node), node) + "*"
 }
+
+// Shared is a login that all services other than the mesh's own may share: what they need whatever their slugs, and nothing of
+// what is the mesh's own, which the second gives as what is denied.
+func Shared(login string) (allowed, denied Permissions) {
+	s := Other(login)
+	allowed = s.Permissions()
+	allowed.Publish = append(allowed.Publish, "$KV."+kv.Nodes+".*.*", "$KV."+kv.Signers+".*.*", "mesh.>", events.Subject("*"))
+	allowed.Subscribe = append(allowed.Subscribe, "_INBOX.>", "mesh.>")
+	for _, own := range Mesh() {
+		peers := "mesh." + own.Slug + ".>"
+		denied.Publish = append(denied.Publish, "$KV."+kv.Nodes+"."+ownNodes(own.Slug), "$KV."+kv.Signers+"."+own.Slug+".*", peers)
+		denied.Subscribe = append(denied.Subscribe, peers)
+		for _, t := range own.Topics {
+			denied.Publish = append(denied.Publish, events.Subject(t))
+		}
+	}
+	return allowed, denied
+}
