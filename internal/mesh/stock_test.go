@@ -35,7 +35,7 @@ func (Greeter) Hello(ctx context.Context, in *HelloRequest, out *HelloResponse) 
 		return merrors.BadRequest("greeter", "say a name")
 	}
 	out.Text = "hello " + in.Name
-	out.Token, _ = metadata.Get(ctx, "Authorization")
+	out.Token, _ = metadata.Get(ctx, "authorization") // HTTP spells it otherwise than gRPC does
 	return nil
 }
 
