@@ -62,7 +62,7 @@ func start(t *testing.T) *shop {
 // start starts a program as its README says.
 func (s *shop) start(name string) {
 	s.t.Helper()
-	cmd := exec.Command(filepath.Join(s.bin, name)) //nolint:noctx // it is killed when the test ends
+	cmd := exec.Command(filepath.Join(s.bin, name))
 	cmd.Env = append(os.Environ(),
 		"MICRO_REGISTRY=nats", "MICRO_REGISTRY_ADDRESS="+s.nats, "MICRO_SERVER_ADDRESS=127.0.0.1:0", "MICRO_BROKER_ADDRESS=127.0.0.1:0",
 		"DATABASE_DSN="+filepath.Join(s.bin, name+".db"),

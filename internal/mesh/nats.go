@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"syscall"
 
 	"micromesh/internal/provision"
@@ -32,7 +33,7 @@ func (c *Config) validateNATS() error {
 	}
 	host, port, err := net.SplitHostPort(c.NATSListen)
 	if err == nil {
-		_, err = net.LookupPort("tcp", port)
+		_, err = strconv.ParseUint(port, 10, 16)
 	}
 	if ip := net.ParseIP(host); err != nil || host != "localhost" && (ip == nil || !ip.IsLoopback()) {
 		return fmt.Errorf("MICRO_NATS_LISTEN is %q; it must be HOST:PORT on loopback, such as %s, or off: whoever reaches it needs no password", c.NATSListen, DefaultNATS)

@@ -40,9 +40,9 @@ func (Greeter) Hello(ctx context.Context, in *HelloRequest, out *HelloResponse) 
 }
 
 // serve runs a service that finds others as a guest does, on go-micro's default server or its gRPC one.
-func serve(t *testing.T, m *mesh.Mesh, name string, make func(...server.Option) server.Server) {
+func serve(t *testing.T, m *mesh.Mesh, name string, newServer func(...server.Option) server.Server) {
 	t.Helper()
-	s := make(
+	s := newServer(
 		server.Name(name), server.Id("1"), server.Address("127.0.0.1:0"), server.Broker(broker.NewMemoryBroker()),
 		server.Registry(natsregistry.NewNatsRegistry(registry.Addrs("nats://"+m.NATSAddr().String()))),
 		server.WithLogger(logger.NewLogger(logger.WithOutput(io.Discard))),

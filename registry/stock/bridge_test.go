@@ -126,7 +126,7 @@ func (d dialer) Dial(network, address string) (net.Conn, error) {
 	if _, dead := d.conns.Load("dead"); dead {
 		return nil, net.ErrClosed
 	}
-	c, err := net.Dial(network, address) //nolint:noctx // the interface of nats.go
+	c, err := net.Dial(network, address)
 	if err == nil {
 		d.conns.Store(c, true)
 	}
@@ -243,7 +243,7 @@ func TestNobodyPassesAsTheMesh(t *testing.T) {
 	b.mu.Unlock()
 	eventually(t, "the slug's owner has it", func() bool { return b.node("good", "good-1") == nil })
 	b.directory.mu.Lock()
-	if n := len(b.directory.nodes); n != 0 {
+	if n := len(b.nodes); n != 0 {
 		t.Errorf("%d came in", n)
 	}
 	b.directory.mu.Unlock()
