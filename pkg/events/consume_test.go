@@ -24,7 +24,6 @@ import (
 type seen struct {
 	mu  sync.Mutex
 	ids map[string][]string
-	n   int
 }
 
 func (s *seen) add(r events.Record) {
@@ -34,19 +33,12 @@ func (s *seen) add(r events.Record) {
 		s.ids = map[string][]string{}
 	}
 	s.ids[r.Subject] = append(s.ids[r.Subject], r.ID)
-	s.n++
 }
 
 func (s *seen) of(key string) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return append([]string(nil), s.ids[key]...)
-}
-
-func (s *seen) count() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.n
 }
 
 // consume runs a consumer until the test ends, or stop is called.
@@ -259,4 +251,41 @@ func TestAnEventIsAppliedOnce(t *testing.T) {
 			t.Errorf("after the note is gone: %v, %v", applied, err)
 		}
 	})
+}
+
+// TestEventsOfAProcessThatIsCutOffComeInOrder has a process lose its connection for good, with events in hand.
+func TestEventsOfAProcessThatIsCutOffComeInOrder(t *testing.T) {
+	nc, js, user := stream(t)
+	lost, err := nats.Connect(nc.ConnectedUrl())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lost.Close()
+	cut, err := jetstream.New(lost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got seen
+	var stuck sync.Map
+	consume(t, cut, events.ConsumerOptions{Tries: -1, Handle: func(_ context.Context, r events.Record) error {
+		if r.ID == "e4" || r.ID == "e5" {
+			stuck.Store(r.ID, true)
+			return errors.New("not here")
+		}
+		got.add(r)
+		return nil
+	}})
+	about(t, nc, user, 0, 20)
+	for _, id := range []string{"e4", "e5"} {
+		eventually(t, id+" is in hand", func() bool { _, ok := stuck.Load(id); return ok })
+	}
+	lost.Close()
+	about(t, nc, user, 20, 30)
+	consume(t, js, events.ConsumerOptions{Handle: func(_ context.Context, r events.Record) error { got.add(r); return nil }})
+	eventually(t, "all events are done", func() bool { return len(got.of("even")) >= 15 && len(got.of("odd")) >= 15 })
+	for key, want := range map[string][]string{"even": ids(0, 30, 2), "odd": ids(1, 30, 2)} {
+		if diff := cmp.Diff(want, got.of(key)); diff != "" {
+			t.Errorf("%s: %s", key, diff)
+		}
+	}
 }
