@@ -8,6 +8,9 @@ import (
 	"time"
 )
 
+// ackTries is how often an ack is sent to a server that doesn't answer.
+const ackTries = 5
+
 // permanentError says that another try is of no use.
 type permanentError struct{ error }
 
@@ -72,16 +75,20 @@ func (c *Consumer) handle(ctx context.Context, r Record) (err error) {
 }
 
 // jitter gives a time from half of d to all of it, so that those who failed together don't try again together.
-func jitter(d time.Duration) time.Duration { return d/2 + rand.N(d/2+1) } //nolint:gosec // no secret
+func jitter(d time.Duration) time.Duration { return d/2 + rand.N(d/2+1) }
 
-// ack acknowledges a message until the server has it, so that no later event of its key goes before it.
+// ack acknowledges a message until the server has it, so that no later event of its key goes before it. Where a server that is
+// there says nothing again and again, it has lost the stream: nothing waits for the ack any more.
 func (c *Consumer) ack(ctx context.Context, m *inHand) {
 	delay := firstRetry
-	for {
+	for unheard := 0; ; {
 		try, cancel := context.WithTimeout(ctx, lastRetry)
 		err := m.DoubleAck(try)
 		cancel()
-		if err == nil {
+		if err != nil && c.v.js.Conn().IsConnected() {
+			unheard++
+		}
+		if err == nil || unheard == ackTries {
 			c.lanes.done(m)
 			return
 		}
