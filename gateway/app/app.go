@@ -97,7 +97,9 @@ func (a *App) build(ctx context.Context) error {
 	a.upstream = http1.NewUpstreams(http1.UpstreamsConfig{HeaderTimeout: a.cfg.HeadersTimeout, TunnelCheck: a.cfg.TunnelCheck})
 	stream := &handler.EventStream{Events: a.host.Events, Verifier: a.host.Verifier}
 	states := &handler.SchemaStates{Status: func() any { return a.schemas.Status() }, Verifier: a.host.Verifier}
+	dead := &handler.DeadLetters{JS: a.host.JS, Verifier: a.host.Verifier, Log: a.log}
 	pages := a.pages(stream, states)
+	pages.Dead = dead
 	cfg := handler.Config{
 		Table: a.table, Bindings: a.schemas.Bindings(), RPC: a.host.RPC, Verifier: a.host.Verifier, Permits: a.host.Auth,
 		Nodes: a.host.Nodes, ExposeStock: a.cfg.ExposeStock,
@@ -106,7 +108,7 @@ func (a *App) build(ctx context.Context) error {
 		WaitHeaders: a.cfg.HeadersTimeout, CORS: a.cfg.CORS,
 	}
 	main := handler.New(cfg)
-	stream.Gateway, states.Gateway = main, main
+	stream.Gateway, states.Gateway, dead.Gateway = main, main, main
 	if err := a.listen(ctx, a.cfg.Listen, main); err != nil {
 		return err
 	}

@@ -27,6 +27,7 @@ type Pages struct {
 	Ready   func() error // why the gateway can't serve yet, or nil
 	Metrics prometheus.Gatherer
 	Events  http1.Handler // the stream of events; nil leaves it out
+	Dead    *DeadLetters  // of consumers of events; nil leaves them out
 	Schemas http1.Handler // how it stands with services' schemas; nil leaves it out
 }
 
@@ -51,6 +52,10 @@ func (p Pages) Handlers() map[string]http1.Handler {
 	out["/metrics"] = get(metrics.ServeHTTP1)
 	if p.Events != nil {
 		out[EventsPath] = get(p.Events.ServeHTTP1)
+	}
+	if p.Dead != nil {
+		out[DeadPath] = get(p.Dead.list)
+		out[ReplayPath] = http1.HandlerFunc(p.Dead.replay)
 	}
 	if p.Schemas != nil {
 		out[SchemasPath] = get(p.Schemas.ServeHTTP1)

@@ -32,7 +32,7 @@ func (s Service) Permissions() Permissions {
 	}
 	// The bucket of nodes is made by whoever is first.
 	p = append(p, "$JS.API.STREAM.CREATE."+stream(kv.Nodes), "$KV."+kv.Nodes+"."+ownNodes(s.Slug))
-	if len(s.Topics) > 0 || s.Tails {
+	if len(s.Topics) > 0 || s.Tails || len(s.Consumes) > 0 {
 		p = append(p, makes(events.Stream)...)
 		p = append(p, reads(kv.Schemas)...)
 	}
@@ -48,6 +48,18 @@ func (s Service) Permissions() Permissions {
 		p = append(p, reads(kv.Signers)...)
 		p = append(p, consumes(events.Stream)...)
 		p = append(p, "$JS.API.CONSUMER.MSG.NEXT."+events.Stream+".*")
+	}
+	if s.Replays {
+		p = append(p, makes(events.DeadStream)...)
+		p = append(p, consumes(events.DeadStream)...)
+		p = append(p, "$JS.API.CONSUMER.MSG.NEXT."+events.DeadStream+".*", "$JS.API.STREAM.MSG.DELETE."+events.DeadStream, "replay.*")
+	}
+	for _, name := range s.Consumes {
+		p = append(p, reads(kv.Signers)...)
+		p = append(p, makes(events.DeadStream)...)
+		p = append(p, works(events.Stream, name)...)
+		p = append(p, works(events.DeadStream, name)...)
+		p = append(p, "dead."+name)
 	}
 	slices.Sort(p)
 	return Permissions{Publish: slices.Compact(p), Subscribe: []string{"_INBOX_" + s.Slug + ".>", peers}}
@@ -73,6 +85,20 @@ func consumes(stream string) []string {
 		"$JS.API.CONSUMER.CREATE." + stream + ".>",
 		"$JS.API.CONSUMER.DELETE." + stream + ".*",
 		"$JS.FC." + stream + ".>",
+	}
+}
+
+// works is what it takes to do the work of a stream under a consumer's name, which stays: nobody else may have it.
+func works(stream, consumer string) []string {
+	name := stream + "." + consumer
+	return []string{
+		"$JS.API.STREAM.INFO." + stream,
+		"$JS.API.CONSUMER.CREATE." + name,
+		"$JS.API.CONSUMER.CREATE." + name + ".>", // with what is read in the subject, where that is one
+		"$JS.API.CONSUMER.INFO." + name,
+		"$JS.API.CONSUMER.MSG.NEXT." + name,
+		"$JS.API.CONSUMER.UNPIN." + name,
+		"$JS.ACK." + name + ".>",
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"strings"
 	"sync"
 	"time"
 
@@ -69,6 +70,7 @@ type Verifier struct {
 	voucher Voucher
 	log     *slog.Logger
 	dropped *prometheus.CounterVec
+	dead    *prometheus.CounterVec
 	turns   chan struct{} // of those who use the processor, of which half is left to others
 
 	mu      sync.Mutex
@@ -95,6 +97,9 @@ func NewVerifier(js jetstream.JetStream, voucher Voucher, log *slog.Logger, metr
 		dropped: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "mesh_events_dropped_total", Help: "Events that are not of the owner of their topic, or came before.",
 		}, []string{"topic", "reason"}),
+		dead: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "mesh_events_dead_total", Help: "Events that a consumer has put among the dead letters.",
+		}, []string{"consumer"}),
 	}
 	for _, topic := range meshTopics() {
 		v.topics[topic] = true
@@ -102,7 +107,7 @@ func NewVerifier(js jetstream.JetStream, voucher Voucher, log *slog.Logger, metr
 			v.dropped.WithLabelValues(topic, reason)
 		}
 	}
-	metrics.MustRegister(v.dropped)
+	metrics.MustRegister(v.dropped, v.dead)
 	return v
 }
 
@@ -134,7 +139,7 @@ func newRecord(m jetstream.Msg) Record {
 	h := m.Headers()
 	r := Record{
 		ID: h.Get(headerID), Source: h.Get(headerSource), Type: h.Get(headerType), Subject: h.Get(headerSubject), Time: h.Get(headerTime),
-		Topic: m.Subject()[len(Subject("")):], Trace: h.Get(telemetry.Header),
+		Topic: strings.TrimPrefix(m.Subject(), Subject("")), Trace: h.Get(telemetry.Header),
 	}
 	if meta, err := m.Metadata(); err == nil {
 		r.Seq = meta.Sequence.Stream

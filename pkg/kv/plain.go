@@ -3,14 +3,16 @@ package kv
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// Plain fails where a stream does more than keep what is published under its subject: where it takes in, or passes on, what
+// Plain fails where a stream does more than keep what is published under its subjects: where it takes in, or passes on, what
 // it shouldn't. Such a stream was made by somebody who had the login of a service, to get at the subjects of others
 // with it. Limits, replicas and where it is stored are the operator's business.
-func Plain(cfg jetstream.StreamConfig, subject string) error {
+func Plain(cfg jetstream.StreamConfig, subjects ...string) error {
 	var what string
 	switch {
 	case cfg.RePublish != nil:
@@ -19,8 +21,8 @@ func Plain(cfg jetstream.StreamConfig, subject string) error {
 		what = "renames subjects"
 	case cfg.Mirror != nil || len(cfg.Sources) > 0:
 		what = "copies other streams"
-	case len(cfg.Subjects) != 1 || cfg.Subjects[0] != subject:
-		what = fmt.Sprintf("takes %q, not %s alone", cfg.Subjects, subject)
+	case !slices.Equal(cfg.Subjects, subjects):
+		what = fmt.Sprintf("takes %q, not %s alone", cfg.Subjects, strings.Join(subjects, " and "))
 	default:
 		return nil
 	}

@@ -160,7 +160,7 @@ func (c *commands) events() *cli.Command {
 			}
 			return c.tail(ctx, cmd, api, "/gateway-svc/events?"+q.Encode())
 		},
-	})
+	}, c.eventsDead(), c.eventsReplay())
 }
 
 func (c *commands) tail(ctx context.Context, cmd *cli.Command, a *api, path string) error {
