@@ -50,7 +50,7 @@ func TestTypeScript(t *testing.T) {
 		t.Skip("there is no npm: the TypeScript SDK is left out")
 	}
 	m := meshtest.Start(t)
-	tool(t, nil, "npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts")
+	tool(t, nil, "npm", "ci", "--prefer-offline", "--no-audit", "--no-fund", "--ignore-scripts")
 	same(t, "api.json", append(m.Do(t, "GET", "/openapi.json", "", nil).Must(t, 200).Body, '\n'))
 	types := filepath.Join(t.TempDir(), "api.ts")
 	tool(t, nil, "npx", "openapi-typescript", "api.json", "--output", types)
