@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"micromesh/internal/meshtest"
 )
@@ -37,11 +36,7 @@ func start(t *testing.T) *meshtest.Mesh {
 	})
 	t.Setenv("WIDGETS_URL", "http://"+address)
 	m := meshtest.Start(t, meshtest.WithRoutes("routes.yaml"))
-	for deadline := time.Now().Add(30 * time.Second); m.Do(t, "GET", "/widgets/health", "", nil).Status != 200; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("the service is not there in time")
-		}
-	}
+	meshtest.Eventually(t, "the service is there", func() bool { return m.Do(t, "GET", "/widgets/health", "", nil).Status == 200 })
 	return m
 }
 
@@ -52,11 +47,7 @@ func TestWidgets(t *testing.T) {
 	m.Do(t, "PUT", "/widgets/w1", "", gizmo).Must(t, 401)
 	m.Do(t, "PUT", "/widgets/w1", joe, gizmo).Must(t, 403)
 	m.Do(t, "PUT", "/user-svc/permits", admin, obj{"permits": []obj{{"permission": "gateway-svc:widgets:write", "slugs": []string{"joe", "eve"}}}}).Must(t, 200)
-	for deadline := time.Now().Add(30 * time.Second); m.Do(t, "PUT", "/widgets/w1", joe, gizmo).Status != 200; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("the permit has no effect in time")
-		}
-	}
+	meshtest.Eventually(t, "the permit has its effect", func() bool { return m.Do(t, "PUT", "/widgets/w1", joe, gizmo).Status == 200 })
 	id := m.Do(t, "POST", "/user-svc/self", joe, nil).Must(t, 200).Text("user", "id")
 	if a := m.Do(t, "GET", "/widgets/w1", eve, nil).Must(t, 200); a.Text("name") != "Gizmo" || a.Text("ownerId") != id {
 		t.Errorf("%s", a.Body)

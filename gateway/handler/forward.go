@@ -41,7 +41,7 @@ func (g *Gateway) forward(x *http1.Exchange, group *service.Group, rec http1.Rec
 	group.Count(time.Now())
 	for len(tried) < maxTries {
 		now := time.Now()
-		b, err := group.Pick(now, tried)
+		b, err := pick(group, now, tried, out.Abandoned)
 		if err != nil {
 			break
 		}
@@ -66,6 +66,16 @@ func (g *Gateway) forward(x *http1.Exchange, group *service.Group, rec http1.Rec
 	}
 	g.conclude(x, group, tried, &out)
 	return len(tried) > 0 && out.Result == http1.Answered
+}
+
+// pick chooses who gets the request next.
+func pick(group *service.Group, now time.Time, tried []*service.Backend, abandoned bool) (*service.Backend, error) {
+	if abandoned {
+		if b, err := group.Elsewhere(now, tried[len(tried)-1]); err == nil {
+			return b, nil
+		}
+	}
+	return group.Pick(now, tried)
 }
 
 // ownOrigin tells whether a page that asks for an upgrade is of this host, or of an origin that is configured. A browser

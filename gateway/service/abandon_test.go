@@ -86,3 +86,37 @@ func TestAllThatWaitAreAbandoned(t *testing.T) {
 		t.Error("abandoned though it is well again")
 	}
 }
+
+// TestNobodyIsSentBackToWhoHangs has the first instance hang and its time out be over, while the second is slow: what waits there has
+// nowhere better to go, as long as the first one has not answered again.
+func TestNobodyIsSentBackToWhoHangs(t *testing.T) {
+	tb := table(t)
+	tb.Update(map[string][]service.Instance{"svc": live("http://10.0.0.1:1", "http://10.0.0.1:2")}, nil)
+	g := tb.Slug("svc")
+	hangs, slow := g.Find("0"), g.Find("1")
+	hangs.Begin(now)
+	hangs.Begin(now)
+	at := now.Add(600 * time.Millisecond)
+	for range 2 {
+		if !hangs.Abandon(now, at) {
+			t.Fatal("it does not go elsewhere")
+		}
+		hangs.Done(service.Silent, 0, at)
+		slow.Begin(at)
+	}
+	later := at.Add(1500 * time.Millisecond)
+	if hangs.Ejected(later) {
+		t.Fatal("the time out is not over")
+	}
+	if slow.Abandon(at, later) {
+		t.Error("it is sent back to the one that hangs")
+	}
+	hangs.Begin(later)
+	hangs.Done(service.Answered, time.Millisecond, later)
+	if !slow.Abandon(at, later.Add(time.Second)) {
+		t.Error("it is not sent to the one that is well again")
+	}
+	if b, err := g.Elsewhere(later.Add(time.Second), slow); err != nil || b != hangs {
+		t.Errorf("it goes to %v, %v", b, err)
+	}
+}

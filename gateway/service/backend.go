@@ -165,8 +165,11 @@ func (b *Backend) Abandon(sent, now time.Time) bool {
 		return false
 	}
 	g := b.group.Load()
-	return g.choose(now, nil, func(o *Backend) bool { return o != b && o.Live() && !o.spared(now) }) != nil && g.Retry()
+	return g.choose(now, nil, func(o *Backend) bool { return o != b && o.well(now) }) != nil && g.Retry()
 }
+
+// well tells whether the backend is known to answer: one that was ejected is so only when it has answered again.
+func (b *Backend) well(now time.Time) bool { return b.Live() && !b.doubted.Load() && !b.spared(now) }
 
 // Ejected tells whether the backend is to be spared for now.
 func (b *Backend) Ejected(now time.Time) bool { return now.UnixNano() < b.until.Load() }

@@ -244,6 +244,15 @@ func (g *Group) Pick(now time.Time, tried []*Backend) (*Backend, error) {
 	return nil, ErrNoInstance
 }
 
+// Elsewhere chooses for a request that was abandoned at a backend: any other one, also one that it was tried on before and that
+// answers again.
+func (g *Group) Elsewhere(now time.Time, than *Backend) (*Backend, error) {
+	if b := g.choose(now, nil, func(b *Backend) bool { return b != than && b.well(now) }); b != nil {
+		return b, nil
+	}
+	return nil, ErrNoInstance
+}
+
 // choose draws two of the backends that fit, and gives the less loaded. It allocates nothing.
 func (g *Group) choose(now time.Time, tried []*Backend, fits func(*Backend) bool) *Backend {
 	var first, second *Backend

@@ -74,15 +74,6 @@ func start(t *testing.T, dir, server string, env ...string) *program {
 	return p
 }
 
-func eventually(t *testing.T, what string, cond func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !cond(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not in time: %s", what)
-		}
-	}
-}
-
 func TestServiceInPython(t *testing.T) {
 	m := meshtest.Start(t)
 	dir := t.TempDir()
@@ -126,7 +117,7 @@ func TestServiceInPython(t *testing.T) {
 		m.Do(t, "PUT", "/pets-py/pet/rex", manager, "[]").Must(t, 400)
 		// A token that is revoked is refused here too, soon.
 		m.Do(t, "DELETE", "/user-svc/tokens", manager, obj{}).Must(t, 200)
-		eventually(t, "the revoked token is refused", func() bool { return m.Do(t, "PUT", "/pets-py/pet/rex", manager, rex).Status == 401 })
+		meshtest.Eventually(t, "the revoked token is refused", func() bool { return m.Do(t, "PUT", "/pets-py/pet/rex", manager, rex).Status == 401 })
 	})
 	t.Run("permissions, and calls of other services", func(t *testing.T) {
 		if a := m.Do(t, "GET", "/pets-py/mine", m.Login(t, "joe", "password-of-joe"), nil).Must(t, 200); a.Text("owner") != id || a.Field("may") != false {
@@ -171,7 +162,7 @@ func TestServiceInPythonOutlivesTheMesh(t *testing.T) {
 	first := meshtest.Start(t, meshtest.InDir(filepath.Join(dir, "mesh")))
 	p := start(t, dir, first.URL)
 	first.Stop()
-	eventually(t, "it notices", func() bool { return strings.Contains(p.errors(), "no mesh answers") })
+	meshtest.Eventually(t, "it notices", func() bool { return strings.Contains(p.errors(), "no mesh answers") })
 	again := meshtest.Start(t, meshtest.InDir(filepath.Join(dir, "mesh")), meshtest.At(first.Addr()))
-	eventually(t, "it is back", func() bool { return again.Do(t, "GET", "/pets-py/hello", "", nil).Status == 200 })
+	meshtest.Eventually(t, "it is back", func() bool { return again.Do(t, "GET", "/pets-py/hello", "", nil).Status == 200 })
 }
