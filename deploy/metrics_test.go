@@ -8,8 +8,10 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 
@@ -69,6 +71,73 @@ func TestMetricsOfDashboardAndAlertsExist(t *testing.T) {
 	}
 	for _, q := range queries {
 		given.check(t, q)
+	}
+}
+
+// gauge gives the value of one series of a process, -1 where there is none.
+func gauge(t *testing.T, p *cluster.Process, name string) float64 {
+	t.Helper()
+	rsp, err := http.Get("http://" + p.Health() + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rsp.Body.Close()
+	text, err := io.ReadAll(rsp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if value, ok := strings.CutPrefix(line, name+" "); ok {
+			v, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return v
+		}
+	}
+	return -1
+}
+
+// awaitGauge waits until a value fits.
+func awaitGauge(t *testing.T, p *cluster.Process, name string, fits func(float64) bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		v := gauge(t, p, name)
+		if fits(v) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Errorf("%s of %s is %v", name, p.Name, v)
+			return
+		}
+	}
+}
+
+// TestMetricsTellOfAnOutage has NATS go while an account and an instance are registered, and come back.
+func TestMetricsTellOfAnOutage(t *testing.T) {
+	c := cluster.Start(t, cluster.Config{Of: map[string]map[string]string{"user": {"MICRO_ADMIN_PASSWORD": password}}})
+	serve(t, c)
+	const outbox, connected, age = `mesh_outbox_oldest_seconds{service="user-svc"}`, "mesh_nats_connected", "mesh_gateway_table_age_seconds"
+	user, registry, gateway := c.Services["user"][0], c.Services["registry"][0], c.Services["gateway"][0]
+	is := func(want float64) func(float64) bool { return func(v float64) bool { return v == want } }
+	old := func(v float64) bool { return v > 7 } // while the watch lives it is 5 at most, and a moment
+	young := func(v float64) bool { return v >= 0 && v < 7 }
+	awaitGauge(t, registry, `mesh_registry_instances{status="Healthy"}`, is(1))
+	awaitGauge(t, user, outbox, is(0))
+	awaitGauge(t, gateway, age, young)
+	c.NATS.Kill()
+	call(t, c, "POST", "/user-svc/register", "", map[string]any{"slug": "joe", "name": "Joe", "password": "password-of-joe"}, 200)
+	awaitGauge(t, user, outbox, func(v float64) bool { return v > 0 })
+	for _, p := range []*cluster.Process{user, registry, gateway} {
+		awaitGauge(t, p, connected, is(0))
+	}
+	awaitGauge(t, gateway, age, old)
+	c.NATS.Start()
+	awaitGauge(t, gateway, age, young)
+	awaitGauge(t, user, outbox, is(0))
+	awaitGauge(t, user, connected, is(1))
+	if gauge(t, user, `mesh_database_connections_max{service="user-svc"}`) < 1 {
+		t.Error("the user service has no connections to its database")
 	}
 }
 

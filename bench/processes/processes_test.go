@@ -163,16 +163,37 @@ func BenchmarkSelf(b *testing.B) {
 // BenchmarkRegister registers instances, each at a URL of its own.
 func BenchmarkRegister(b *testing.B) {
 	m := start(b, cluster.Config{})
+	port := m.listen()
 	m.measure(func(n int) error {
-		return m.call(b.Context(), 0, http.StatusCreated, "PUT", "/registry-svc/instance", instance(n), nil)
+		return m.call(b.Context(), 0, http.StatusCreated, "PUT", "/registry-svc/instance", instance(n, port), nil)
 	})
 }
 
-// instance gives a URL where nobody listens; ten instances are of one slug.
-func instance(n int) map[string]any {
+// instance gives a URL of its own for each n; ten instances are of one slug.
+func instance(n, port int) map[string]any {
 	n += callers // those of the warm-up are negative
 	slug := fmt.Sprintf("bench-%d-svc", n/10)
-	return map[string]any{"slug": slug, "url": fmt.Sprintf("http://127.1.%d.%d:%d", n/250%250, n%250+1, 9+n/62500)}
+	return map[string]any{"slug": slug, "url": fmt.Sprintf("http://127.%d.%d.%d:%d", 1+n/62500, n/250%250, n%250+1, port)}
+}
+
+// listen accepts the health checks of all instances, whose addresses of 127.0.0.0/8 lead to one port.
+func (m *mesh) listen() (port int) {
+	m.b.Helper()
+	ln, err := net.Listen("tcp4", "0.0.0.0:0")
+	if err != nil {
+		m.b.Fatal(err)
+	}
+	m.b.Cleanup(func() { _ = ln.Close() })
+	go func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			_ = conn.Close()
+		}
+	}()
+	return ln.Addr().(*net.TCPAddr).Port
 }
 
 // BenchmarkVisible registers an instance and looks until each of two gateways forwards to it: the time of that is the

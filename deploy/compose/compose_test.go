@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -52,15 +53,16 @@ func newProject(t *testing.T, name string, files ...string) *project {
 	return p
 }
 
-// freePorts gives a port that is free, and so is the next.
+// freePorts gives a port that is free, and so is the next. Containers take them much later: so they are below those that the system
+// gives to connections (32768 and up on Linux).
 func freePorts(t *testing.T) int {
 	t.Helper()
 	for range 100 {
-		first, err := net.Listen("tcp", "127.0.0.1:0")
+		port := 20_000 + rand.IntN(12_000)
+		first, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(port))
 		if err != nil {
-			t.Fatal(err)
+			continue
 		}
-		port := first.Addr().(*net.TCPAddr).Port
 		second, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(port+1))
 		_ = first.Close()
 		if err == nil {
@@ -245,7 +247,7 @@ func (p *project) replicated(t *testing.T) {
 		} `json:"account_details"`
 	}
 	out := p.compose(t, "exec", "-T", "nats", "wget", "-qO-", "http://127.0.0.1:8222/jsz?streams=1&config=1")
-	if err := json.Unmarshal([]byte(out), &server); err != nil || len(server.Accounts) != 1 || len(server.Accounts[0].Streams) != 8 {
+	if err := json.Unmarshal([]byte(out), &server); err != nil || len(server.Accounts) != 1 || len(server.Accounts[0].Streams) != 9 {
 		t.Fatalf("streams of NATS are %s, %v", out, err)
 	}
 	for _, s := range server.Accounts[0].Streams {

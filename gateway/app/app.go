@@ -10,15 +10,16 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"micromesh/gateway/handler"
 	"micromesh/gateway/http1"
+	"micromesh/gateway/schemas"
 	"micromesh/gateway/service"
 	"micromesh/gateway/store"
 	"micromesh/gateway/transcode"
-	"micromesh/pkg/auth"
 	"micromesh/pkg/host"
 	"micromesh/pkg/kv"
 	"micromesh/pkg/routing"
@@ -32,16 +33,21 @@ const Name = "gateway-svc"
 
 // App is a gateway.
 type App struct {
-	cfg      Config
-	host     *host.Host
-	log      *slog.Logger
-	table    *service.Table
-	entries  *kv.Map[routing.Entry]
-	lists    map[*routing.Slug][]service.Instance // of the entries that the table was updated with last
-	snapshot *store.Snapshot                      // nil keeps none
-	servers  []server
-	upstream *http1.Upstreams
-	cancel   context.CancelFunc
+	cfg       Config
+	host      *host.Host
+	log       *slog.Logger
+	table     *service.Table
+	entries   *kv.Map[routing.Entry]
+	lists     map[*routing.Slug][]service.Instance // of the entries that the table was updated with last
+	schemas   *schemas.Follower
+	snapshot  *store.Snapshot // nil keeps none
+	described *store.Snapshot // of the schemas; nil keeps none
+	servers   []server
+	upstream  *http1.Upstreams
+	file      []byte // the routes.yaml that is in force
+	routes    *handler.Routes
+	age       prometheus.Collector // nil where another gateway of the process has it
+	cancel    context.CancelFunc
 }
 
 type server struct {
@@ -58,38 +64,51 @@ func New(ctx context.Context, h *host.Host, cfg Config) (*App, error) {
 	a := &App{
 		cfg: cfg, host: h, log: h.Logger.With("service", Name), cancel: cancel,
 		table:   service.NewTable(h.Logger),
+		routes:  handler.NewRoutes(),
 		entries: kv.Watch(watch, h.JS, kv.Routing, h.Logger, routing.DecodeEntry),
 	}
-	if err := a.build(ctx); err != nil {
+	if err := errors.Join(a.measure(), a.build(ctx)); err != nil {
 		return nil, errors.Join(err, a.Close())
 	}
 	return a, nil
 }
 
 func (a *App) build(ctx context.Context) error {
-	if a.cfg.DataDir != "" {
-		a.snapshot = store.NewSnapshot(filepath.Join(a.cfg.DataDir, "snapshot.json"))
-		a.restore()
+	file, err := a.readRoutes(nil)
+	if err != nil {
+		return err
 	}
+	a.file = file
 	bindings, err := transcode.New(builtIn()...)
 	if err != nil {
 		return fmt.Errorf("compile bindings: %w", err)
 	}
-	doc, err := bindings.OpenAPI(host.Version)
+	a.schemas, err = schemas.New(schemas.Config{
+		Nodes: a.host.Nodes, JS: a.host.JS, Logger: a.log, Metrics: a.host.Metrics, BuiltIn: bindings, Self: Name, Version: host.Version,
+	})
 	if err != nil {
-		return fmt.Errorf("describe bindings: %w", err)
+		return err
+	}
+	if a.cfg.DataDir != "" {
+		a.snapshot = store.NewSnapshot(filepath.Join(a.cfg.DataDir, "snapshot.json"))
+		a.described = store.NewSnapshot(filepath.Join(a.cfg.DataDir, "schemas.json"))
+		a.restore()
 	}
 	a.upstream = http1.NewUpstreams(http1.UpstreamsConfig{HeaderTimeout: a.cfg.HeadersTimeout, TunnelCheck: a.cfg.TunnelCheck})
-	stream := &handler.EventStream{JS: a.host.JS, Verifier: a.host.Verifier}
-	pages := handler.Pages{OpenAPI: doc, Keys: a.host.Auth.Keys, Revoked: a.host.Auth.Revocations, Ready: func() error { return a.Ready(context.Background()) }, Metrics: a.host.Metrics, Events: stream}
+	stream := &handler.EventStream{Events: a.host.Events, Verifier: a.host.Verifier}
+	states := &handler.SchemaStates{Status: func() any { return a.schemas.Status() }, Verifier: a.host.Verifier}
+	dead := &handler.DeadLetters{JS: a.host.JS, Verifier: a.host.Verifier, Log: a.log}
+	pages := a.pages(stream, states)
+	pages.Dead = dead
 	cfg := handler.Config{
-		Table: a.table, Bindings: bindings, RPC: a.host.RPC, Verifier: a.host.Verifier, Permits: a.host.Auth,
-		Forward: a.upstream, Local: pages.Handlers(), Logger: a.log, Metrics: a.host.Metrics, Hosts: a.cfg.EdgeListen == "",
+		Table: a.table, Bindings: a.schemas.Bindings(), RPC: a.host.RPC, Verifier: a.host.Verifier, Permits: a.host.Auth,
+		Nodes: a.host.Nodes, ExposeStock: a.cfg.ExposeStock,
+		Routes: a.routes, Forward: a.upstream, Local: pages.Handlers(), Logger: a.log, Metrics: a.host.Metrics, Hosts: a.cfg.EdgeListen == "",
 		MaxMessage: a.cfg.MaxMessage, MaxBody: a.cfg.MaxBody, CallTimeout: a.cfg.CallTimeout,
 		WaitHeaders: a.cfg.HeadersTimeout, CORS: a.cfg.CORS,
 	}
 	main := handler.New(cfg)
-	stream.Gateway = main
+	stream.Gateway, states.Gateway, dead.Gateway = main, main, main
 	if err := a.listen(ctx, a.cfg.Listen, main); err != nil {
 		return err
 	}
@@ -98,6 +117,19 @@ func (a *App) build(ctx context.Context) error {
 	}
 	cfg.HostsOnly = true
 	return a.listen(ctx, a.cfg.EdgeListen, handler.New(cfg))
+}
+
+func (a *App) pages(stream, states http1.Handler) handler.Pages {
+	return handler.Pages{
+		OpenAPI: func() handler.Document {
+			p := a.schemas.Pages()
+			return handler.Document{Body: p.OpenAPI, Tag: p.OpenAPITag}
+		},
+		Docs:   func() handler.Document { p := a.schemas.Pages(); return handler.Document{Body: p.Docs, Tag: p.DocsTag} },
+		Policy: transcode.DocsPolicy(),
+		Keys:   a.host.Auth.Keys, Revoked: a.host.Auth.Revocations, Ready: func() error { return a.Ready(context.Background()) },
+		Metrics: a.host.Metrics, Events: stream, Schemas: states,
+	}
 }
 
 // builtIn are the services whose bindings every gateway has.
@@ -159,6 +191,8 @@ func (a *App) Ready(context.Context) error {
 		return errors.New("the routing table is not known yet")
 	case a.host.NATS.IsConnected() && !a.host.Nodes.Synced():
 		return errors.New("the services are not known yet")
+	case a.host.NATS.IsConnected() && !a.schemas.Settled():
+		return errors.New("the schemas of services are not known yet")
 	}
 	return nil
 }
@@ -168,8 +202,13 @@ func (a *App) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { a.follow(ctx); return nil })
 	g.Go(func() error { a.announce(ctx); return nil })
+	if a.cfg.Routes != "" {
+		g.Go(func() error { a.watchRoutes(ctx); return nil })
+	}
+	g.Go(func() error { a.schemas.Run(ctx); return nil })
 	if a.snapshot != nil {
 		g.Go(func() error { a.keep(ctx); return nil })
+		g.Go(func() error { a.keepSchemas(ctx); return nil })
 	}
 	for _, s := range a.servers {
 		g.Go(func() error {
@@ -195,6 +234,9 @@ func (a *App) Run(ctx context.Context) error {
 func (a *App) Close() error {
 	a.cancel()
 	a.entries.Wait()
+	if a.age != nil {
+		a.host.Metrics.Unregister(a.age)
+	}
 	for _, s := range a.servers {
 		_ = s.ln.Close() // closed already where Run has run
 	}
@@ -206,9 +248,12 @@ func (a *App) Close() error {
 
 // follow keeps the table as the watched bucket says.
 func (a *App) follow(ctx context.Context) {
+	pace := kv.Pace{Gap: 5 * time.Millisecond}
 	for {
+		pace.Wait(ctx)
 		changed := a.entries.Changed()
 		a.update(a.entries.Load())
+		pace.Done()
 		select {
 		case <-changed:
 		case <-ctx.Done():
@@ -237,56 +282,4 @@ func (a *App) update(entries map[string]routing.Entry) {
 	}
 	a.lists = lists
 	a.table.Update(slugs, hosts)
-}
-
-// state is what the snapshot holds.
-type state struct {
-	Auth    auth.Saved               `json:"auth"`
-	Entries map[string]routing.Entry `json:"entries"`
-}
-
-func (a *App) restore() {
-	var s state
-	ok, err := a.snapshot.Load(&s)
-	if err != nil {
-		a.log.Warn("snapshot_left_out", "error", err)
-	}
-	if !ok {
-		return
-	}
-	if err := a.host.Auth.Restore(s.Auth); err != nil {
-		a.log.Warn("snapshot_left_out", "error", err)
-	}
-	a.entries.Seed(s.Entries)
-	a.update(a.entries.Load())
-}
-
-// keep saves the state a moment after it has changed.
-func (a *App) keep(ctx context.Context) {
-	const settle = 500 * time.Millisecond
-	for {
-		entries, authState := a.entries.Changed(), a.host.Auth.Changed()
-		a.save()
-		select {
-		case <-entries:
-		case <-authState:
-		case <-ctx.Done():
-			return
-		}
-		select {
-		case <-time.After(settle):
-		case <-ctx.Done():
-			a.save()
-			return
-		}
-	}
-}
-
-func (a *App) save() {
-	if !a.entries.Synced() || !a.host.Auth.Ready() {
-		return // what was saved before is worth more
-	}
-	if err := a.snapshot.Save(state{Auth: a.host.Auth.Save(), Entries: a.entries.Load()}); err != nil {
-		a.log.Error("snapshot_not_saved", "error", err)
-	}
 }

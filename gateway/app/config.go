@@ -17,6 +17,10 @@ type Config struct {
 	EdgeListen string `env:"MICRO_EDGE_LISTEN" help:"HOST:PORT for host routes alone; they are on MICRO_LISTEN where none is set"`
 	DataDir    string `env:"MICRO_GATEWAY_DATA" help:"folder of what the gateway knows when it starts while everything else is down; none is kept where none is set"`
 
+	Routes string `env:"MICRO_ROUTES" help:"routes.yaml: what leads where beside slugs and host routes, and who may ask; it is read again when it changes"`
+
+	ExposeStock bool `env:"MICRO_EXPOSE_STOCK" envDefault:"false" help:"POST /{service}/{Handler.Method} leads to services written with plain go-micro that the registry has brought in"`
+
 	MaxMessage     int64         `env:"MICRO_MAX_MESSAGE" envDefault:"4194304" help:"bytes of a body for RPC"`
 	MaxBody        int64         `env:"MICRO_MAX_BODY" envDefault:"1073741824" help:"bytes of a body that is forwarded"`
 	CallTimeout    time.Duration `env:"MICRO_CALL_TIMEOUT" envDefault:"10s" help:"for an RPC call"`

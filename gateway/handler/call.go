@@ -22,18 +22,29 @@ import (
 // by then in any case: only this gateway may learn of it a moment later.
 const longestAwait = 500 * time.Millisecond
 
-// call leads a request of a slug with bindings to its RPC method.
-func (g *Gateway) call(x *http1.Exchange, slug string) {
+// call leads a request of a slug with bindings to its RPC method; or to an instance, where the slug has those too and no
+// binding has such a path.
+func (g *Gateway) call(x *http1.Exchange, bindings *transcode.Bindings, slug string) route {
 	method := string(x.Method())
 	if method == http.MethodOptions {
 		g.options(x)
-		return
+		return routeRPC
 	}
-	b, params, allowed := g.cfg.Bindings.Match(slug, method, string(x.Path()))
+	b, params, allowed := bindings.Match(slug, method, string(x.Path()))
 	if b == nil {
+		if group := g.cfg.Table.Slug(slug); len(allowed) == 0 && group.Size() > 0 {
+			g.forward(x, group, nil)
+			return routeSlug
+		}
 		g.unbound(x, slug, allowed)
-		return
+		return routeRPC
 	}
+	g.transcode(x, b, params)
+	return routeRPC
+}
+
+// transcode checks the request, and makes a call of it.
+func (g *Gateway) transcode(x *http1.Exchange, b *transcode.Binding, params []string) {
 	g.allowOrigin(x)
 	token := auth.Bearer(string(x.Get("authorization")))
 	if err := g.authorize(b, token); err != nil {

@@ -8,8 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"micromesh/gateway/http1"
 	"micromesh/pkg/auth"
 	"micromesh/pkg/errs"
@@ -25,7 +23,7 @@ const keepAlive = 15 * time.Second
 // EventStream serves events, decoded. Query: topics (with commas; all where it is left out), since (a duration back,
 // such as 10m; events that happen from now on where it is left out).
 type EventStream struct {
-	JS       jetstream.JetStream
+	Events   *events.Verifier
 	Verifier *auth.Verifier
 	Gateway  *Gateway
 }
@@ -52,7 +50,7 @@ func (s *EventStream) ServeHTTP1(x *http1.Exchange) {
 	ctx := x.Context()
 	go func() {
 		defer close(done)
-		_ = events.Tail(ctx, s.JS, o, func(r events.Record) error { // its end ends the stream, whatever the reason
+		_ = events.Tail(ctx, s.Events, o, func(r events.Record) error { // its end ends the stream, whatever the reason
 			select {
 			case records <- r:
 				return nil
@@ -97,16 +95,7 @@ func (s *EventStream) stream(x *http1.Exchange, out *http1.Stream, token string,
 	}
 }
 
-func (s *EventStream) allowed(token string) error {
-	c, err := s.Verifier.Verify(token)
-	if err != nil {
-		return err
-	}
-	if !c.IsAdmin() {
-		return errs.Forbiddenf("this takes the role %s", auth.RoleAdmin)
-	}
-	return nil
-}
+func (s *EventStream) allowed(token string) error { return admin(s.Verifier, token) }
 
 func tailOptions(query string) (o events.TailOptions, err error) {
 	q, err := url.ParseQuery(query)

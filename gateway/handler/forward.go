@@ -20,16 +20,16 @@ const (
 )
 
 // forward sends the request to one of a group's instances, and to another where the first one failed and the request
-// may be sent again.
-func (g *Gateway) forward(x *http1.Exchange, group *service.Group) {
+// may be sent again. It tells whether the client has got the whole of an instance's answer, which is recorded where rec is not nil.
+func (g *Gateway) forward(x *http1.Exchange, group *service.Group, rec http1.Recorder) (whole bool) {
 	hops, ok := g.hop(x)
 	if !ok {
 		x.Fail(http.StatusLoopDetected, "LOOP_DETECTED", "the request passed this mesh "+strconv.Itoa(maxHops)+" times: a service forwards to itself")
-		return
+		return false
 	}
 	if x.IsUpgrade() && !g.ownOrigin(x) {
 		x.Fail(http.StatusForbidden, "FOREIGN_ORIGIN", "pages of another origin may not open a connection here")
-		return
+		return false
 	}
 	g.identify(x, hops)
 	x.SetBodyLimit(g.cfg.MaxBody)
@@ -41,25 +41,41 @@ func (g *Gateway) forward(x *http1.Exchange, group *service.Group) {
 	group.Count(time.Now())
 	for len(tried) < maxTries {
 		now := time.Now()
-		b, err := group.Pick(now, tried)
+		b, err := pick(group, now, tried, out.Abandoned)
 		if err != nil {
 			break
 		}
 		if len(tried) > 0 {
-			if !group.Retry() {
+			if !out.Abandoned && !group.Retry() {
 				break
 			}
 			g.metrics.retries.Inc()
 		}
 		tried = append(tried, b)
 		b.Begin(now)
-		out = g.cfg.Forward.Forward(x, targetOf(b), g.forwardOptions(x))
+		o := g.forwardOptions(x)
+		o.Record = rec
+		if len(tried) < maxTries {
+			o.Watch = b
+		}
+		out = g.cfg.Forward.Forward(x, targetOf(b), o)
 		b.Done(verdict(&out), out.FirstByte, time.Now())
 		if !out.Retryable {
 			break
 		}
 	}
 	g.conclude(x, group, tried, &out)
+	return len(tried) > 0 && out.Result == http1.Answered
+}
+
+// pick chooses who gets the request next.
+func pick(group *service.Group, now time.Time, tried []*service.Backend, abandoned bool) (*service.Backend, error) {
+	if abandoned {
+		if b, err := group.Elsewhere(now, tried[len(tried)-1]); err == nil {
+			return b, nil
+		}
+	}
+	return group.Pick(now, tried)
 }
 
 // ownOrigin tells whether a page that asks for an upgrade is of this host, or of an origin that is configured. A browser

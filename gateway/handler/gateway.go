@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -37,15 +38,18 @@ type Table interface {
 // Config is what a gateway needs; all but the limits and times must be set.
 type Config struct {
 	Table    Table
-	Bindings *transcode.Bindings
+	Bindings *atomic.Pointer[transcode.Bindings] // of the moment; each request is led by one set
 	RPC      RPC
 	Verifier *auth.Verifier
 	Permits  auth.Permits
 	Forward  *http1.Upstreams
 	Local    map[string]http1.Handler // the gateway's own pages, by path
+	Routes   *Routes                  // what the operator has configured; nil is nothing
 	Logger   *slog.Logger
 	Metrics  prometheus.Registerer
 
+	Nodes       Nodes         // what runs, for services without bindings; nil is nothing
+	ExposeStock bool          // services written with plain go-micro may be called by their methods' names
 	HostsOnly   bool          // an edge: only host routes are served
 	Hosts       bool          // host routes are served
 	MaxMessage  int64         // of an RPC call's body, bytes; default 4 MiB
@@ -78,6 +82,9 @@ func New(cfg Config) *Gateway {
 	if cfg.WaitHeaders == 0 {
 		cfg.WaitHeaders = time.Minute
 	}
+	if cfg.Routes == nil {
+		cfg.Routes = NewRoutes()
+	}
 	return &Gateway{cfg: cfg, ids: newRequestIDs(), metrics: newMetrics(cfg.Metrics)}
 }
 
@@ -89,15 +96,18 @@ func (g *Gateway) ServeHTTP1(x *http1.Exchange) {
 	g.metrics.observe(way, x.Status(), time.Since(began))
 }
 
-// lead finds the request's way: the gateway's own pages, host routes, then the slug.
+// lead finds the request's way: configured routes, host routes, the gateway's own pages, then the slug.
 func (g *Gateway) lead(x *http1.Exchange) route {
 	path := x.Path()
 	if g.cfg.HostsOnly {
 		return g.edge(x, string(path))
 	}
+	if way, taken := g.routed(x); taken {
+		return way
+	}
 	if g.cfg.Hosts {
 		if group := g.cfg.Table.Host(string(x.Host()), string(path)); group != nil {
-			g.forward(x, group)
+			g.forward(x, group, nil)
 			return routeHost
 		}
 	}
@@ -106,13 +116,16 @@ func (g *Gateway) lead(x *http1.Exchange) route {
 		return routeOwn
 	}
 	slug := firstSegment(path)
-	if g.cfg.Bindings.Has(string(slug)) {
-		g.call(x, string(slug))
-		return routeRPC
+	if bindings := g.cfg.Bindings.Load(); bindings.Has(string(slug)) {
+		return g.call(x, bindings, string(slug))
 	}
 	if group := g.cfg.Table.Slug(string(slug)); group.Size() > 0 {
-		g.forward(x, group)
+		g.forward(x, group, nil)
 		return routeSlug
+	}
+	if s := g.exposed(string(slug)); s != nil {
+		g.method(x, s)
+		return routeRPC
 	}
 	g.nowhere(x, slug)
 	return routeNone
@@ -135,7 +148,7 @@ func (g *Gateway) nowhere(x *http1.Exchange, slug []byte) {
 func (g *Gateway) edge(x *http1.Exchange, path string) route {
 	host := string(x.Host())
 	if group := g.cfg.Table.Host(host, path); group != nil {
-		g.forward(x, group)
+		g.forward(x, group, nil)
 		return routeHost
 	}
 	if g.cfg.Table.KnowsHost(host) {

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"math/big"
 	"net/http"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -18,12 +19,22 @@ import (
 
 // Pages is what the gateway's own pages show.
 type Pages struct {
-	OpenAPI []byte
+	OpenAPI func() Document
+	Docs    func() Document // for people, as HTML that needs no script
+	Policy  string          // Content-Security-Policy of Docs
 	Keys    func() []*auth.Key
 	Revoked func() auth.Revoked
 	Ready   func() error // why the gateway can't serve yet, or nil
 	Metrics prometheus.Gatherer
 	Events  http1.Handler // the stream of events; nil leaves it out
+	Dead    *DeadLetters  // of consumers of events; nil leaves them out
+	Schemas http1.Handler // how it stands with services' schemas; nil leaves it out
+}
+
+// Document is a page that changes now and then.
+type Document struct {
+	Body []byte
+	Tag  string // entity tag (RFC 9110, 8.8.3)
 }
 
 // Handlers gives the pages by their path.
@@ -33,6 +44,7 @@ func (p Pages) Handlers() map[string]http1.Handler {
 		"/healthz":               get(p.healthz),
 		"/readyz":                get(p.readyz),
 		"/openapi.json":          get(p.openAPI),
+		DocsPath:                 get(p.docs),
 		"/.well-known/jwks.json": get(p.jwks),
 		RevocationsPath:          get(p.revocations),
 	}
@@ -40,6 +52,13 @@ func (p Pages) Handlers() map[string]http1.Handler {
 	out["/metrics"] = get(metrics.ServeHTTP1)
 	if p.Events != nil {
 		out[EventsPath] = get(p.Events.ServeHTTP1)
+	}
+	if p.Dead != nil {
+		out[DeadPath] = get(p.Dead.list)
+		out[ReplayPath] = http1.HandlerFunc(p.Dead.replay)
+	}
+	if p.Schemas != nil {
+		out[SchemasPath] = get(p.Schemas.ServeHTTP1)
 	}
 	return out
 }
@@ -58,7 +77,7 @@ func get(f func(*http1.Exchange)) http1.Handler {
 }
 
 func (p Pages) welcome(x *http1.Exchange) {
-	x.Respond(http.StatusOK, jsonType, []byte(`{"name":"micromesh gateway","api":"/openapi.json","health":"/healthz"}`))
+	x.Respond(http.StatusOK, jsonType, []byte(`{"name":"micromesh gateway","api":"/openapi.json","docs":"/docs","health":"/healthz"}`))
 }
 
 // healthz tells that the process lives; readyz that it can lead requests.
@@ -76,7 +95,39 @@ func (p Pages) readyz(x *http1.Exchange) {
 }
 
 func (p Pages) openAPI(x *http1.Exchange) {
-	x.Respond(http.StatusOK, jsonType, p.OpenAPI)
+	p.OpenAPI().respond(x, jsonType)
+}
+
+// DocsPath is where people read what services there are.
+const DocsPath = "/docs"
+
+func (p Pages) docs(x *http1.Exchange) {
+	h := x.Header()
+	h.Set("Content-Security-Policy", p.Policy)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	p.Docs().respond(x, "text/html; charset=utf-8")
+}
+
+// respond answers with the document, or that it is still the one that the client has.
+func (d Document) respond(x *http1.Exchange, contentType string) {
+	x.Header().Set("ETag", d.Tag)
+	x.Header().Set("Cache-Control", "no-cache")
+	if fresh(string(x.Get("if-none-match")), d.Tag) {
+		x.Respond(http.StatusNotModified, "", nil)
+		return
+	}
+	x.Respond(http.StatusOK, contentType, d.Body)
+}
+
+// fresh compares a tag with those that a client has. Proxies on the way may have made them weak (RFC 9110, 13.1.2).
+func fresh(ifNoneMatch, tag string) bool {
+	for one := range strings.SplitSeq(ifNoneMatch, ",") {
+		if one = strings.TrimSpace(one); one == "*" || strings.TrimPrefix(one, "W/") == tag {
+			return true
+		}
+	}
+	return false
 }
 
 // RevocationsPath is where services that verify tokens themselves learn which are void before they expire. It lists
@@ -90,14 +141,7 @@ func (p Pages) revocations(x *http1.Exchange) {
 		return
 	}
 	sum := sha256.Sum256(b)
-	tag := `"` + hex.EncodeToString(sum[:12]) + `"`
-	x.Header().Set("ETag", tag)
-	x.Header().Set("Cache-Control", "no-cache")
-	if string(x.Get("if-none-match")) == tag {
-		x.Respond(http.StatusNotModified, "", nil)
-		return
-	}
-	x.Respond(http.StatusOK, jsonType, b)
+	Document{b, `"` + hex.EncodeToString(sum[:12]) + `"`}.respond(x, jsonType)
 }
 
 // jwk is a public RSA key (RFC 7517, RFC 7518 section 6.3.1). It has no private fields to leak.

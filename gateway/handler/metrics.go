@@ -17,10 +17,10 @@ const (
 	routeRPC               // to an RPC method
 	routeSlug              // to an instance, by its slug
 	routeHost              // to an instance, by a host route
-	routes
+	routeKinds
 )
 
-var routeNames = [routes]string{"none", "own", "rpc", "slug", "host"}
+var routeNames = [routeKinds]string{"none", "own", "rpc", "slug", "host"}
 
 // classes of statuses, 0xx for connections that ended without an answer of ours, such as tunnels, to 5xx.
 const classes = 6
@@ -28,7 +28,7 @@ const classes = 6
 // metrics count requests by their way and their status, and measure how long they take. What a label may be is fixed:
 // nothing that comes from outside can make more of them.
 type metrics struct {
-	seconds [routes][classes]prometheus.Observer
+	seconds [routeKinds][classes]prometheus.Observer
 	retries prometheus.Counter
 }
 

@@ -69,7 +69,7 @@ func (u *Upstreams) Forward(x *Exchange, target Target, opts ForwardOptions) Out
 		f.sent = false
 		f.attempt(true)
 	}
-	f.up, f.opts.KeepTunnel = nil, nil
+	f.up, f.opts.KeepTunnel, f.opts.Watch, f.opts.Record = nil, nil, nil, nil
 	return f.out
 }
 
@@ -156,9 +156,11 @@ func (f *forwarding) leave(reusable bool) {
 	c.busy()
 	c.behind.Store(nil)
 	switch {
-	case c.gone.Load() && f.out.Result != Answered:
-		f.clientGone()
-		reusable = false
+	case c.gone.Load():
+		if f.out.Result != Answered {
+			f.clientGone()
+		}
+		reusable = false // whoever noticed may have closed it
 	case f.pump != nil && f.pump.refused != nil && f.out.Result != Answered:
 		f.badBody(f.pump.refused)
 	}
@@ -274,7 +276,7 @@ func (f *forwarding) readHead() (int, bool) {
 			return end, true
 		}
 		if by.IsZero() {
-			up.readWithin(f.opts.HeaderTimeout)
+			up.readWithin(f.patience())
 		} else {
 			up.readUntil(by)
 		}
@@ -287,6 +289,8 @@ func (f *forwarding) readHead() (int, bool) {
 			}
 		case isTimeout(err) && f.pump != nil && f.pump.busy(f.opts.HeaderTimeout):
 			continue // the upstream has not got the whole request yet
+		case isTimeout(err) && f.waits():
+			continue
 		default:
 			f.headFailed(err)
 			return 0, false
@@ -295,6 +299,33 @@ func (f *forwarding) readHead() (int, bool) {
 			by = time.Now().Add(f.opts.HeaderTimeout)
 		}
 	}
+}
+
+// glance is how often a watch is asked about a request that waits.
+const glance = 200 * time.Millisecond
+
+// watched tells whether somebody knows better than the clock whether the answer is still to come.
+func (f *forwarding) watched() bool {
+	return f.opts.Watch != nil && !f.heard && f.pump == nil && safe(f.x.req.Method)
+}
+
+// patience is how long to wait for the next bit of the answer's head; 0 is for ever.
+func (f *forwarding) patience() time.Duration {
+	d := f.opts.HeaderTimeout
+	if f.watched() && (d == 0 || d > glance) {
+		return glance
+	}
+	return d
+}
+
+// waits tells whether to go on waiting after a glance.
+func (f *forwarding) waits() bool {
+	now := time.Now()
+	if !f.watched() || f.up.interrupted.Load() || f.opts.HeaderTimeout > 0 && now.Sub(f.start) >= f.opts.HeaderTimeout {
+		return false
+	}
+	f.out.Abandoned = f.opts.Watch.Abandon(f.start, now)
+	return !f.out.Abandoned
 }
 
 func (f *forwarding) headFailed(err error) {
@@ -308,6 +339,15 @@ func (f *forwarding) headFailed(err error) {
 	default:
 		f.fail(Closed, errNoAnswer)
 	}
+}
+
+// safe reports whether a method asks for nothing but an answer (RFC 9110 section 9.2.1).
+func safe(method []byte) bool {
+	switch string(method) {
+	case http.MethodGet, http.MethodHead, http.MethodOptions:
+		return true
+	}
+	return false
 }
 
 // idempotent reports whether doing it twice is as good as once, by the method's definition (RFC 9110 section 9.2.2).

@@ -33,6 +33,9 @@ func (f *forwarding) relay() bool {
 	chunk := res.Length < 0 && x.req.Minor > 0
 	x.answer.close = x.answer.close || x.c.srv.draining.Load() || res.Length < 0 && !chunk
 	f.appendAnswer(chunk)
+	if f.opts.Record != nil {
+		f.opts.Record.Head(res.Status, f.fields)
+	}
 	f.body.start(&f.up.link, res.Length)
 	f.body.idle = f.opts.StreamTimeout
 	if err := f.stream(chunk); err != nil {
@@ -50,6 +53,16 @@ func (f *forwarding) relay() bool {
 		return false
 	}
 	return !res.Close && len(f.up.buffered()) == 0
+}
+
+// fields gives the fields of the upstream's answer that are not for one hop.
+func (f *forwarding) fields(yield func(name, value []byte) bool) {
+	res := &f.up.res
+	for i := range res.Fields {
+		if field := &res.Fields[i]; oneHop>>field.ID&1 == 0 && !res.Names(field.Name) && !yield(field.Name, field.Value) {
+			return
+		}
+	}
 }
 
 // appendAnswer renders the head for the client.
@@ -111,6 +124,9 @@ func (f *forwarding) stream(chunk bool) error {
 func (f *forwarding) pass(data []byte, chunk bool) {
 	const overhead = 32 // of a chunk
 	x := f.x
+	if f.opts.Record != nil {
+		f.opts.Record.Data(data)
+	}
 	if !chunk && len(x.answer.buf) == 0 && len(data) >= smallBuffer {
 		f.wrote = true
 		x.send(data)

@@ -60,6 +60,26 @@ type ForwardOptions struct {
 	// KeepTunnel, if not nil, is asked whether a tunnel may stay open, for credentials that expire: as often as
 	// UpstreamsConfig.TunnelCheck says, or every quarter of TunnelTimeout if that is less. It may be called concurrently.
 	KeepTunnel func() bool
+	// Watch, if not nil, is asked now and then while nothing of an answer has come to a request whose method is safe
+	// (RFC 9110 section 9.2.1) and that was sent whole. It must be safe for concurrent use.
+	Watch Watch
+	// Record, if not nil, is told the answer as the client gets it. Whoever forwards knows by the outcome whether that was all of it.
+	Record Recorder
+}
+
+// Recorder takes note of an answer. What it is given is valid during the call alone.
+type Recorder interface {
+	// Head is called once, before any Data. Fields are the upstream's, those for one hop left out.
+	Head(status int, fields func(yield func(name, value []byte) bool))
+	// Data is a piece of the body, without any framing.
+	Data(b []byte)
+}
+
+// Watch knows how an upstream has done lately.
+type Watch interface {
+	// Abandon tells whether a request that was sent at a time, and waits, is better sent elsewhere now: its result is then
+	// TimedOut, and Abandoned.
+	Abandon(sent, now time.Time) bool
 }
 
 // Result says how forwarding went.
@@ -92,6 +112,7 @@ type Outcome struct {
 	// Retryable says that the same request may be forwarded again, to another target: nothing of an answer was written, the
 	// body can be sent once more, and either nothing was sent or doing it twice is as good as once.
 	Retryable bool
+	Abandoned bool          // the Watch has said so
 	FirstByte time.Duration // from sending the request to the first byte of the answer
 	Reused    bool          // the connection to the upstream had served before
 }

@@ -22,6 +22,7 @@ type Backend struct {
 	Host       string // as a Host header names it
 	Prefix     string // path in front of every request's, without a trailing slash
 
+	group     atomic.Pointer[Group] // that it is one of now
 	live      atomic.Bool
 	inFlight  atomic.Int64
 	latency   atomic.Int64 // exponentially weighted moving average of the time to the first byte, in ns
@@ -50,6 +51,7 @@ const (
 	longEjection   = 30 * time.Second
 	refusalsInARow = 5
 	silence        = 500 * time.Millisecond // without any answer, while requests wait, that ejects: their own time outs come too late
+	unusual        = 20                     // times the usual latency that a request must have waited before it goes elsewhere
 	smoothing      = 8                      // a new latency counts for one eighth
 	halfLife       = 5 * time.Second        // of a latency that is not measured again: who was slow once gets another chance
 )
@@ -149,6 +151,25 @@ func (b *Backend) silent(now time.Time) bool {
 func (b *Backend) spared(now time.Time) bool {
 	return b.Ejected(now) || b.silent(now) || b.doubted.Load() && b.waiting.Load() != 0
 }
+
+// Abandon tells whether a request that waits at the backend since it was sent, and that may be sent twice, is to go elsewhere:
+// it has waited for the silence that ejects, and far longer than is usual there; the backend has answered nobody meanwhile, and
+// more than this one request wait, or it is being tried; another one is well, and the group may retry. A retry is spent then.
+// An instance that hangs while its kernel goes on accepting is found out so; one that is slow to answer one request is not.
+func (b *Backend) Abandon(sent, now time.Time) bool {
+	waited := now.Sub(sent)
+	if waited <= silence || int64(waited) < unusual*b.latency.Load() {
+		return false
+	}
+	if !b.doubted.Load() && (b.inFlight.Load() < 2 || !b.silent(now)) {
+		return false
+	}
+	g := b.group.Load()
+	return g.choose(now, nil, func(o *Backend) bool { return o != b && o.well(now) }) != nil && g.Retry()
+}
+
+// well tells whether the backend is known to answer: one that was ejected is so only when it has answered again.
+func (b *Backend) well(now time.Time) bool { return b.Live() && !b.doubted.Load() && !b.spared(now) }
 
 // Ejected tells whether the backend is to be spared for now.
 func (b *Backend) Ejected(now time.Time) bool { return now.UnixNano() < b.until.Load() }

@@ -116,9 +116,31 @@ func (t *Table) group(old *Group, name string, instances []Instance) *Group {
 			}
 		}
 		b.live.Store(i.Live)
+		b.group.Store(g)
 		g.backends = append(g.backends, b)
 	}
 	return g
+}
+
+// Single makes the group of one URL, which is the table's own only in that what was learned of it in an older one is kept.
+//
+// Errors: where the gateway can't forward to the URL.
+func Single(old *Group, name, url string) (*Group, error) {
+	g := &Group{Name: name, retries: newBudget()}
+	b := old.find(name, url)
+	if old != nil {
+		g.retries = old.retries
+	}
+	if b == nil {
+		var err error
+		if b, err = newBackend(name, name, url); err != nil {
+			return nil, err
+		}
+	}
+	b.live.Store(true)
+	b.group.Store(g)
+	g.backends = []*Backend{b}
+	return g, nil
 }
 
 // splitHost splits a route's id into its host and its path, which has no slash at its end.
@@ -217,6 +239,15 @@ func (g *Group) Pick(now time.Time, tried []*Backend) (*Backend, error) {
 		return b, nil
 	}
 	if b := g.choose(now, tried, (*Backend).Live); b != nil {
+		return b, nil
+	}
+	return nil, ErrNoInstance
+}
+
+// Elsewhere chooses for a request that was abandoned at a backend: any other one, also one that it was tried on before and that
+// answers again.
+func (g *Group) Elsewhere(now time.Time, than *Backend) (*Backend, error) {
+	if b := g.choose(now, nil, func(b *Backend) bool { return b != than && b.well(now) }); b != nil {
 		return b, nil
 	}
 	return nil, ErrNoInstance

@@ -15,6 +15,8 @@ const (
 
 	rollingRounds = 20
 	rollingRate   = 500 // requests a second
+
+	slowSpan = 20 * time.Second // of slow consumers, and before and after them
 )
 
 func TestPostgresAwayFor10Minutes(t *testing.T) {

@@ -34,6 +34,7 @@ type obj = map[string]any
 func TestMain(m *testing.M) {
 	playInstance()
 	playMesh()
+	playNewer()
 	cluster.Main(m)
 }
 
@@ -185,7 +186,7 @@ func set(t *testing.T, p *chaos.Proxy, f chaos.Fault) {
 func (m *mesh) registered(t *testing.T, within time.Duration, want []string) (counts map[string]int, took time.Duration) {
 	t.Helper()
 	began := time.Now()
-	js := m.cluster.Host(t.Context()).JS
+	v := m.cluster.Host(t.Context()).Events
 	ctx, stop := context.WithTimeout(t.Context(), within)
 	defer stop()
 	counts = map[string]int{}
@@ -194,7 +195,7 @@ func (m *mesh) registered(t *testing.T, within time.Duration, want []string) (co
 		missing[slug] = true
 	}
 	done := errors.New("all are there")
-	err := events.Tail(ctx, js, events.TailOptions{Topics: []string{"accounts"}, Since: time.Hour}, func(r events.Record) error {
+	err := events.Tail(ctx, v, events.TailOptions{Topics: []string{"accounts"}, Since: time.Hour}, func(r events.Record) error {
 		var e struct {
 			Type    string
 			Account struct{ Slug string }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"micromesh/internal/provision"
 	"micromesh/pkg/host"
 	"micromesh/pkg/natsconn"
 	"micromesh/pkg/rpc/identity"
@@ -73,6 +74,24 @@ func (c *Cluster) WipeNATS() {
 	}
 }
 
+// Identity makes what another service shows and trusts on RPC.
+func (c *Cluster) Identity(slug string) *identity.Identity {
+	c.tb.Helper()
+	if _, err := provision.Certs(provision.Config{Dir: c.secret(), Services: []provision.Service{provision.Other(slug)}}); err != nil {
+		c.tb.Fatal(err)
+	}
+	return c.identity(slug)
+}
+
+func (c *Cluster) identity(slug string) *identity.Identity {
+	c.tb.Helper()
+	id, err := identity.Load(identity.Files{Cert: c.secret(slug, "cert.pem"), Key: c.secret(slug, "key.pem"), CA: c.secret(slug, "ca.pem")})
+	if err != nil {
+		c.tb.Fatal(err)
+	}
+	return id
+}
+
 // Host connects to the cluster as an operator's process would: with the login that may do everything. It ends with the test.
 func (c *Cluster) Host(ctx context.Context) *host.Host {
 	c.tb.Helper()
@@ -80,10 +99,7 @@ func (c *Cluster) Host(ctx context.Context) *host.Host {
 	if err != nil {
 		c.tb.Fatal(err)
 	}
-	id, err := identity.Load(identity.Files{Cert: c.secret("gateway-svc", "cert.pem"), Key: c.secret("gateway-svc", "key.pem"), CA: c.secret("gateway-svc", "ca.pem")})
-	if err != nil {
-		c.tb.Fatal(err)
-	}
+	id := c.identity("gateway-svc")
 	password, err := os.ReadFile(c.secret("admin", "nats.password"))
 	if err != nil {
 		c.tb.Fatal(err)

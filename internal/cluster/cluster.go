@@ -26,6 +26,14 @@ type Config struct {
 	Env      map[string]string            // settings of all services
 	Of       map[string]map[string]string // settings of one service, by its name
 	Replicas map[string]int               // of each service; 1
+	NATS     Place                        // where the NATS server runs; this machine's loopback
+	Logs     string                       // folder of what the processes log; one of the test's
+}
+
+// Place is another network than that of the test.
+type Place struct {
+	Host  string   // address by which the test reaches it
+	Enter []string // command that runs there the program that follows it
 }
 
 // Cluster is a mesh that runs.
@@ -33,24 +41,33 @@ type Cluster struct {
 	NATS     *Process
 	Services map[string][]*Process
 
-	tb  testing.TB
-	dir string
-	env map[string]string
+	tb   testing.TB
+	dir  string
+	logs string
+	env  map[string]string
 }
 
 // Start starts a cluster and waits until all of it is ready. It ends with the test. Where there is no Postgres, the
 // test is failed in CI, and skipped elsewhere.
 func Start(tb testing.TB, cfg Config) *Cluster {
 	tb.Helper()
-	c := &Cluster{tb: tb, dir: tb.TempDir(), Services: map[string][]*Process{}}
-	if _, err := provision.Secrets(provision.Config{Dir: c.secret()}); err != nil {
+	c := &Cluster{tb: tb, dir: tb.TempDir(), logs: cfg.Logs, Services: map[string][]*Process{}}
+	if c.logs == "" {
+		c.logs = c.dir
+	}
+	secrets := provision.Config{Dir: c.secret()}
+	nats := FreeAddress(tb)
+	if cfg.NATS.Host != "" {
+		secrets.NATSHosts = []string{cfg.NATS.Host}
+		nats = net.JoinHostPort(cfg.NATS.Host, "4222")
+	}
+	if _, err := provision.Secrets(secrets); err != nil {
 		tb.Fatalf("make secrets: %v", err)
 	}
-	nats := FreeAddress(tb)
 	c.env = map[string]string{"MICRO_REGISTRY_ADDRESS": "tls://" + nats, "MICRO_LOG_FORMAT": "text"}
 	maps.Copy(c.env, cfg.Env)
 	c.NATS = c.process("nats", 0, map[string]string{"NATS_ADDRESS": nats, "NATS_CONFIG": c.natsConfig()})
-	c.NATS.address = nats
+	c.NATS.address, c.NATS.enter = nats, cfg.NATS.Enter
 	c.NATS.Start()
 	for _, name := range Services {
 		env := c.settings(name)
@@ -147,7 +164,7 @@ func FreeAddress(tb testing.TB) string {
 }
 
 func (c *Cluster) process(name string, i int, env map[string]string) *Process {
-	p := &Process{Name: fmt.Sprintf("%s-%d", name, i), tb: c.tb, role: name, env: env, log: filepath.Join(c.dir, fmt.Sprintf("%s-%d.log", name, i))}
+	p := &Process{Name: fmt.Sprintf("%s-%d", name, i), tb: c.tb, role: name, env: env, log: filepath.Join(c.logs, fmt.Sprintf("%s-%d.log", name, i))}
 	c.tb.Cleanup(p.end)
 	return p
 }

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"maps"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -26,9 +28,10 @@ type Process struct {
 	tb      testing.TB
 	role    string
 	env     map[string]string
-	log     string // file of its standard error
-	health  string // address
-	address string // of what it serves to clients, where it does
+	enter   []string // command that runs it elsewhere
+	log     string   // file of its standard error
+	health  string   // address
+	address string   // of what it serves to clients, where it does
 
 	cmd  *exec.Cmd
 	done chan struct{} // closed when it has ended
@@ -47,7 +50,8 @@ func (p *Process) Start() {
 		p.tb.Fatal(err)
 	}
 	defer log.Close()
-	p.cmd = exec.CommandContext(context.Background(), self) //nolint:gosec // this program itself
+	line := append(slices.Clone(p.enter), self)
+	p.cmd = exec.CommandContext(context.Background(), line[0], line[1:]...) //nolint:gosec // this program itself
 	p.cmd.Env = []string{roleEnv + "=" + p.role, "PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "GORACE=atexit_sleep_ms=0"}
 	for k, v := range p.env {
 		p.cmd.Env = append(p.cmd.Env, k+"="+v)
@@ -65,6 +69,9 @@ func (p *Process) Start() {
 		p.awaitPort()
 	}
 }
+
+// Env are the settings that the process is started with.
+func (p *Process) Env() map[string]string { return maps.Clone(p.env) }
 
 // PID of the process.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
@@ -189,11 +196,17 @@ func (p *Process) await(what string, cond func() bool) {
 
 // Log is what the process has logged, the last of it.
 func (p *Process) Log() string {
+	s := p.WholeLog()
+	return s[max(0, len(s)-4000):]
+}
+
+// WholeLog is all that the process has logged, in all its lives.
+func (p *Process) WholeLog() string {
 	b, err := os.ReadFile(p.log)
 	if err != nil {
 		return err.Error()
 	}
-	return string(b[max(0, len(b)-4000):])
+	return string(b)
 }
 
 // end ends the process with its test.

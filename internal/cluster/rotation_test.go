@@ -22,7 +22,7 @@ func TestSigningKeyIsReplaced(t *testing.T) {
 	before := m.must(t, "GET", "/user-svc/public-key", "", nil)["publicKey"]
 	restore(t, urls["user"], "UPDATE signing_keys SET created_at = 0;")
 	m.Services["user"][0].Restart() // or a minute
-	eventually(t, func() error { // the service is ready before the gateway has heard that it is back
+	eventually(t, func() error {    // the service is ready before the gateway has heard that it is back
 		status, out := m.do(t, "GET", "/user-svc/public-key", "", nil)
 		if status != 200 || out["publicKey"] == before {
 			return fmt.Errorf("the old key still signs, or none: %d %v", status, out)

@@ -36,11 +36,14 @@ type Config struct {
 	Registry registry.Config
 	Proxy    proxy.Config
 	Gateway  gateway.Config
+
+	NATSListen   string // "host:port" on loopback where services join over NATS; empty is nowhere
+	NATSOptional bool   // where that is taken by another program the mesh starts without it
 }
 
 // Validate tells everything that is wrong with the settings at once.
 func (c *Config) Validate() error {
-	return config.Validate(&c.User, &c.Registry, &c.Proxy, &c.Gateway)
+	return errors.Join(config.Validate(&c.User, &c.Registry, &c.Proxy, &c.Gateway), c.validateNATS())
 }
 
 // Mesh is a mesh that runs.
@@ -54,6 +57,8 @@ type Mesh struct {
 	reg   *registry.App
 	proxy *proxy.App
 	gate  *gateway.App
+
+	natsTaken bool
 
 	stopGate context.CancelFunc
 	stopRest context.CancelFunc
@@ -112,7 +117,7 @@ func (m *Mesh) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if m.nats, err = embedded.Start(filepath.Join(m.cfg.Dir, "nats"), m.cfg.Logger); err != nil {
+	if err := m.openNATS(ctx); err != nil {
 		return err
 	}
 	m.conn, err = natsconn.Connect(ctx, natsconn.Config{URL: nats.DefaultURL, Name: "micromesh", Logger: m.cfg.Logger, Extra: []nats.Option{m.nats.Option()}})
@@ -158,6 +163,9 @@ func (m *Mesh) openServices(ctx context.Context) error {
 	}
 	// The gateway announces its addresses, which no instance may have; here they are known before it has.
 	c.Registry.Reserved = append(c.Registry.Reserved, m.gate.Addr().String())
+	if a := m.nats.Addr(); a != nil {
+		c.Registry.Reserved = append(c.Registry.Reserved, a.String())
+	}
 	if a := m.gate.EdgeAddr(); a != nil {
 		c.Registry.Reserved = append(c.Registry.Reserved, a.String())
 	}

@@ -400,7 +400,7 @@ func TestTraceGoesFromTheGatewayThroughRPCToEvents(t *testing.T) {
 	meshtest.Send(t, req).Must(t, 200)
 	var got events.Record
 	found := errors.New("found")
-	err = events.Tail(t.Context(), m.Host.JS, events.TailOptions{Since: time.Hour}, func(r events.Record) error {
+	err = events.Tail(t.Context(), m.Host.Events, events.TailOptions{Since: time.Hour}, func(r events.Record) error {
 		if r.Type == "micromesh.accounts.ACCOUNT_REGISTERED" && strings.Contains(string(r.Data), `"joe"`) {
 			got = r
 			return found

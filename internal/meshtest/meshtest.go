@@ -16,6 +16,7 @@ import (
 	"micromesh/internal/mesh"
 	"micromesh/pkg/config"
 	"micromesh/pkg/host"
+	"micromesh/pkg/rpc/identity"
 )
 
 // Admin's account of every mesh that this package starts.
@@ -30,6 +31,8 @@ type Mesh struct {
 	URL     string     // of the gateway
 	EdgeURL string     // of host routes, where they have an address of their own
 	stop    func()
+
+	identity func(slug string) *identity.Identity // of a service beside the mesh; nil where it speaks plain text
 }
 
 // Addr is where the gateway listens, "host:port".
@@ -43,6 +46,12 @@ type Option func(*mesh.Config)
 
 // WithEdge serves host routes on an address of their own.
 func WithEdge() Option { return func(c *mesh.Config) { c.Gateway.EdgeListen = "127.0.0.1:0" } }
+
+// At has the gateway listen where one did before, "host:port".
+func At(address string) Option { return func(c *mesh.Config) { c.Gateway.Listen = address } }
+
+// WithRoutes configures routes of the gateway: the path of a routes.yaml.
+func WithRoutes(file string) Option { return func(c *mesh.Config) { c.Gateway.Routes = file } }
 
 // InDir uses a data folder that outlives the mesh.
 func InDir(dir string) Option { return func(c *mesh.Config) { c.Dir = dir } }
@@ -180,9 +189,20 @@ func (m *Mesh) Login(t testing.TB, slug, password string) string {
 // Soon waits until something holds, for at most the 5 s in which a revocation reaches every process.
 func Soon(t testing.TB, what string, holds func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(5 * time.Second); !holds(); time.Sleep(5 * time.Millisecond) {
+	within(t, 5*time.Second, what, holds)
+}
+
+// Eventually waits until something holds that has no time of its own, however busy the machine is.
+func Eventually(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	within(t, 30*time.Second, what, holds)
+}
+
+func within(t testing.TB, limit time.Duration, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(limit); !holds(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("not within 5 s: %s", what)
+			t.Fatalf("not within %v: %s", limit, what)
 		}
 	}
 }

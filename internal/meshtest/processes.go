@@ -60,7 +60,7 @@ func startProcesses(t testing.TB, cfg mesh.Config) *Mesh {
 		c = cluster.Start(t, cluster.Config{Of: of, Replicas: replicas(t)})
 		clusters.Store(cfg.Dir, c)
 	}
-	m := &Mesh{URL: c.Gateway(0), Host: c.Host(context.WithoutCancel(t.Context())), stop: c.StopAll}
+	m := &Mesh{URL: c.Gateway(0), Host: c.Host(context.WithoutCancel(t.Context())), stop: c.StopAll, identity: c.Identity}
 	if a := of["gateway"]["MICRO_EDGE_LISTEN"]; a != "" {
 		m.EdgeURL = "http://" + a
 	}

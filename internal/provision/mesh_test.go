@@ -15,12 +15,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	gateway "micromesh/gateway/app"
 	"micromesh/internal/meshtest/upstream"
 	"micromesh/internal/provision"
 	"micromesh/pkg/config"
+	"micromesh/pkg/events"
+	"micromesh/pkg/events/proto/instances"
 	"micromesh/pkg/host"
 	"micromesh/pkg/kv"
 	"micromesh/pkg/natsconn"
@@ -183,6 +186,7 @@ func TestMeshWorksWithTheseSecrets(t *testing.T) {
 	url := runMesh(t, s, slog.New(slog.NewTextHandler(io.MultiWriter(log, t.Output()), &slog.HandlerOptions{Level: slog.LevelWarn})))
 	web := upstream.Start(t)
 	admin := token(call(t, 200, "POST", url+"/user-svc/login", "", obj{"slug": "admin", "password": "changeme"}))
+	call(t, 200, "POST", url+"/user-svc/self", admin, obj{}) // from then on the gateway knows the key that signed the token
 	next := tail(t, url+"/gateway-svc/events?since=1h&topics=accounts,instances,routes", admin)
 	joe := token(call(t, 200, "POST", url+"/user-svc/register", "", obj{"slug": "joe", "name": "Joe", "password": "password-of-joe"}))
 	call(t, 201, "PUT", url+"/registry-svc/instance", joe, obj{"url": web.URL})
@@ -197,6 +201,51 @@ func TestMeshWorksWithTheseSecrets(t *testing.T) {
 	if strings.Contains(strings.ToLower(log.String()), "permissions violation") {
 		t.Errorf("a service was refused something:\n%s", log)
 	}
+}
+
+// TestForgedEventsReachNobody has somebody who may do everything on NATS, and has no service's certificate: an event of the
+// registry, signed by a key that the bucket of keys calls the registry's.
+func TestForgedEventsReachNobody(t *testing.T) {
+	s := startNATS(t)
+	log := &logs{}
+	url := runMesh(t, s, slog.New(slog.NewTextHandler(io.MultiWriter(log, t.Output()), &slog.HandlerOptions{Level: slog.LevelWarn})))
+	admin := token(call(t, 200, "POST", url+"/user-svc/login", "", obj{"slug": "admin", "password": "changeme"}))
+	call(t, 201, "PUT", url+"/registry-svc/instance", admin, obj{"id": "before", "url": upstream.Start(t).URL})
+	next := tail(t, url+"/gateway-svc/events?since=1h&topics=instances", admin)
+	awaitEvent(next, "before")
+	box, err := secret.New(make([]byte, 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	js, err := jetstream.New(s.connect(t, "admin"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	forger := events.NewSigner(registry.Name, box, nil)
+	if err := forger.Announce(t.Context(), js); err != nil {
+		t.Fatal(err)
+	}
+	m := &nats.Msg{Subject: events.Subject(instances.Topic), Header: nats.Header{"ce-id": {"forged"}, "ce-source": {"/" + registry.Name}, "ce-specversion": {"1.0"}}}
+	forger.Sign(m)
+	if _, err := js.PublishMsg(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	call(t, 201, "PUT", url+"/registry-svc/instance", admin, obj{"id": "after", "url": upstream.Start(t).URL})
+	if got := awaitEvent(next, "after"); strings.Contains(got, "forged") {
+		t.Errorf("delivered %s", got)
+	}
+	if !strings.Contains(log.String(), "event_dropped") {
+		t.Error("nothing was said of it")
+	}
+}
+
+// awaitEvent gives what comes up to an event that says something. The test's timeout ends a stream without it.
+func awaitEvent(next func() string, says string) string {
+	var all strings.Builder
+	for !strings.Contains(all.String(), says) {
+		all.WriteString(next())
+	}
+	return all.String()
 }
 
 // tail gives the events of the gateway's stream one by one.

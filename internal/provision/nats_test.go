@@ -119,7 +119,7 @@ var denied = struct{ publish, subscribe []string }{
 		"$JS.API.STREAM.SNAPSHOT.KV_keys", "$JS.API.STREAM.RESTORE.KV_keys", "$JS.API.STREAM.LIST", "$JS.API.STREAM.NAMES", "$JS.API.CONSUMER.LIST.events",
 		"$JS.API.CONSUMER.NAMES.KV_keys", "$JS.API.CONSUMER.CREATE.other.x", "$JS.API.CONSUMER.DURABLE.CREATE.events.x", "$JS.API.SERVER.REMOVE",
 		"$JS.API.META.LEADER.STEPDOWN", "$JS.API.STREAM.LEADER.STEPDOWN.events", "$JS.API.ACCOUNT.PURGE.$G", "$JS.ACK.events.x.1.1.1.1.1",
-		"$KV.nodes.other-svc.1", "$KV.other.x", "mesh.other-svc.x", "mesh.x",
+		"$KV.nodes.other-svc.1", "$KV.signers.other-svc.x", "$KV.signers.x", "$KV.other.x", "mesh.other-svc.x", "mesh.x",
 	},
 	subscribe: []string{
 		">", "*", "_INBOX.>", "_INBOX_other-svc.>", "_INBOX_*.>", "events.>", "events.accounts", "$KV.>", "$KV.keys.>", "micro.>", "micro.nats.watch", "mesh.>", "mesh.other-svc.>",
@@ -130,13 +130,13 @@ var denied = struct{ publish, subscribe []string }{
 // own are what a service may publish to, which nobody else may.
 var own = map[string][]string{
 	"user-svc": {
-		"$KV.keys.x", "$KV.permits.x", "$KV.revocations.s.x", "events.accounts", "$KV.nodes.user-svc.1",
+		"$KV.keys.x", "$KV.permits.x", "$KV.revocations.s.x", "events.accounts", "$KV.nodes.user-svc.1", "$KV.signers.user-svc.x",
 		"$JS.API.STREAM.CREATE.KV_keys", "$JS.API.STREAM.CREATE.KV_permits", "$JS.API.STREAM.CREATE.KV_revocations", "mesh.user-svc.x",
 	},
-	"registry-svc": {"$KV.instances.x.y", "events.instances", "$KV.nodes.registry-svc.1", "$JS.API.STREAM.CREATE.KV_instances", "mesh.registry-svc.changed"},
-	"proxy-svc":    {"$KV.routing.x.y", "events.routes", "$KV.nodes.proxy-svc.1", "$JS.API.STREAM.CREATE.KV_routing", "$JS.API.CONSUMER.CREATE.KV_instances.x.$KV.instances.>"},
-	"gateway-svc":  {"$KV.nodes.gateway-svc.1", "$JS.API.CONSUMER.CREATE.KV_routing.x.$KV.routing.>", "$JS.API.CONSUMER.CREATE.events.x", "$JS.API.CONSUMER.MSG.NEXT.events.x"},
-	"basket-svc":   {"events.basket-svc", "$KV.nodes.basket-svc.1"},
+	"registry-svc": {"$KV.instances.x.y", "events.instances", "$KV.nodes.registry-svc.1", "$KV.signers.registry-svc.x", "$JS.API.STREAM.CREATE.KV_instances", "mesh.registry-svc.changed"},
+	"proxy-svc":    {"$KV.routing.x.y", "events.routes", "$KV.nodes.proxy-svc.1", "$KV.signers.proxy-svc.x", "$JS.API.STREAM.CREATE.KV_routing", "$JS.API.CONSUMER.CREATE.KV_instances.x.$KV.instances.>"},
+	"gateway-svc":  {"$KV.nodes.gateway-svc.1", "$JS.API.CONSUMER.CREATE.KV_routing.x.$KV.routing.>", "$JS.API.CONSUMER.CREATE.events.x", "$JS.API.CONSUMER.MSG.NEXT.events.x", "replay.basket-svc", "$JS.API.STREAM.MSG.DELETE.dead"},
+	"basket-svc":   {"events.basket-svc", "$KV.nodes.basket-svc.1", "$KV.signers.basket-svc.x", "dead.basket-svc", "$JS.ACK.events.basket-svc.1.1.1.1.1", "$JS.ACK.dead.basket-svc.1.1.1.1.1"},
 }
 
 // mayWatch are what is another's own, and a service may do too.

@@ -32,20 +32,34 @@ func (s Service) Permissions() Permissions {
 	}
 	// The bucket of nodes is made by whoever is first.
 	p = append(p, "$JS.API.STREAM.CREATE."+stream(kv.Nodes), "$KV."+kv.Nodes+"."+ownNodes(s.Slug))
-	if len(s.Topics) > 0 || s.Tails {
+	if len(s.Topics) > 0 || s.Tails || len(s.Consumes) > 0 {
 		p = append(p, makes(events.Stream)...)
 		p = append(p, reads(kv.Schemas)...)
 	}
-	if len(s.Topics) > 0 {
+	if len(s.Topics) > 0 { // schemas of its events and of its methods
 		p = append(p, makes(stream(kv.Schemas))...)
-		p = append(p, "$KV."+kv.Schemas+".*")
+		p = append(p, makes(stream(kv.Signers))...)
+		p = append(p, "$KV."+kv.Schemas+".*", "$KV."+kv.Signers+"."+s.Slug+".*")
 	}
 	for _, t := range s.Topics {
 		p = append(p, events.Subject(t))
 	}
 	if s.Tails {
+		p = append(p, reads(kv.Signers)...)
 		p = append(p, consumes(events.Stream)...)
 		p = append(p, "$JS.API.CONSUMER.MSG.NEXT."+events.Stream+".*")
+	}
+	if s.Replays {
+		p = append(p, makes(events.DeadStream)...)
+		p = append(p, consumes(events.DeadStream)...)
+		p = append(p, "$JS.API.CONSUMER.MSG.NEXT."+events.DeadStream+".*", "$JS.API.STREAM.MSG.DELETE."+events.DeadStream, "replay.*")
+	}
+	for _, name := range s.Consumes {
+		p = append(p, reads(kv.Signers)...)
+		p = append(p, makes(events.DeadStream)...)
+		p = append(p, works(events.Stream, name)...)
+		p = append(p, works(events.DeadStream, name)...)
+		p = append(p, "dead."+name)
 	}
 	slices.Sort(p)
 	return Permissions{Publish: slices.Compact(p), Subscribe: []string{"_INBOX_" + s.Slug + ".>", peers}}
@@ -74,8 +88,40 @@ func consumes(stream string) []string {
 	}
 }
 
+// works is what it takes to do the work of a stream under a consumer's name, which stays: nobody else may have it.
+func works(stream, consumer string) []string {
+	name := stream + "." + consumer
+	return []string{
+		"$JS.API.STREAM.INFO." + stream,
+		"$JS.API.CONSUMER.CREATE." + name,
+		"$JS.API.CONSUMER.CREATE." + name + ".>", // with what is read in the subject, where that is one
+		"$JS.API.CONSUMER.INFO." + name,
+		"$JS.API.CONSUMER.MSG.NEXT." + name,
+		"$JS.API.CONSUMER.UNPIN." + name,
+		"$JS.ACK." + name + ".>",
+	}
+}
+
 // ownNodes are the keys of a service's nodes.
 func ownNodes(slug string) string {
 	const node = "x"
 	return strings.TrimSuffix(discovery.Key(slug, node), node) + "*"
+}
+
+// Shared is a login that all services other than the mesh's own may share: what they need whatever their slugs, and nothing of
+// what is the mesh's own, which the second gives as what is denied.
+func Shared(login string) (allowed, denied Permissions) {
+	s := Other(login)
+	allowed = s.Permissions()
+	allowed.Publish = append(allowed.Publish, "$KV."+kv.Nodes+".*.*", "$KV."+kv.Signers+".*.*", "mesh.>", events.Subject("*"))
+	allowed.Subscribe = append(allowed.Subscribe, "_INBOX.>", "mesh.>")
+	for _, own := range Mesh() {
+		peers := "mesh." + own.Slug + ".>"
+		denied.Publish = append(denied.Publish, "$KV."+kv.Nodes+"."+ownNodes(own.Slug), "$KV."+kv.Signers+"."+own.Slug+".*", peers)
+		denied.Subscribe = append(denied.Subscribe, peers)
+		for _, t := range own.Topics {
+			denied.Publish = append(denied.Publish, events.Subject(t))
+		}
+	}
+	return allowed, denied
 }

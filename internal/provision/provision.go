@@ -42,6 +42,8 @@ type Service struct {
 	Watches  []string // buckets that it reads, beside those that every service does
 	Topics   []string // of events that it publishes
 	Tails    bool     // whether it reads events
+	Consumes []string // names of the consumers by which it works on events, which begin with its slug
+	Replays  bool     // whether it reads dead letters, and gives them back
 }
 
 // Mesh gives the mesh's own services.
@@ -50,13 +52,14 @@ func Mesh() []Service {
 		{Slug: "user-svc", Database: true, Owns: []string{kv.Keys, kv.Permits, kv.Revocations}, Topics: []string{accounts.Topic}},
 		{Slug: "registry-svc", Database: true, Owns: []string{kv.Instances}, Topics: []string{instances.Topic}},
 		{Slug: "proxy-svc", Database: true, Owns: []string{kv.Routing}, Watches: []string{kv.Instances}, Topics: []string{routes.Topic}},
-		{Slug: "gateway-svc", Watches: []string{kv.Routing}, Tails: true},
+		{Slug: "gateway-svc", Watches: []string{kv.Routing}, Tails: true, Replays: true},
 	}
 }
 
-// Other gives what any other service with RPC needs: it publishes events under its slug as their topic.
+// Other gives what any other service with RPC needs: it publishes events under its slug as their topic, and consumes events
+// under its slug as the consumer's name.
 func Other(slug string) Service {
-	return Service{Slug: slug, Database: true, Topics: []string{slug}}
+	return Service{Slug: slug, Database: true, Topics: []string{slug}, Consumes: []string{slug}}
 }
 
 // Config says what is to be made. Dir must be set.

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"micromesh/internal/provision"
+	"micromesh/pkg/events"
 	"micromesh/pkg/rpc/identity"
 	"micromesh/pkg/secret"
 )
@@ -308,5 +309,16 @@ func TestWrongNamesAreToldAtOnce(t *testing.T) {
 	}
 	if got := content(t, dir); len(got) != 0 {
 		t.Errorf("%d files were made", len(got))
+	}
+}
+
+// TestPublishersAreBelieved compares who may publish a topic with whose events of it are believed.
+func TestPublishersAreBelieved(t *testing.T) {
+	for _, s := range append(provision.Mesh(), provision.Other("basket-svc")) {
+		for _, topic := range s.Topics {
+			if owner := events.Owner(topic); owner != s.Slug {
+				t.Errorf("%s publishes %s, of which %s is believed", s.Slug, topic, owner)
+			}
+		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"net"
 	"slices"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
@@ -30,6 +31,8 @@ type Backend struct {
 	host  *host.Host
 	relay *events.Relay
 	ln    net.Listener
+
+	measured []prometheus.Collector
 }
 
 // Open opens the database of the service with a slug.
@@ -41,12 +44,16 @@ func Open(ctx context.Context, h *host.Host, name, databaseURL string) (*Backend
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", name, err)
 	}
-	return &Backend{Log: log, DB: db, name: name, host: h}, nil
+	b := &Backend{Log: log, DB: db, name: name, host: h}
+	if err := b.Measure(newPool(name, db)); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return b, nil
 }
 
 // Publish makes Run relay the outbox, which the database must have, with the schemas of its events.
 func (b *Backend) Publish(schemas ...events.Schema) {
-	b.relay = events.NewRelay(b.DB, b.host.JS, b.name, b.Log, schemas...)
+	b.relay = events.NewRelay(b.DB, b.host.JS, b.host.Signer(b.name), b.Log, schemas...)
 }
 
 // Listen opens the RPC port and makes the server of the services that files describe. It serves once Run runs.
@@ -57,7 +64,7 @@ func (b *Backend) Listen(ctx context.Context, files ...protoreflect.FileDescript
 	h := b.host
 	b.Server, err = server.New(server.Config{
 		Name: b.name, ID: h.ID, Version: host.Version, Listener: b.ln, Registry: h.Registry,
-		Verifier: h.Verifier, Permits: h.Auth, Logger: b.Log, Metrics: h.Metrics, Files: files,
+		Verifier: h.Verifier, Permits: h.Auth, Logger: b.Log, Metrics: h.Metrics, Files: files, JetStream: h.JS,
 		Advertise: h.Advertise(b.ln), Credentials: h.Credentials(), Linger: h.Linger(),
 	})
 	return err
@@ -70,6 +77,9 @@ func (b *Backend) Run(ctx context.Context, parts ...func(context.Context)) error
 	defer stop()
 	var g errgroup.Group
 	if b.relay != nil {
+		if err := b.Measure(newOutbox(b.name, b.relay)); err != nil {
+			return err
+		}
 		parts = append(parts, b.relay.Run)
 	}
 	for _, run := range parts {
@@ -97,6 +107,19 @@ func (b *Backend) Ready(ctx context.Context) error {
 	return nil
 }
 
+// Measure adds metrics to those of the process, until Close. They are left to one backend where two of a service run in one
+// process.
+func (b *Backend) Measure(c prometheus.Collector) error {
+	err := b.host.Metrics.Register(c)
+	if _, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); ok {
+		return nil
+	}
+	if err == nil {
+		b.measured = append(b.measured, c)
+	}
+	return err
+}
+
 // Mine tells whether, of all processes of the service, this one is to do a piece of work that one of them must do.
 func (b *Backend) Mine(piece string) bool { return b.host.Nodes.Mine(b.name, b.node(), piece) }
 
@@ -111,6 +134,9 @@ func (b *Backend) listed() bool {
 
 // Close gives up the port and the database.
 func (b *Backend) Close() error {
+	for _, c := range b.measured {
+		b.host.Metrics.Unregister(c)
+	}
 	var err error
 	if b.ln != nil {
 		if err = b.ln.Close(); errors.Is(err, net.ErrClosed) { // the server has closed it, where it ran

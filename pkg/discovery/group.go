@@ -43,7 +43,7 @@ func (g *group) replace(nodes []*Node) {
 	typical := averageLatency(old, now)
 	next := make([]*Candidate, 0, len(nodes))
 	for _, n := range nodes {
-		if t := n.Metadata["transport"]; t != "" && t != "grpc" {
+		if !g.selector.fits(n) {
 			continue // it speaks another protocol
 		}
 		if i := slices.IndexFunc(old, func(c *Candidate) bool { return c.Node.ID == n.ID && c.Node.Address == n.Address }); i >= 0 {

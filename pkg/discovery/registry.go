@@ -17,6 +17,7 @@ import (
 	"go-micro.dev/v5/registry"
 
 	"micromesh/pkg/errs"
+	"micromesh/pkg/kv"
 )
 
 // Config says where the nodes are stored and how long they live. Its zero value is useful.
@@ -260,25 +261,28 @@ func (r *Registry) update(change func(*table)) {
 	}
 }
 
-// open gives the bucket, created where it is missing.
+// open gives the bucket, created where it is missing, and refused where it is more than a bucket.
 func (r *Registry) open(ctx context.Context) (jetstream.KeyValue, error) {
-	kv, err := r.js.KeyValue(ctx, r.cfg.Bucket)
+	b, err := r.js.KeyValue(ctx, r.cfg.Bucket)
 	if errors.Is(err, jetstream.ErrBucketNotFound) {
-		kv, err = r.js.CreateKeyValue(ctx, jetstream.KeyValueConfig{
+		b, err = r.js.CreateKeyValue(ctx, jetstream.KeyValueConfig{
 			Bucket: r.cfg.Bucket, Description: "RPC nodes, each written by its own process",
 			TTL: r.cfg.MaxAge, History: 1, MaxValueSize: maxValue, Storage: r.cfg.Storage, Replicas: r.cfg.Replicas,
 		})
 		if errors.Is(err, jetstream.ErrBucketExists) {
-			kv, err = r.js.KeyValue(ctx, r.cfg.Bucket)
+			b, err = r.js.KeyValue(ctx, r.cfg.Bucket)
 		}
+	}
+	if err == nil {
+		err = kv.PlainBucket(ctx, b)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open bucket %s: %w", r.cfg.Bucket, err)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.bucket = kv
-	return kv, nil
+	r.bucket = b
+	return b, nil
 }
 
 // store gives the bucket for one request, at once refused while NATS is away.

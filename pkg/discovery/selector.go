@@ -27,6 +27,7 @@ type Directory interface {
 type Selector struct {
 	dir     Directory
 	onLeave func(*Candidate)
+	fits    func(*Node) bool
 	started time.Time
 	stop    func()
 	groups  sync.Map // service name → *group
@@ -34,10 +35,21 @@ type Selector struct {
 
 var _ selector.Selector = (*Selector)(nil)
 
+// SelectorOption is what NewSelector takes beside the directory.
+type SelectorOption func(*Selector)
+
+// Among says which nodes are chosen from; without it, those that speak gRPC.
+func Among(fits func(*Node) bool) SelectorOption {
+	return func(s *Selector) { s.fits = fits }
+}
+
 // NewSelector makes a selector over a directory. onLeave, which may be nil, is called once for each Candidate that was
 // ever picked or might have been, when its node has left the directory and its last call has ended; it must return quickly.
-func NewSelector(dir Directory, onLeave func(*Candidate)) *Selector {
-	s := &Selector{dir: dir, onLeave: onLeave, started: time.Now()}
+func NewSelector(dir Directory, onLeave func(*Candidate), opts ...SelectorOption) *Selector {
+	s := &Selector{dir: dir, onLeave: onLeave, fits: (*Node).GRPC, started: time.Now()}
+	for _, o := range opts {
+		o(s)
+	}
 	s.stop = dir.OnChange(s.changed)
 	return s
 }

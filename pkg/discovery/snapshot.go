@@ -42,6 +42,39 @@ type Node struct {
 	ttl        time.Duration
 }
 
+// Via is the metadata of a node that did not register itself, and ViaStock its value where it was found by go-micro's NATS registry.
+const (
+	Via      = "via"
+	ViaStock = "stock"
+)
+
+// Stock tells whether a node is of a service that was written with plain go-micro, and brought in.
+func (n *Node) Stock() bool { return n.Metadata[Via] == ViaStock }
+
+// GRPC tells whether a node speaks gRPC, as all do that don't say otherwise.
+func (n *Node) GRPC() bool {
+	t := n.Metadata["transport"]
+	return t == "" || t == "grpc"
+}
+
+// StockHTTP tells whether a node is a stock one that speaks go-micro's default transport.
+func (n *Node) StockHTTP() bool { return n.Stock() && n.Metadata["transport"] == "http" }
+
+// Endpoints are those that the node registered. They are shared: don't change them.
+func (n *Node) Endpoints() []*registry.Endpoint { return n.registered.Endpoints }
+
+// Endpoint gives an endpoint that a node of the service registered, or nil.
+func (s *Service) Endpoint(name string) *registry.Endpoint {
+	for _, n := range s.Nodes {
+		for _, e := range n.Endpoints() {
+			if e.Name == name {
+				return e
+			}
+		}
+	}
+	return nil
+}
+
 func newNode(s *registry.Service, ttl time.Duration) *Node {
 	n := s.Nodes[0]
 	return &Node{ID: n.Id, Address: n.Address, Version: s.Version, Metadata: n.Metadata, registered: s, ttl: ttl}

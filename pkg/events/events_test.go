@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -65,7 +66,7 @@ func schema(t *testing.T) events.Schema {
 func relay(t *testing.T, db events.Outbox, js jetstream.JetStream) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	r := events.NewRelay(db, js, "user-svc", slog.New(slog.NewTextHandler(t.Output(), nil)), schema(t))
+	r := events.NewRelay(db, js, signer(t, "user-svc", 1), slog.New(slog.NewTextHandler(t.Output(), nil)), schema(t))
 	done := make(chan struct{})
 	go func() { defer close(done); r.Run(ctx) }()
 	stop = func() { cancel(); <-done }
@@ -80,7 +81,7 @@ func tail(t *testing.T, js jetstream.JetStream, n int) (out []events.Record) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	err := events.Tail(ctx, js, events.TailOptions{Topics: []string{accounts.Topic}, Since: time.Hour}, func(r events.Record) error {
+	err := events.Tail(ctx, verifier(t, js, nil).Verifier, events.TailOptions{Topics: []string{accounts.Topic}, Since: time.Hour}, func(r events.Record) error {
 		if out = append(out, r); len(out) == n {
 			return errEnough
 		}
@@ -222,14 +223,27 @@ func TestEventsWithoutAUsableSchemaAreShownWithTheReason(t *testing.T) {
 		{"unknown schema", "0000", "x"},
 		{"schema that is not what its hash says", "lies", "x"},
 		{"data that is not of the schema", schema(t).Hash, "\xff\xff\xff"},
+		{"type that the schema doesn't have", schema(t).Hash, "\x08\xe7\x07"},
+		{"field that the schema doesn't have", schema(t).Hash, "\xfa\x3e\x01x"},
+		{"field within another", schema(t).Hash, "\x12\x04\xfa\x3e\x01x"},
+		{"too big", schema(t).Hash, strings.Repeat("\x08\x01", 1<<20/2+1)},
 	}
 	for _, r := range rows {
-		msg := &nats.Msg{Subject: events.Subject(accounts.Topic), Data: []byte(r.data), Header: nats.Header{"ce-dataschema": {r.schema}, "ce-id": {r.name}}}
-		if err := nc.PublishMsg(msg); err != nil {
-			t.Fatal(err)
-		}
+		publish(t, nc, message(r.name, func(m *nats.Msg) {
+			m.Data = []byte(r.data)
+			m.Header.Set("ce-dataschema", r.schema)
+		}, signer(t, "user-svc", 1)))
 	}
-	for i, got := range tail(t, js, 5)[1:] {
+	for name, header := range map[string][2]string{"another version": {"ce-specversion", "2.0"}, "another encoding": {"ce-datacontenttype", "application/json"}} {
+		rows = append(rows, struct{ name, schema, data string }{name, "", ""})
+		publish(t, nc, message(name, func(m *nats.Msg) { m.Header.Set(header[0], header[1]) }, signer(t, "user-svc", 1)))
+	}
+	enqueue(t, db, 1, 2)
+	all := tail(t, js, 2+len(rows))
+	if last := all[len(all)-1]; last.Problem != "" || last.Subject != "1" {
+		t.Errorf("after them comes %+v", last)
+	}
+	for i, got := range all[1 : len(all)-1] {
 		if got.ID != rows[i].name || got.Problem == "" || got.Data != nil {
 			t.Errorf("%s: %+v; want a problem and no data", rows[i].name, got)
 		}

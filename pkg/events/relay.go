@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"micromesh/pkg/kv"
+	"micromesh/pkg/schema"
 	"micromesh/pkg/sqldb"
 	"micromesh/pkg/telemetry"
 )
@@ -31,9 +33,11 @@ var _ Outbox = (*sqldb.DB)(nil)
 type Relay struct {
 	outbox  Outbox
 	js      jetstream.JetStream
-	source  string
+	signer  *Signer
 	schemas map[string]Schema // by topic
 	log     *slog.Logger
+
+	oldest atomic.Pointer[time.Time] // when the oldest event that waits happened; nil where none does
 }
 
 const (
@@ -44,14 +48,18 @@ const (
 	firstRetry = 50 * time.Millisecond
 	lastRetry  = 2 * time.Second
 
+	// renewal is how often the stream, the schemas and the signer's key are put in place again without a reason: the key is
+	// vouched for by a certificate, which is replaced long before it ends.
+	renewal = time.Hour
+
 	// dedupe is how long JetStream knows an event's id: a relay that was killed between publishing and taking out
 	// publishes again when it is back.
 	dedupe = 30 * time.Minute
 )
 
-// NewRelay makes a relay for a service's outbox. Source is the service's slug.
-func NewRelay(outbox Outbox, js jetstream.JetStream, source string, log *slog.Logger, schemas ...Schema) *Relay {
-	r := &Relay{outbox: outbox, js: js, source: source, schemas: map[string]Schema{}, log: log.With("relay", source)}
+// NewRelay makes a relay for the outbox of the signer's service.
+func NewRelay(outbox Outbox, js jetstream.JetStream, signer *Signer, log *slog.Logger, schemas ...Schema) *Relay {
+	r := &Relay{outbox: outbox, js: js, signer: signer, schemas: map[string]Schema{}, log: log.With("relay", signer.slug)}
 	for _, s := range schemas {
 		r.schemas[s.Topic] = s
 	}
@@ -59,17 +67,19 @@ func NewRelay(outbox Outbox, js jetstream.JetStream, source string, log *slog.Lo
 }
 
 // Run publishes until ctx ends. Failures are retried for ever: until the stream acknowledges, an event stays where it
-// is. The stream and the schemas are put in place again after each failure and each reconnect, since NATS may have lost what
+// is. The stream, the schemas and the signer's key are put in place again after each failure and each reconnect, since NATS may have lost what
 // it had; and before any event, so that nothing is published while there is no connection: nats.go would keep it and send
 // it first.
 func (r *Relay) Run(ctx context.Context) {
 	reconnected := r.js.Conn().StatusChanged(nats.CONNECTED)
 	defer r.js.Conn().RemoveStatusListener(reconnected)
 	ready := false
+	var prepared time.Time
 	delay := firstRetry
 	for ctx.Err() == nil {
 		err := r.connected()
-		if err == nil && !ready {
+		if err == nil && (!ready || time.Since(prepared) > renewal) {
+			prepared = time.Now()
 			err = r.prepare(ctx)
 		}
 		if err == nil {
@@ -82,6 +92,7 @@ func (r *Relay) Run(ctx context.Context) {
 			if ctx.Err() == nil {
 				r.log.Warn("events_wait", "error", err)
 			}
+			r.look(ctx)
 			wait, outgoing = delay, nil
 			delay = min(2*delay, lastRetry)
 		}
@@ -110,26 +121,25 @@ func (r *Relay) prepare(ctx context.Context) error {
 	if err := EnsureStream(ctx, r.js); err != nil {
 		return err
 	}
-	b, err := kv.Open(ctx, r.js, kv.Schemas, kv.Options{})
-	if err != nil {
+	if err := r.signer.Announce(ctx, r.js); err != nil {
 		return err
 	}
+	all := make([]schema.Schema, 0, len(r.schemas))
 	for _, s := range r.schemas {
-		if _, err := b.Put(ctx, s.Hash, s.Set); err != nil {
-			return fmt.Errorf("publish schema of %s: %w", s.Topic, err)
-		}
+		all = append(all, schema.Schema{Hash: s.Hash, Set: s.Set})
 	}
-	return nil
+	return schema.Put(ctx, r.js, all...)
 }
 
-// EnsureStream makes sure that the stream of events exists. One that does is taken as it is, as with [kv.Open].
+// EnsureStream makes sure that the stream of events exists. One that does is not changed, as with [kv.Open], and refused
+// where it does more than keep events.
 func EnsureStream(ctx context.Context, js jetstream.JetStream) error {
-	_, err := js.Stream(ctx, Stream)
+	s, err := js.Stream(ctx, Stream)
+	if err == nil {
+		return kv.Plain(s.CachedInfo().Config, Subject(">"))
+	}
 	if !errors.Is(err, jetstream.ErrStreamNotFound) {
-		if err != nil {
-			return fmt.Errorf("look for stream of events: %w", err)
-		}
-		return nil
+		return fmt.Errorf("look for stream of events: %w", err)
 	}
 	_, err = js.CreateStream(ctx, jetstream.StreamConfig{
 		Name: Stream, Subjects: []string{Subject(">")}, Storage: jetstream.FileStorage, MaxAge: retention, Duplicates: dedupe,
@@ -157,6 +167,7 @@ func (r *Relay) send(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("read outbox: %w", err)
 	}
+	r.note(pending)
 	if len(pending) == 0 {
 		return 0, nil
 	}
@@ -184,7 +195,35 @@ func (r *Relay) send(ctx context.Context) (int, error) {
 	if failed != nil {
 		return 0, fmt.Errorf("publish events: %w", failed)
 	}
+	r.note(nil) // until the next look
 	return len(pending), nil
+}
+
+// Oldest tells when the oldest event happened that was not published when the relay last looked, which is every few seconds
+// while the database answers; zero where there was none.
+func (r *Relay) Oldest() time.Time {
+	if at := r.oldest.Load(); at != nil {
+		return *at
+	}
+	return time.Time{}
+}
+
+// look looks for what waits while nothing can be published. While the database is away too, what it said last counts.
+func (r *Relay) look(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, lastRetry)
+	defer cancel()
+	if pending, err := r.outbox.Pending(ctx, 1); err == nil {
+		r.note(pending)
+	}
+}
+
+// note takes down the age of the outbox's oldest.
+func (r *Relay) note(pending []sqldb.Message) {
+	if len(pending) == 0 {
+		r.oldest.Store(nil)
+		return
+	}
+	r.oldest.Store(&pending[0].Time)
 }
 
 func (r *Relay) message(m sqldb.Message) *nats.Msg {
@@ -193,9 +232,9 @@ func (r *Relay) message(m sqldb.Message) *nats.Msg {
 		Data:    m.Payload,
 		Header: nats.Header{
 			nats.MsgIdHdr: {m.ID},
-			headerSpec:    {"1.0"},
+			headerSpec:    {specVersion},
 			headerID:      {m.ID},
-			headerSource:  {"/" + r.source},
+			headerSource:  {"/" + r.signer.slug},
 			headerType:    {m.Type},
 			headerSubject: {m.Key},
 			headerTime:    {m.Time.UTC().Format(time.RFC3339Nano)},
@@ -203,6 +242,7 @@ func (r *Relay) message(m sqldb.Message) *nats.Msg {
 			headerSchema:  {r.schemas[m.Topic].Hash},
 		},
 	}
+	r.signer.Sign(msg)
 	if m.Trace != "" {
 		msg.Header.Set(telemetry.Header, m.Trace)
 	}

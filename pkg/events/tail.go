@@ -8,13 +8,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
-	"google.golang.org/protobuf/encoding/protojson"
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protoreflect"
-	"google.golang.org/protobuf/types/dynamicpb"
-
-	"micromesh/pkg/kv"
-	"micromesh/pkg/telemetry"
 )
 
 // Record is an event as [Tail] gives it: CloudEvents' attributes, and the decoded event.
@@ -38,8 +31,8 @@ type TailOptions struct {
 }
 
 // Tail gives events to f in their order until ctx ends or f fails. It keeps no place in the stream: it is for people
-// who watch, not for work that must not miss anything.
-func Tail(ctx context.Context, js jetstream.JetStream, o TailOptions, f func(Record) error) error {
+// who watch, not for work that must not miss anything. What v drops, and an event that comes again, is left out.
+func Tail(ctx context.Context, v *Verifier, o TailOptions, f func(Record) error) error {
 	cfg := jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverNewPolicy}
 	for _, t := range o.Topics {
 		cfg.FilterSubjects = append(cfg.FilterSubjects, Subject(t))
@@ -48,10 +41,10 @@ func Tail(ctx context.Context, js jetstream.JetStream, o TailOptions, f func(Rec
 		start := time.Now().Add(-o.Since)
 		cfg.DeliverPolicy, cfg.OptStartTime = jetstream.DeliverByStartTimePolicy, &start
 	}
-	if err := EnsureStream(ctx, js); err != nil {
+	if err := EnsureStream(ctx, v.js); err != nil {
 		return err
 	}
-	c, err := js.OrderedConsumer(ctx, Stream, cfg)
+	c, err := v.js.OrderedConsumer(ctx, Stream, cfg)
 	if err != nil {
 		return fmt.Errorf("read events: %w", err)
 	}
@@ -60,7 +53,7 @@ func Tail(ctx context.Context, js jetstream.JetStream, o TailOptions, f func(Rec
 		return fmt.Errorf("read events: %w", err)
 	}
 	defer msgs.Stop()
-	d := decoder{js: js, known: map[string]protoreflect.MessageDescriptor{}}
+	var seen memory
 	for {
 		m, err := msgs.Next(jetstream.NextContext(ctx))
 		if err != nil {
@@ -69,66 +62,55 @@ func Tail(ctx context.Context, js jetstream.JetStream, o TailOptions, f func(Rec
 			}
 			return fmt.Errorf("read events: %w", err)
 		}
-		if err := f(d.record(ctx, m)); err != nil {
+		r, err := v.insist(ctx, m)
+		if _, dropped := errors.AsType[*DroppedError](err); dropped {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if seen.has(r.ID) {
+			v.drop(r, &DroppedError{Reason: ReasonDuplicate})
+			continue
+		}
+		if err := f(r); err != nil {
 			return err
 		}
 	}
 }
 
-// decoder decodes events by the schemas that their headers name.
-type decoder struct {
-	js    jetstream.JetStream
-	known map[string]protoreflect.MessageDescriptor // by hash
+// insist checks an event until that can be done, or ctx ends.
+func (v *Verifier) insist(ctx context.Context, m jetstream.Msg) (Record, error) {
+	delay := firstRetry
+	for {
+		r, err := v.Check(ctx, m)
+		if _, dropped := errors.AsType[*DroppedError](err); err == nil || dropped {
+			return r, err
+		}
+		timer := time.NewTimer(delay)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return Record{}, ctx.Err()
+		}
+		delay = min(2*delay, lastRetry)
+	}
 }
 
-func (d *decoder) record(ctx context.Context, m jetstream.Msg) Record {
-	h := m.Headers()
-	r := Record{
-		ID: h.Get(headerID), Source: h.Get(headerSource), Type: h.Get(headerType), Subject: h.Get(headerSubject), Time: h.Get(headerTime),
-		Topic: m.Subject()[len(Subject("")):], Trace: h.Get(telemetry.Header),
-	}
-	if meta, err := m.Metadata(); err == nil {
-		r.Seq = meta.Sequence.Stream
-	}
-	data, err := d.decode(ctx, h.Get(headerSchema), m.Data())
-	if err != nil {
-		r.Problem = err.Error()
-	}
-	r.Data = data
-	return r
-}
+// memory knows the last ids that it was asked about: remembered of them at least, twice as many at most.
+type memory struct{ last, before map[string]bool }
 
-func (d *decoder) decode(ctx context.Context, schema string, data []byte) (json.RawMessage, error) {
-	desc, err := d.schema(ctx, schema)
-	if err != nil {
-		return nil, err
-	}
-	msg := dynamicpb.NewMessage(desc)
-	if err := proto.Unmarshal(data, msg); err != nil {
-		return nil, errors.New("the event is not what its schema says")
-	}
-	return protojson.Marshal(msg)
-}
+const remembered = 10_000
 
-func (d *decoder) schema(ctx context.Context, h string) (protoreflect.MessageDescriptor, error) {
-	if desc, ok := d.known[h]; ok {
-		return desc, nil
+// has tells whether an id was asked about before.
+func (m *memory) has(id string) bool {
+	if m.last[id] || m.before[id] {
+		return true
 	}
-	if h == "" {
-		return nil, errors.New("the event names no schema")
+	if len(m.last) >= remembered || m.last == nil {
+		m.last, m.before = map[string]bool{}, m.last
 	}
-	b, err := d.js.KeyValue(ctx, kv.Schemas)
-	if err != nil {
-		return nil, fmt.Errorf("read schema: %w", err)
-	}
-	e, err := b.Get(ctx, h)
-	if err != nil {
-		return nil, fmt.Errorf("read schema: %w", err)
-	}
-	desc, err := event(h, e.Value())
-	if err != nil {
-		return nil, err
-	}
-	d.known[h] = desc
-	return desc, nil
+	m.last[id] = true
+	return false
 }

@@ -6,21 +6,21 @@
 // stream once. Events travel with CloudEvents headers (https://github.com/cloudevents/spec, NATS protocol binding) and
 // the hash of their schema, which lies in the bucket [kv.Schemas]: so whoever reads them ([Tail]) can name the type and
 // every field without having been built with them.
+//
+// Each event is signed by its publisher ([Signer]), and whoever reads it believes the owner of its topic alone
+// ([Verifier], [Owner]).
 package events
 
 import (
 	"crypto/rand"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"time"
 
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protodesc"
 	"google.golang.org/protobuf/reflect/protoreflect"
-	"google.golang.org/protobuf/types/descriptorpb"
 
+	"micromesh/pkg/schema"
 	"micromesh/pkg/sqldb"
 )
 
@@ -40,8 +40,12 @@ const (
 	headerTime    = "ce-time"
 	headerContent = "ce-datacontenttype"
 	headerSchema  = "ce-dataschema"
-	contentType   = "application/protobuf"
-	typePrefix    = "micromesh."
+
+	headerSignature = "ce-signature" // "<id of the key>.<signature, base64url>"
+
+	specVersion = "1.0"
+	contentType = "application/protobuf"
+	typePrefix  = "micromesh."
 )
 
 // Schema is a topic with the descriptors of its events.
@@ -56,58 +60,27 @@ func NewSchema(topic string, file protoreflect.FileDescriptor) (Schema, error) {
 	if file.Messages().ByName("Event") == nil {
 		return Schema{}, fmt.Errorf("schema of %s: %s declares no message Event", topic, file.Path())
 	}
-	set := &descriptorpb.FileDescriptorSet{}
-	collect(file, map[string]bool{}, set)
-	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(set)
+	s, err := schema.Pack(file)
 	if err != nil {
 		return Schema{}, fmt.Errorf("schema of %s: %w", topic, err)
 	}
-	return Schema{Topic: topic, Hash: hash(b), Set: b}, nil
+	return Schema{Topic: topic, Hash: s.Hash, Set: s.Set}, nil
 }
 
-func hash(b []byte) string {
-	sum := sha256.Sum256(b)
-	return hex.EncodeToString(sum[:16])
-}
+const hashSize = 32 // characters of a key's id
 
-// collect adds a file after the files that it imports.
-func collect(f protoreflect.FileDescriptor, seen map[string]bool, set *descriptorpb.FileDescriptorSet) {
-	if seen[f.Path()] {
-		return
-	}
-	seen[f.Path()] = true
-	for i := range f.Imports().Len() {
-		collect(f.Imports().Get(i).FileDescriptor, seen, set)
-	}
-	set.File = append(set.File, protodesc.ToFileDescriptorProto(f))
-}
-
-const maxSchema = 1 << 20 // bytes
-
-// event finds the message Event of a serialized schema, after checking that the schema is what its hash says.
-func event(want string, b []byte) (protoreflect.MessageDescriptor, error) {
-	if len(b) > maxSchema || hash(b) != want {
-		return nil, errors.New("the schema is not what its hash says")
-	}
-	var set descriptorpb.FileDescriptorSet
-	if err := proto.Unmarshal(b, &set); err != nil {
-		return nil, fmt.Errorf("read schema: %w", err)
-	}
-	files, err := protodesc.NewFiles(&set)
+// event finds the message Event in the last file of a schema, after those that it imports.
+func event(s schema.Schema) (protoreflect.MessageDescriptor, error) {
+	files, err := schema.Open(s)
 	if err != nil {
-		return nil, fmt.Errorf("link schema: %w", err)
+		return nil, err
 	}
-	var found protoreflect.MessageDescriptor
-	files.RangeFiles(func(f protoreflect.FileDescriptor) bool {
-		if f.Path() == set.File[len(set.File)-1].GetName() {
-			found = f.Messages().ByName("Event")
+	if len(files) > 0 {
+		if m := files[len(files)-1].Messages().ByName("Event"); m != nil {
+			return m, nil
 		}
-		return found == nil
-	})
-	if found == nil {
-		return nil, errors.New("the schema declares no message Event")
 	}
-	return found, nil
+	return nil, errors.New("the schema declares no message Event")
 }
 
 // TypeName is the CloudEvents type of an event: "micromesh.accounts.ACCOUNT_REGISTERED". It is made of the topic and

@@ -16,13 +16,13 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 	"go-micro.dev/v5/client"
 	"go-micro.dev/v5/registry"
 	"google.golang.org/grpc/credentials"
 
 	"micromesh/pkg/auth"
 	"micromesh/pkg/discovery"
+	"micromesh/pkg/events"
 	"micromesh/pkg/kv"
 	rpcclient "micromesh/pkg/rpc/client"
 	"micromesh/pkg/rpc/identity"
@@ -63,6 +63,7 @@ type Host struct {
 	RPC      *rpcclient.Client
 	Auth     *auth.State
 	Verifier *auth.Verifier
+	Events   *events.Verifier
 	Secrets  *secret.Box
 	Logger   *slog.Logger
 	Metrics  *prometheus.Registry
@@ -98,13 +99,25 @@ func New(ctx context.Context, cfg Config) (*Host, error) {
 	if cfg.TokenSession > 0 {
 		opts = append(opts, auth.AcceptExpired(cfg.TokenSession))
 	}
-	metrics := prometheus.NewRegistry()
-	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	metrics := newMetrics(cfg.NATS)
 	return &Host{
-		ID: rand.Text()[:12], NATS: cfg.NATS, JS: js, Registry: nodes, Nodes: nodes, Client: rpc, RPC: rpc,
+		ID: rand.Text()[:12], Events: events.NewVerifier(js, cfg.voucher(), cfg.Logger, metrics), NATS: cfg.NATS, JS: js, Registry: nodes, Nodes: nodes, Client: rpc, RPC: rpc,
 		Auth: state, Verifier: auth.NewVerifier(state, opts...), Secrets: cfg.Secrets, Logger: cfg.Logger, Metrics: metrics,
 		cfg: cfg, cancel: cancel,
 	}, nil
+}
+
+// voucher ties keys to certificates; nil where there are none.
+func (c *Config) voucher() events.Voucher {
+	if c.Identity == nil {
+		return nil
+	}
+	return c.Identity
+}
+
+// Signer signs the events of a service that runs in this process.
+func (h *Host) Signer(slug string) *events.Signer {
+	return events.NewSigner(slug, h.Secrets, h.cfg.voucher())
 }
 
 // Listen opens the listener of a service's RPC server.

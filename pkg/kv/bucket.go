@@ -20,6 +20,7 @@ const (
 	Instances   = "instances"   // instances and their health, by registry-svc
 	Routing     = "routing"     // the gateways' routing table, by proxy-svc
 	Schemas     = "schemas"     // descriptors of events and services, by their publishers
+	Signers     = "signers"     // public keys that sign events, each by its publisher
 )
 
 // Options of a bucket.
@@ -28,8 +29,8 @@ type Options struct {
 	Replicas int           // of the stream; 0 is 1
 }
 
-// Open gives a bucket, created where there is none. Only its owner calls it. One that exists is taken as it is: who may
-// change a stream may let it publish to subjects of others.
+// Open gives a bucket, created where there is none. Only its owner calls it. One that exists is not changed: who may change
+// a stream may let it publish to subjects of others. One that does so is refused ([Plain]).
 func Open(ctx context.Context, js jetstream.JetStream, bucket string, o Options) (jetstream.KeyValue, error) {
 	b, err := js.KeyValue(ctx, bucket)
 	if errors.Is(err, jetstream.ErrBucketNotFound) {
@@ -39,6 +40,9 @@ func Open(ctx context.Context, js jetstream.JetStream, bucket string, o Options)
 		if errors.Is(err, jetstream.ErrBucketExists) { // somebody else was first
 			b, err = js.KeyValue(ctx, bucket)
 		}
+	}
+	if err == nil {
+		err = PlainBucket(ctx, b)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open bucket %s: %w", bucket, err)
@@ -64,20 +68,27 @@ const rounds = 20
 // value is written only where nobody has written meanwhile; else both are read again. So of several processes that write
 // what one database says, the last one writes what it says last.
 func Write(ctx context.Context, b jetstream.KeyValue, key string, read func(have []byte) (want []byte, err error)) ([]byte, error) {
+	e, err := write(ctx, b, key, read)
+	return e.value, err
+}
+
+// write is Write, and gives the revision too, 0 for none.
+func write(ctx context.Context, b jetstream.KeyValue, key string, read func(have []byte) (want []byte, err error)) (entry, error) {
 	for range rounds {
 		have, revision, err := get(ctx, b, key)
 		if err != nil {
-			return nil, err
+			return entry{}, err
 		}
 		want, err := read(have)
 		if err != nil {
-			return nil, err
+			return entry{}, err
 		}
-		if ok, err := swap(ctx, b, key, have, want, revision); ok || err != nil {
-			return want, err
+		now, ok, err := swap(ctx, b, key, have, want, revision)
+		if ok || err != nil {
+			return entry{want, now}, err
 		}
 	}
-	return nil, fmt.Errorf("write %s to bucket %s: others write it all the time", key, b.Bucket())
+	return entry{}, fmt.Errorf("write %s to bucket %s: others write it all the time", key, b.Bucket())
 }
 
 // WriteAll is Write for some keys at once: load gives the values of those that are to have one.
@@ -119,31 +130,31 @@ func get(ctx context.Context, b jetstream.KeyValue, key string) (value []byte, r
 	return e.Value(), e.Revision(), nil
 }
 
-// swap replaces a value if its revision is still the same, 0 for none, and tells whether it is as wanted now.
-func swap(ctx context.Context, b jetstream.KeyValue, key string, have, want []byte, revision uint64) (ok bool, err error) {
+// swap replaces a value if its revision is still the same, 0 for none, and tells whether it is as wanted now, and the revision
+// that it has.
+func swap(ctx context.Context, b jetstream.KeyValue, key string, have, want []byte, revision uint64) (now uint64, ok bool, err error) {
 	switch {
 	case want == nil && revision == 0, want != nil && revision != 0 && bytes.Equal(have, want):
-		return true, nil
+		return revision, true, nil
 	case want == nil:
 		err = b.Delete(ctx, key, jetstream.LastRevision(revision))
 	case revision == 0:
-		_, err = b.Create(ctx, key, want)
+		now, err = b.Create(ctx, key, want)
 	default:
-		_, err = b.Update(ctx, key, want, revision)
+		now, err = b.Update(ctx, key, want, revision)
 	}
 	if outrun(err) {
-		return false, nil
+		return 0, false, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("write %s to bucket %s: %w", key, b.Bucket(), err)
+		return 0, false, fmt.Errorf("write %s to bucket %s: %w", key, b.Bucket(), err)
 	}
-	return true, nil
+	return now, true, nil
 }
 
 // outrun tells whether a write failed because somebody else wrote first.
 func outrun(err error) bool {
-	api, ok := errors.AsType[*jetstream.APIError](err)
-	return errors.Is(err, jetstream.ErrKeyExists) || ok && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence
+	return errors.Is(err, jetstream.ErrKeyExists) || errors.Is(err, jetstream.ErrKeyRevisionMismatch)
 }
 
 // Sync makes a bucket's content what load gives, which is told what it holds: it puts what is missing or differs and
@@ -174,7 +185,7 @@ func Sync(ctx context.Context, b jetstream.KeyValue, load func(have map[string][
 func replace(ctx context.Context, b jetstream.KeyValue, have map[string]entry, want map[string][]byte) (bool, error) {
 	all := true
 	write := func(key string) error {
-		ok, err := swap(ctx, b, key, have[key].value, want[key], have[key].revision)
+		_, ok, err := swap(ctx, b, key, have[key].value, want[key], have[key].revision)
 		all = all && ok
 		return err
 	}

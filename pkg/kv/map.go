@@ -26,8 +26,9 @@ type Map[V any] struct {
 	decode func(key string, value []byte) (V, error)
 	log    *slog.Logger
 
-	current atomic.Pointer[map[string]V]
-	synced  atomic.Bool
+	current   atomic.Pointer[map[string]V]
+	synced    atomic.Bool
+	confirmed atomic.Pointer[time.Time]
 
 	mu      sync.Mutex
 	changed chan struct{} // closed, and replaced, with each change
@@ -43,6 +44,7 @@ const batch = 4096
 func Watch[V any](ctx context.Context, js jetstream.JetStream, bucket string, log *slog.Logger, decode func(key string, value []byte) (V, error)) *Map[V] {
 	m := &Map[V]{bucket: bucket, decode: decode, log: log.With("bucket", bucket), changed: make(chan struct{}), done: make(chan struct{})}
 	m.current.Store(&map[string]V{})
+	m.confirm()
 	go func() {
 		defer close(m.done)
 		m.run(ctx, js)
@@ -64,6 +66,15 @@ func (m *Map[V]) Get(key string) (V, bool) {
 
 // Synced tells whether the bucket's whole content was seen at least once.
 func (m *Map[V]) Synced() bool { return m.synced.Load() }
+
+// Age tells how long ago it was last known that the snapshot is what the bucket holds: seconds at most while the watch lives. One
+// that was never in sync counts from its beginning.
+func (m *Map[V]) Age() time.Duration { return time.Since(*m.confirmed.Load()) }
+
+func (m *Map[V]) confirm() {
+	now := time.Now()
+	m.confirmed.Store(&now)
+}
 
 // Changed gives a channel that is closed at the next change. Take it before Load, so that no change is missed.
 func (m *Map[V]) Changed() <-chan struct{} {
@@ -146,11 +157,11 @@ func (m *Map[V]) watch(ctx context.Context, js jetstream.JetStream) error {
 	if err != nil {
 		return fmt.Errorf("open bucket: %w", err)
 	}
-	status, err := bucket.Status(opCtx)
+	info, err := plainInfo(opCtx, bucket)
 	if err != nil {
-		return fmt.Errorf("read status: %w", err)
+		return err
 	}
-	created := status.(*jetstream.KeyValueBucketStatus).StreamInfo().Created
+	created := info.Created
 	// The watcher is ended through its context: Stop would wait for an answer from a server that is away.
 	watchCtx, end := context.WithCancel(ctx)
 	defer end()
@@ -172,8 +183,12 @@ func (m *Map[V]) watch(ctx context.Context, js jetstream.JetStream) error {
 		case <-connected:
 			return errReconnected
 		case <-check.C:
-			if err := m.same(ctx, js, created); err != nil {
+			same, err := m.same(ctx, js, created)
+			if err != nil {
 				return err
+			}
+			if same && !snapshot {
+				m.confirm()
 			}
 		case e, ok := <-watcher.Updates():
 			if !ok {
@@ -182,6 +197,7 @@ func (m *Map[V]) watch(ctx context.Context, js jetstream.JetStream) error {
 			if e == nil {
 				snapshot = false
 				m.finish(next)
+				m.confirm()
 				continue
 			}
 			if snapshot {
@@ -241,23 +257,24 @@ func (m *Map[V]) apply(s map[string]V, e jetstream.KeyValueEntry) {
 	s[e.Key()] = v
 }
 
-// same fails when the bucket is another one than when the watch began: its consumer would wait for ever.
-func (m *Map[V]) same(ctx context.Context, js jetstream.JetStream, created time.Time) error {
+// same fails when the bucket is another one than when the watch began: its consumer would wait for ever. It tells false where
+// nobody answers.
+func (m *Map[V]) same(ctx context.Context, js jetstream.JetStream, created time.Time) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	bucket, err := js.KeyValue(ctx, m.bucket)
 	if errors.Is(err, jetstream.ErrBucketNotFound) {
-		return errGone
+		return false, errGone
 	}
 	if err != nil {
-		return nil // an outage: the watcher resumes by itself when it ends
+		return false, nil // an outage: the watcher resumes by itself when it ends
 	}
 	status, err := bucket.Status(ctx)
 	if err != nil {
-		return nil // as above
+		return false, nil // as above
 	}
 	if !status.(*jetstream.KeyValueBucketStatus).StreamInfo().Created.Equal(created) {
-		return errGone
+		return false, errGone
 	}
-	return nil
+	return true, nil
 }

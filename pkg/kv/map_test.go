@@ -176,3 +176,22 @@ func TestKeyTakesAnyText(t *testing.T) {
 		t.Error("a key that Key never makes was read")
 	}
 }
+
+// TestAWatchWithoutChangesIsNotOld waits until a map in which nothing changes gets younger.
+func TestAWatchWithoutChangesIsNotOld(t *testing.T) {
+	_, js := natstest.Start(t).Connect()
+	put(t, open(t, js), "a", "1")
+	m := watch(t, js)
+	eventually(t, m, map[string]string{"a": "1"})
+	oldest := m.Age()
+	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) { // between two looks
+		age := m.Age()
+		if age < oldest {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the map is %v old", age)
+		}
+		oldest = age
+	}
+}

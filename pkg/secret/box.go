@@ -4,6 +4,7 @@ package secret
 import (
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/ed25519"
 	"crypto/hkdf"
 	"crypto/hmac"
 	"crypto/rand"
@@ -25,6 +26,7 @@ const keySize = 32 // AES-256
 type Box struct {
 	aead cipher.AEAD
 	mac  []byte // the key of MAC: HKDF (RFC 5869) of the box's
+	sign []byte // what SigningKey derives from, by the same
 }
 
 // New makes a box of a key of 32 bytes.
@@ -44,7 +46,11 @@ func New(key []byte) (*Box, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Box{aead, mac}, nil
+	sign, err := hkdf.Key(sha256.New, key, nil, "micromesh secret sign", sha256.Size)
+	if err != nil {
+		return nil, err
+	}
+	return &Box{aead, mac, sign}, nil
 }
 
 // Parse makes a box of a key in base64, as a setting holds it.
@@ -102,4 +108,12 @@ func (b *Box) MAC(data []byte, context string) []byte {
 	h.Write([]byte(context))
 	h.Write(data)
 	return h.Sum(nil)
+}
+
+// SigningKey derives a key that signs (Ed25519, RFC 8032) for a context. Boxes of the same key give the same, so it needs no
+// place of its own; nothing about the box's key, or about that of another context, can be told from it.
+func (b *Box) SigningKey(context string) ed25519.PrivateKey {
+	h := hmac.New(sha256.New, b.sign)
+	h.Write([]byte(context)) // a hash takes all
+	return ed25519.NewKeyFromSeed(h.Sum(nil))
 }

@@ -171,6 +171,9 @@ func (db *DB) Ping(ctx context.Context) error {
 	return db.QueryRow(ctx, "SELECT 1").Scan(&one)
 }
 
+// Stats tells how the pool is: on SQLite that of the connections that read.
+func (db *DB) Stats() sql.DBStats { return db.pool.Stats() }
+
 // Close waits for the writes that were accepted, then closes the connections. Later calls give Unavailable.
 func (db *DB) Close() error {
 	if db.dialect == SQLite {

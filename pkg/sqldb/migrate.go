@@ -35,8 +35,9 @@ const migrationTable = `CREATE TABLE IF NOT EXISTS schema_migrations (
 
 // The components.
 const (
-	serviceSchema = "service"
-	outboxSchema  = "outbox"
+	serviceSchema  = "service"
+	outboxSchema   = "outbox"
+	consumedSchema = "consumed"
 )
 
 // migrationName is the form of a migration's file.

@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"micromesh/pkg/errs"
 	"micromesh/pkg/sqldb"
 	"micromesh/pkg/sqldb/sqldbtest"
 )
@@ -311,4 +312,40 @@ func TestSchemaThatChanges(t *testing.T) {
 		})
 		checkPets(t, db, "rex")
 	})
+}
+
+// TestSlowQueriesFillThePool has two hundred callers ask for what takes long, and then more for what doesn't: those are told within
+// the second that a call waits for a connection, and it is over with the slow ones.
+func TestSlowQueriesFillThePool(t *testing.T) {
+	url, ok := sqldbtest.PostgresURL(t)
+	if !ok {
+		return
+	}
+	db, other := sqldbtest.Open(t, url), sqldbtest.Open(t, url)
+	createPets(t, db)
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	for range 200 {
+		wg.Go(func() {
+			_, _ = sqldb.All(ctx, db, scanName, "SELECT name FROM pets, pg_sleep(60)") // cancelled, or told that the pool is full
+		})
+	}
+	for deadline := time.Now().Add(30 * time.Second); db.Stats().InUse < sqldb.DefaultPostgresConns; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the pool is not full in time")
+		}
+	}
+	began := time.Now()
+	err := db.QueryRow(t.Context(), "SELECT 1").Scan(new(int))
+	if took := time.Since(began); !errs.Is(err, errs.Unavailable) || took > 5*time.Second {
+		t.Errorf("with a full pool: %v after %v", err, took)
+	}
+	if err := other.Ping(t.Context()); err != nil { // the server itself, and whoever has a pool of his own, are well
+		t.Errorf("another pool: %v", err)
+	}
+	cancel()
+	wg.Wait()
+	mustWrite(t, db, addPet(t.Context(), "rex"))
 }

@@ -39,6 +39,7 @@ const (
 	opTime   = 5 * time.Second
 	firstTry = 50 * time.Millisecond
 	lastTry  = 2 * time.Second
+	gap      = 5 * time.Millisecond // between two updates, at least
 )
 
 func newTable(js jetstream.JetStream, st service.Store, log *slog.Logger) *table {
@@ -62,7 +63,9 @@ func (t *table) run(ctx context.Context) {
 	reconnected := t.js.Conn().StatusChanged(nats.CONNECTED)
 	defer t.js.Conn().RemoveStatusListener(reconnected)
 	delay := firstTry
+	pace := kv.Pace{Gap: gap}
 	for ctx.Err() == nil {
+		pace.Wait(ctx)
 		moved := instances.Changed()
 		var retry <-chan time.Time
 		if err := t.publish(ctx, instances); err != nil && ctx.Err() == nil {
@@ -73,6 +76,7 @@ func (t *table) run(ctx context.Context) {
 		} else {
 			delay = firstTry
 		}
+		pace.Done()
 		select {
 		case <-moved:
 		case <-t.changed:

@@ -27,6 +27,7 @@ func (r rpcNodes) RPCNodes() []service.RPCNode {
 			out = append(out, service.RPCNode{
 				ID: n.ID, Service: s.Name, Address: n.Address, Metadata: n.Metadata,
 				Others: strings.FieldsFunc(n.Metadata["addresses"], func(r rune) bool { return r == ',' }), HTTP: n.Metadata["transport"] == "http",
+				Foreign: n.Stock(),
 			})
 		}
 	}

@@ -5,12 +5,15 @@ import (
 	"errors"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"micromesh/pkg/backend"
 	"micromesh/pkg/host"
 	"micromesh/registry/handler"
 	"micromesh/registry/health"
 	registrypb "micromesh/registry/proto"
 	"micromesh/registry/service"
+	"micromesh/registry/stock"
 	"micromesh/registry/store"
 	"micromesh/registry/subscriber"
 )
@@ -26,6 +29,9 @@ type App struct {
 	node    *node
 	peers   *peers
 	svc     *service.Service
+
+	stock     *stock.Bridge // nil where there is none
+	stockNATS *nats.Conn
 }
 
 // New makes a registry: its database is up to date when New returns, its instances are known, and its RPC port is open.
@@ -62,7 +68,13 @@ func (a *App) open(ctx context.Context, h *host.Host, cfg Config) error {
 	if err != nil {
 		return err
 	}
+	if a.stock, a.stockNATS, err = openStock(ctx, cfg.StockNATS, h, a.svc, a.Log); err != nil {
+		return err
+	}
 	a.node = newNode(cfg, a.svc, a.Log)
+	if err := a.Measure(newMetrics(a.svc)); err != nil {
+		return err
+	}
 	if err := a.Listen(ctx, registrypb.File_registry_v1_registry_proto); err != nil {
 		return err
 	}
@@ -73,11 +85,18 @@ func (a *App) open(ctx context.Context, h *host.Host, cfg Config) error {
 func (a *App) Run(ctx context.Context) error {
 	board := func(ctx context.Context) { a.board.run(ctx, a.svc) }
 	peers := func(ctx context.Context) { a.peers.run(ctx, a.svc) }
-	return a.Backend.Run(ctx, a.svc.RunFlush, a.svc.RunChecks, board, peers, a.node.run)
+	parts := []func(context.Context){a.svc.RunFlush, a.svc.RunChecks, board, peers, a.node.run}
+	if a.stock != nil {
+		parts = append(parts, a.stock.Run)
+	}
+	return a.Backend.Run(ctx, parts...)
 }
 
 // Close gives up what New opened.
 func (a *App) Close() error {
 	a.checker.Close()
+	if a.stockNATS != nil {
+		a.stockNATS.Close()
+	}
 	return a.Backend.Close()
 }

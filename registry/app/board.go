@@ -30,7 +30,7 @@ type board struct {
 	order   []string           // keys of waiting, as they came
 	woken   chan struct{}
 
-	bucket jetstream.KeyValue // nil until it is open
+	bucket *kv.Writer // nil until it is open
 }
 
 var _ service.Board = (*board)(nil)
@@ -149,11 +149,12 @@ func (b *board) publish(ctx context.Context, from instances, whole bool) error {
 func (b *board) sync(ctx context.Context, from instances) error {
 	ctx, cancel := context.WithTimeout(ctx, syncTime)
 	defer cancel()
-	var err error
-	if b.bucket, err = kv.Open(ctx, b.js, kv.Instances, kv.Options{}); err != nil {
+	bucket, err := kv.Open(ctx, b.js, kv.Instances, kv.Options{})
+	if err != nil {
 		return err
 	}
-	return kv.Sync(ctx, b.bucket, func(have map[string][]byte) (map[string][]byte, error) {
+	b.bucket = kv.NewWriter(bucket)
+	return kv.Sync(ctx, bucket, func(have map[string][]byte) (map[string][]byte, error) {
 		if err := from.Refresh(ctx); err != nil {
 			return nil, err
 		}
@@ -180,7 +181,7 @@ func entry(from instances, in service.Instance, have []byte) ([]byte, error) {
 func (b *board) put(ctx context.Context, from instances, key string, s subject) error {
 	ctx, cancel := context.WithTimeout(ctx, opTime)
 	defer cancel()
-	_, err := kv.Write(ctx, b.bucket, key, func(have []byte) ([]byte, error) {
+	err := b.bucket.Write(ctx, key, func(have []byte) ([]byte, error) {
 		in, ok := from.Instance(s.id)
 		if have != nil && (!ok || in.Generation < decode(have).Generation) { // another registry may know better
 			if err := from.Learn(ctx, s.id); err != nil {

@@ -284,7 +284,7 @@ func TestWhatHappensIsToldAsEvents(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	var got []string
-	err := events.Tail(ctx, m.host.JS, events.TailOptions{Topics: []string{instances.Topic}, Since: time.Hour}, func(r events.Record) error {
+	err := events.Tail(ctx, m.host.Events, events.TailOptions{Topics: []string{instances.Topic}, Since: time.Hour}, func(r events.Record) error {
 		got = append(got, r.Type)
 		if len(got) == 3 {
 			cancel()

@@ -1,6 +1,7 @@
 package service
 
 import (
+	"maps"
 	"net"
 	"net/netip"
 	"strconv"
@@ -177,4 +178,24 @@ func (s *Service) free(u routing.URL) error {
 // listens tells whether a URL leads to a node.
 func (n RPCNode) listens(u routing.URL) bool {
 	return reservedSet(append(n.Others, n.Address))[u.HostPort()]
+}
+
+// Taken gives what programs that are no part of the mesh may not have: the slugs of those that have registered instances or RPC nodes,
+// and the addresses of the mesh itself, "host:port".
+func (s *Service) Taken() (slugs, addresses map[string]bool) {
+	slugs = map[string]bool{}
+	for _, m := range s.fleet.all() {
+		slugs[m.current.Load().Slug] = true
+	}
+	var own []string
+	for _, n := range s.nodes.RPCNodes() {
+		if n.Foreign {
+			continue
+		}
+		slugs[n.Service] = true
+		own = append(append(own, n.Others...), n.Address)
+	}
+	addresses = reservedSet(own)
+	maps.Copy(addresses, s.reserved)
+	return slugs, addresses
 }

@@ -40,6 +40,7 @@ type RPCNode struct {
 	ID, Service, Address string
 	Others               []string // of its addresses
 	HTTP                 bool     // it doesn't speak RPC
+	Foreign              bool     // it did not register, but was found
 	Metadata             map[string]string
 }
 

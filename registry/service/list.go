@@ -65,6 +65,15 @@ func (s *Service) Instances() []Instance {
 	return out
 }
 
+// Count gives how many instances are registered, by their status, as this registry knows them.
+func (s *Service) Count() map[routing.Status]int {
+	counts := map[routing.Status]int{}
+	for _, m := range s.fleet.all() {
+		counts[m.current.Load().Status]++
+	}
+	return counts
+}
+
 // view is an instance with its last heartbeat.
 func (s *Service) view(m *member) Instance {
 	in := *m.current.Load()

@@ -52,10 +52,11 @@ func scanPulse(row sqldb.Scanner) (p service.Pulse, err error) {
 type past struct {
 	id, slug   string
 	generation int32
+	there      bool // it still is
 }
 
 func scanPast(row sqldb.Scanner) (p past, err error) {
-	return p, row.Scan(&p.id, &p.slug, &p.generation)
+	return p, row.Scan(&p.id, &p.slug, &p.generation, &p.there)
 }
 
 // Add implements service.Store.
@@ -77,28 +78,18 @@ func (s *Store) Add(ctx context.Context, in service.Instance, known int32, event
 // clears that away. What is there now is another registry's doing.
 func (s *Store) succeed(ctx context.Context, tx *sqldb.Tx, in *service.Instance, known int32) error {
 	url := in.URL.String()
-	rows, err := sqldb.All(ctx, tx, scanPast, "SELECT id, slug, generation FROM instances WHERE url = ? OR id = ?", url, in.ID)
+	rows, err := sqldb.All(ctx, tx, scanPast, `SELECT id, slug, generation, 1 FROM instances WHERE url = ? OR id = ?
+		UNION ALL SELECT id, slug, generation, 0 FROM tombstones WHERE url = ? OR id = ?`, url, in.ID, url, in.ID)
 	if err != nil {
-		return fmt.Errorf("select instances: %w", err)
+		return fmt.Errorf("select instances and tombstones: %w", err)
 	}
-	for _, p := range rows {
-		if p.slug != in.Slug {
-			if p.id == in.ID {
-				return service.ErrIDTaken
-			}
-			return service.ErrURLTaken
-		}
+	if err := clashes(rows, in); err != nil {
+		return err
 	}
-	if len(rows) > 0 {
-		return service.ErrChanged
-	}
-	graves, err := sqldb.All(ctx, tx, scanPast, "SELECT id, slug, generation FROM tombstones WHERE url = ? OR id = ?", url, in.ID)
-	if err != nil {
-		return fmt.Errorf("select tombstones: %w", err)
-	}
-	generation := int32(0)
-	for _, p := range graves {
+	generation, graves := int32(0), false
+	for _, p := range rows { // only tombstones are left
 		if p.slug == in.Slug {
+			graves = true
 			generation = max(generation, p.generation)
 			if in.ID == "" {
 				in.ID = p.id
@@ -112,8 +103,31 @@ func (s *Store) succeed(ctx context.Context, tx *sqldb.Tx, in *service.Instance,
 	if in.ID == "" {
 		in.ID = strings.ToLower(rand.Text())
 	}
+	if !graves {
+		return nil
+	}
 	if _, err := tx.Exec(ctx, "DELETE FROM tombstones WHERE slug = ? AND (url = ? OR id = ?)", in.Slug, url, in.ID); err != nil {
 		return fmt.Errorf("delete tombstones: %w", err)
+	}
+	return nil
+}
+
+// clashes tells why an instance can't be added where there are others.
+func clashes(rows []past, in *service.Instance) error {
+	there := false
+	for _, p := range rows {
+		switch {
+		case !p.there:
+		case p.slug == in.Slug:
+			there = true
+		case p.id == in.ID:
+			return service.ErrIDTaken
+		default:
+			return service.ErrURLTaken
+		}
+	}
+	if there {
+		return service.ErrChanged
 	}
 	return nil
 }

@@ -193,7 +193,7 @@ func TestEventsArePublished(t *testing.T) {
 	m.register("joe")
 	got := map[string]bool{}
 	enough := errors.New("enough")
-	err := events.Tail(t.Context(), m.host.JS, events.TailOptions{Topics: []string{"accounts"}, Since: time.Hour}, func(r events.Record) error {
+	err := events.Tail(t.Context(), m.host.Events, events.TailOptions{Topics: []string{"accounts"}, Since: time.Hour}, func(r events.Record) error {
 		if r.Problem != "" || r.Source != "/user-svc" {
 			t.Errorf("event %+v", r)
 		}

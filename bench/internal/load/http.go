@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"strconv"
 	"time"
 )
@@ -27,24 +28,34 @@ type HTTP struct {
 func (h HTTP) Run(ctx context.Context, d time.Duration) (int64, error) {
 	deadline := time.Now().Add(d + patience)
 	return Run(ctx, h.Conns, d, func(ctx context.Context, i int) (func() error, func(), error) {
-		nc, err := new(net.Dialer).DialContext(ctx, "tcp", h.Address)
+		c, err := Dial(ctx, h.Address)
 		if err != nil {
 			return nil, nil, err
 		}
-		c := &conn{Conn: nc, request: h.Request(i), body: h.Body, buf: make([]byte, largest)}
-		return c.ask, func() { _ = nc.Close() }, nc.SetDeadline(deadline)
+		request := h.Request(i)
+		ask := func() error { return c.Ask(request, http.StatusOK, h.Body) }
+		return ask, func() { _ = c.Close() }, c.SetDeadline(deadline)
 	})
 }
 
-type conn struct {
+// Conn is a connection that asks one request after another. It is for one goroutine.
+type Conn struct {
 	net.Conn
-	request []byte
-	body    int
-	buf     []byte
+	buf []byte
 }
 
-func (c *conn) ask() error {
-	if _, err := c.Write(c.request); err != nil {
+// Dial opens a connection to "host:port".
+func Dial(ctx context.Context, address string) (*Conn, error) {
+	nc, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	return &Conn{Conn: nc, buf: make([]byte, largest)}, nil
+}
+
+// Ask sends a request and reads its answer, which must have a status, and a body of a size, 0 for any.
+func (c *Conn) Ask(request []byte, status, size int) error {
+	if _, err := c.Write(request); err != nil {
 		return err
 	}
 	head, body, n := 0, 0, 0
@@ -61,11 +72,11 @@ func (c *conn) ask() error {
 		}
 	}
 	switch {
-	case !bytes.HasPrefix(c.buf, []byte("HTTP/1.1 200 ")):
+	case !bytes.HasPrefix(c.buf, strconv.AppendInt([]byte("HTTP/1.1 "), int64(status), 10)):
 		return fmt.Errorf("the answer is %q", c.buf[:n])
 	case n > head+body:
 		return errors.New("the answer is longer than its head tells")
-	case c.body != 0 && c.body != body:
+	case size != 0 && size != body:
 		return fmt.Errorf("the answer's body has %d bytes", body)
 	}
 	return nil

@@ -22,8 +22,9 @@ import (
 var errUnreachable = errors.New("no mesh answers")
 
 const (
-	longestAnswer = 64 << 20
-	refreshEarly  = 30 * time.Second // before a token expires
+	longestAnswer     = 64 << 20
+	completionTimeout = 2 * time.Second
+	refreshEarly      = 30 * time.Second // before a token expires
 )
 
 // api speaks to one mesh as one caller.

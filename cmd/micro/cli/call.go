@@ -10,13 +10,11 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/urfave/cli/v3"
 
-	"micromesh/pkg/errs"
 	"micromesh/pkg/events"
 )
 
@@ -24,12 +22,14 @@ func (c *commands) call() *cli.Command {
 	return &cli.Command{
 		Name: "call", Usage: "call a service through the gateway: an HTTP method and path, or a method by its name",
 		ArgsUsage: "METHOD PATH [BODY] | SERVICE.METHOD [JSON]",
-		Description: "The sign-in's token goes with the call. A BODY of - is read from standard input.\n\n" +
-			"   micro call GET /basic-svc/hello\n   micro call PUT /basic-svc/pet '{\"name\":\"Rex\"}'\n   micro call user-svc.readSelf\n   micro call user-svc.hasPermission '{\"permission\":\"basic-svc:pet:edit\"}'",
+		Description: "The sign-in's token goes with the call. A BODY of - is read from standard input. SERVICE is a slug, the slug without\n" +
+			"-svc, or the service's name in its .proto; JSON is checked against what the mesh's /openapi.json says before it is sent.\n\n" +
+			"   micro call GET /basic-svc/hello\n   micro call PUT /basic-svc/pet '{\"name\":\"Rex\"}'\n   micro call user-svc.readSelf\n   micro call account.Create '{\"name\":\"Ann\"}'\n   micro call user-svc.hasPermission '{\"permission\":\"basic-svc:pet:edit\"}'",
 		Flags: []cli.Flag{
 			&cli.StringSliceFlag{Name: "header", Aliases: []string{"H"}, Usage: "send the header `\"NAME: VALUE\"`"},
 			&cli.BoolFlag{Name: "include", Aliases: []string{"i"}, Usage: "print the answer's status and headers too"},
 		},
+		ShellComplete: c.completeCall,
 		Action: func(ctx context.Context, cmd *cli.Command) error {
 			a, err := args(cmd, 1, 3)
 			if err != nil {
@@ -50,21 +50,16 @@ func (c *commands) call() *cli.Command {
 
 // callTarget finds what the arguments name.
 func (c *commands) callTarget(ctx context.Context, api *api, a []string) (method, path, body string, err error) {
-	if len(a) >= 2 && strings.HasPrefix(a[1], "/") {
-		method, path = strings.ToUpper(a[0]), a[1]
-		if len(a) == 3 {
-			body = a[2]
-		}
-	} else {
-		if len(a) > 2 {
-			return "", "", "", usagef("micro call SERVICE.METHOD [JSON]")
-		}
-		if len(a) == 2 {
-			body = a[1]
-		}
-		if method, path, body, err = api.operation(ctx, a[0], body); err != nil {
-			return "", "", "", err
-		}
+	byPath := len(a) >= 2 && strings.HasPrefix(a[1], "/")
+	rest := a[1:]
+	if byPath {
+		rest = a[2:]
+	}
+	if len(rest) > 1 {
+		return "", "", "", usagef("micro call SERVICE.METHOD [JSON]")
+	}
+	if len(rest) == 1 {
+		body = rest[0]
 	}
 	if body == "-" {
 		b, err := io.ReadAll(c.Stdin)
@@ -73,80 +68,10 @@ func (c *commands) callTarget(ctx context.Context, api *api, a []string) (method
 		}
 		body = string(b)
 	}
-	return method, path, body, nil
-}
-
-// operation finds a method by its name in the gateway's OpenAPI document, and puts path parameters from the JSON into
-// the path.
-func (a *api) operation(ctx context.Context, name, body string) (method, path, rest string, err error) {
-	service, op, ok := strings.Cut(name, ".")
-	if !ok {
-		return "", "", "", usagef("%q is neither an HTTP method with a path nor SERVICE.METHOD", name)
+	if byPath {
+		return strings.ToUpper(a[0]), a[1], body, nil
 	}
-	var doc struct {
-		Paths map[string]map[string]struct {
-			OperationID string
-			Parameters  []struct{ Name, In string }
-		}
-	}
-	if err := a.send(ctx, http.MethodGet, "/openapi.json", "", nil, &doc); err != nil {
-		return "", "", "", err
-	}
-	op = op[strings.LastIndexByte(op, '.')+1:]
-	var known []string
-	for p, methods := range doc.Paths {
-		if !strings.HasPrefix(p, "/"+service+"/") {
-			continue
-		}
-		for m, o := range methods {
-			if strings.EqualFold(o.OperationID, op) {
-				p, rest, err := fill(p, m, body)
-				return strings.ToUpper(m), p, rest, err
-			}
-			known = append(known, o.OperationID)
-		}
-	}
-	if len(known) == 0 {
-		return "", "", "", errs.NotFoundf("the mesh describes no service %q: see its /openapi.json, or name an HTTP method and a path", service)
-	}
-	slices.Sort(known)
-	return "", "", "", errs.NotFoundf("%s has no method %q; it has %s", service, op, strings.Join(known, ", "))
-}
-
-// fill puts the fields that a path names into it, and for a GET all others into the query.
-func fill(path, method, body string) (string, string, error) {
-	fields := map[string]any{}
-	if body != "" {
-		if err := json.Unmarshal([]byte(body), &fields); err != nil {
-			return "", "", usagef("the body must be a JSON object: %s", err)
-		}
-	}
-	segments := strings.Split(path, "/")
-	for i, s := range segments {
-		if !strings.HasPrefix(s, "{") {
-			continue
-		}
-		name := strings.Trim(s, "{}")
-		v, ok := fields[name]
-		if !ok {
-			return "", "", usagef("the method takes %s: give it as '{%q: …}'", name, name)
-		}
-		segments[i] = url.PathEscape(fmt.Sprint(v))
-		delete(fields, name)
-	}
-	path = strings.Join(segments, "/")
-	if method == "get" {
-		q := url.Values{}
-		for k, v := range fields {
-			q.Set(k, fmt.Sprint(v))
-		}
-		if len(q) > 0 {
-			path += "?" + q.Encode()
-		}
-		return path, "", nil
-	}
-	rest, err := json.Marshal(fields)
-	return path, string(rest), err
+	return api.operation(ctx, a[0], body)
 }
 
 // exchange sends the request and prints the answer as it comes: JSON indented, anything else byte for byte.
@@ -235,7 +160,7 @@ func (c *commands) events() *cli.Command {
 			}
 			return c.tail(ctx, cmd, api, "/gateway-svc/events?"+q.Encode())
 		},
-	})
+	}, c.eventsDead(), c.eventsReplay())
 }
 
 func (c *commands) tail(ctx context.Context, cmd *cli.Command, a *api, path string) error {

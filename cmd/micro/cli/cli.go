@@ -155,7 +155,7 @@ func root(sys IO) *cli.Command {
 			c.up(), c.login(), c.logout(), c.register(), c.whoami(), c.token(), c.env(),
 			c.user(), c.org(), c.app(), c.enroll(), c.permit(),
 			c.instance(), c.definition(), c.node(), c.route(), c.cert(),
-			c.call(), c.events(), c.healthcheck(), c.doctor(),
+			c.call(), c.events(), c.healthcheck(), c.doctor(), c.gateway(), c.gen(),
 			c.secrets(), c.certs(),
 			c.new(), c.run(),
 		},

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -107,6 +108,27 @@ func (d *doctor) definitions(ctx context.Context, bySlug map[string][]seenInstan
 			d.say(levelWarn, def.ID, "start it, or micro definition rm "+def.ID, "is defined, and has no instance")
 		}
 	}
+}
+
+// schemas tells of services whose newest description of their methods the gateway doesn't serve.
+func (d *doctor) schemas(ctx context.Context) {
+	var list struct {
+		Schemas []struct{ Slug, Problem string }
+	}
+	err := d.api.do(ctx, http.MethodGet, "/gateway-svc/schemas", nil, &list)
+	if e, ok := errors.AsType[*errs.Error](err); ok && e.Kind == errs.NotFound {
+		return // a gateway of before there were any
+	}
+	if err != nil {
+		d.say(levelFail, "schemas", "look at the log of the gateway", "can't be listed: %s", err)
+		return
+	}
+	for _, s := range list.Schemas {
+		if s.Problem != "" {
+			d.say(levelFail, s.Slug, "mend its .proto and start it again; the routes that it had stay", "its description of itself is not served: %s", s.Problem)
+		}
+	}
+	d.ok("schemas", "known of %s beside the mesh's own", count(len(list.Schemas), "service"))
 }
 
 // routes asks the gateway for what each host route leads to.

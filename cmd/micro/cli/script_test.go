@@ -2,6 +2,7 @@ package cli_test
 
 import (
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -28,7 +29,14 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
 			t := env.T().(testing.TB)
-			mesh := meshtest.Start(t).URL
+			m := meshtest.Start(t)
+			mesh := m.URL
+			if strings.HasSuffix(env.WorkDir, "-call") {
+				serveOthers(t, m)
+			}
+			if strings.HasSuffix(env.WorkDir, "-gen") {
+				writeModule(t, env)
+			}
 			env.Setenv("MESH", mesh)
 			env.Setenv("MICRO_SERVER", mesh)
 			env.Setenv("WEB", upstream.Start(t).URL)

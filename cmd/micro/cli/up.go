@@ -24,6 +24,7 @@ func (c *commands) up() *cli.Command {
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "data", Usage: "`DIR` of all data; it is made where there is none", Value: "data", Sources: cli.EnvVars("MICRO_DATA")},
 			&cli.StringFlag{Name: "listen", Usage: "`HOST:PORT` of the gateway", Value: "127.0.0.1:8080", Sources: cli.EnvVars("MICRO_LISTEN")},
+			&cli.StringFlag{Name: "nats", Usage: "`HOST:PORT` on loopback where services join over NATS, or off", Value: mesh.DefaultNATS, Sources: cli.EnvVars("MICRO_NATS_LISTEN")},
 			&cli.StringFlag{Name: "log", Usage: "`LEVEL` of what is logged to standard error: debug, info, warn or error", Value: "warn", Sources: cli.EnvVars("MICRO_LOG")},
 		},
 		Action: func(ctx context.Context, cmd *cli.Command) error {
@@ -47,6 +48,7 @@ const settings = `Settings, from the environment:
    MICRO_TOKEN_AUTO_REFRESH  accept an expired token as long as its session lives (false)
    MICRO_VERIFY_CONTACTS     a contact needs its one-time code at registration (false)
    MICRO_EDGE_LISTEN         HOST:PORT for host routes alone (they are on --listen)
+   MICRO_EXPOSE_STOCK        POST /{service}/{Handler.Method} leads to services written with plain go-micro (true)
    MICRO_LEASE               how long an instance lives without a heartbeat (30s)
    MICRO_CORS_ORIGINS        origins that browsers may call the mesh's own services from
    MICRO_TRUSTED_PROXIES     CIDRs of proxies in front, whose X-Forwarded-* are believed
@@ -61,8 +63,15 @@ func (c *commands) upConfig(cmd *cli.Command) (mesh.Config, error) {
 	if errLevel != nil {
 		errLevel = fmt.Errorf("--log is %q; it must be debug, info, warn or error", cmd.String("log"))
 	}
-	err := config.Parse(config.Environ(), &cfg.User, &cfg.Registry, &cfg.Proxy, &cfg.Gateway)
+	environ := config.Environ()
+	err := config.Parse(environ, &cfg.User, &cfg.Registry, &cfg.Proxy, &cfg.Gateway)
 	cfg.Gateway.Listen = cmd.String("listen")
+	if _, set := environ["MICRO_EXPOSE_STOCK"]; !set {
+		cfg.Gateway.ExposeStock = true
+	}
+	if at := cmd.String("nats"); at != "off" {
+		cfg.NATSListen, cfg.NATSOptional = at, !cmd.IsSet("nats")
+	}
 	cfg.Gateway.DataDir = ""
 	if err := config.Join(errors.Join(errLevel, err), cfg.Validate()); err != nil {
 		return cfg, usagef("%s", err)
@@ -96,6 +105,7 @@ func (c *commands) greet(m *mesh.Mesh, cfg mesh.Config) {
 	if a := m.EdgeAddr(); a != nil {
 		fmt.Fprintf(w, "  edge     http://%s\n", reachable(a))
 	}
+	fmt.Fprintf(w, "  nats     %s\n", joins(m))
 	fmt.Fprintf(w, "  data     %s\n", m.Dir())
 	slug := cfg.User.AdminSlug
 	if p := m.AdminPassword(); p != "" {
@@ -112,6 +122,18 @@ func (c *commands) greet(m *mesh.Mesh, cfg mesh.Config) {
 	fmt.Fprintf(w, "ready %s\n", base)
 }
 
+// joins tells where services join over NATS.
+func joins(m *mesh.Mesh) string {
+	switch a := m.NATSAddr(); {
+	case a != nil:
+		return fmt.Sprintf("%s   (go-micro services: MICRO_REGISTRY=nats MICRO_REGISTRY_ADDRESS=%s; with a login: %s)", a, a, m.NATSFile())
+	case m.NATSTaken():
+		return mesh.DefaultNATS + " is in use by another program, so services can't join over NATS: choose another address with --nats"
+	default:
+		return "off"
+	}
+}
+
 // reachable is an address as a client on this machine dials it.
 func reachable(a net.Addr) string {
 	t, ok := a.(*net.TCPAddr)
@@ -124,6 +146,8 @@ func reachable(a net.Addr) string {
 // explainStart makes one line of why the mesh did not start, with what would be right.
 func explainStart(err error, cfg mesh.Config) error {
 	switch {
+	case errors.Is(err, syscall.EADDRINUSE) && strings.HasPrefix(err.Error(), "listen for NATS"):
+		return fmt.Errorf("%s is in use by another program: choose another address with --nats, or --nats off", cfg.NATSListen)
 	case errors.Is(err, syscall.EADDRINUSE):
 		return fmt.Errorf("%s is in use by another program: choose another address with --listen%s", busyAddress(err, cfg), edgeHint(cfg))
 	case errors.Is(err, syscall.EADDRNOTAVAIL):

@@ -35,7 +35,7 @@ func Start(t testing.TB) *Server {
 // Start starts the server again.
 func (s *Server) Start() {
 	s.t.Helper()
-	srv, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: s.port, JetStream: true, StoreDir: s.dir, NoLog: true, NoSigs: true})
+	srv, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: s.port, JetStream: true, StoreDir: s.dir, MaxPayload: 8 << 20, NoLog: true, NoSigs: true})
 	if err != nil {
 		s.t.Fatal(err)
 	}

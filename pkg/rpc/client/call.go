@@ -61,6 +61,11 @@ func (c *Client) Raw(ctx context.Context, service, endpoint, subtype string, bod
 	defer cancel()
 	var answer []byte
 	trailer, err := c.unary(ctx, target{service: service}, path(service, endpoint), grpc.ForceCodecV2(rawCodec(subtype)), &body, &answer)
+	if err != nil && subtype == "json" && (errors.Is(err, selector.ErrNotFound) || errors.Is(err, selector.ErrNoneAvailable)) {
+		if other, absent, serr := c.stock.call(ctx, service, endpoint, body, md); !absent {
+			return other, nil, serr
+		}
+	}
 	return answer, trailer, err
 }
 

@@ -7,6 +7,9 @@
 // there, so that no handler ever runs twice; grpc-go itself repeats what a server said that it did not look at. Of the caller's metadata only an
 // allow-list travels on. Every error is an *errs.Error, with go-micro's *errors.Error in its chain.
 //
+// Services that were written with plain go-micro, and brought into discovery, are called by [Client.Raw] alone, on go-micro's
+// default transport where they have no node that speaks gRPC.
+//
 // Of go-micro's options, wrappers, retries, back-off, selectors, caches, codecs and pools mean nothing here; content
 // type, timeouts and addresses do.
 package client
@@ -53,6 +56,7 @@ func (c *Config) complete() error {
 // Client calls services. Its methods are safe for concurrent use.
 type Client struct {
 	nodes    *discovery.Selector
+	stock    *stock
 	dial     []grpc.DialOption
 	patience time.Duration // with nodes that can't be reached, beyond the first attempts
 	ready    readier       // nil where the directory is always complete
@@ -81,6 +85,7 @@ func New(dir discovery.Directory, cfg Config) (*Client, error) {
 	}
 	c := &Client{dial: dialOptions(cfg), patience: cfg.DialTimeout, reports: sync.Pool{New: newReport}}
 	c.nodes = discovery.NewSelector(dir, c.disconnect)
+	c.stock = newStock(dir, cfg)
 	c.ready, _ = dir.(readier)
 	c.defaults = client.Options{
 		Context:     context.Background(),
@@ -93,7 +98,7 @@ func New(dir discovery.Directory, cfg Config) (*Client, error) {
 
 // Close closes all connections: calls in flight fail.
 func (c *Client) Close() error {
-	err := c.nodes.Close()
+	err := errors.Join(c.nodes.Close(), c.stock.close())
 	c.mu.Lock()
 	c.closed = true
 	c.mu.Unlock()

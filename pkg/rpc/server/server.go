@@ -2,8 +2,9 @@
 // adds to it in one place.
 //
 // From a service's descriptors it knows who may call each method and what its input must look like, and checks both
-// before the handler runs. It decodes and encodes messages itself, because go-micro's JSON has other names and leaves
-// out fields; it turns errors into their wire form, recovers panics, and counts.
+// before the handler runs. It publishes them, so that gateways route the methods' HTTP bindings. It decodes and encodes
+// messages itself, because go-micro's JSON has other names and leaves out fields; it turns errors into their wire form,
+// recovers panics, and counts.
 package server
 
 import (
@@ -14,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 	"go-micro.dev/v5/broker"
 	"go-micro.dev/v5/registry"
@@ -26,6 +28,7 @@ import (
 
 	"micromesh/pkg/auth"
 	_ "micromesh/pkg/rpc/securetls" // go-micro's TLS is not verified without it
+	"micromesh/pkg/schema"
 )
 
 // Config is what a server needs. All but the times must be set.
@@ -42,6 +45,10 @@ type Config struct {
 
 	// Files describe the services that will be registered; each method needs an access rule.
 	Files []protoreflect.FileDescriptor
+
+	// JetStream is where the schema of Files is published while the server runs, by which gateways route its HTTP bindings;
+	// nil publishes none.
+	JetStream jetstream.JetStream
 
 	// Advertise is the address, "host:port", that the registry is told; default the listener's.
 	Advertise string
@@ -63,6 +70,7 @@ type Server struct {
 	methods methods
 	cfg     Config
 	leaving *leaving
+	schema  *schema.Publisher // nil publishes none
 }
 
 // leaving is a registry that takes no more registrations once the server leaves: go-micro's server would register again.
@@ -101,6 +109,9 @@ func New(cfg Config) (*Server, error) {
 	meta := map[string]string{}
 	for k, v := range cfg.Metadata {
 		meta[k] = v
+	}
+	if s.schema, err = describe(cfg, meta); err != nil {
+		return nil, err
 	}
 	c := &calls{methods: methods, verifier: cfg.Verifier, permits: cfg.Permits, log: cfg.Logger, metrics: newMetrics(cfg.Metrics, cfg.Name)}
 	s.Server = mgrpc.NewServer(
@@ -143,6 +154,7 @@ func options(cfg Config) []grpc.ServerOption {
 // Run starts the server, and stops it gracefully when ctx ends: it leaves the registry first, goes on serving for a moment
 // where Linger says so, and then lets running calls finish.
 func (s *Server) Run(ctx context.Context) error {
+	defer s.publish(ctx)()
 	if err := s.Start(); err != nil {
 		return fmt.Errorf("start server %s: %w", s.cfg.Name, err)
 	}

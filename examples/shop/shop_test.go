@@ -1,0 +1,181 @@
+package shop_test
+
+import (
+	"bytes"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"micromesh/internal/mesh"
+	"micromesh/internal/meshtest"
+)
+
+const patience = 30 * time.Second
+
+var programs = []string{"users", "products", "orders"}
+
+// shop is a mesh, with the three programs beside it.
+type shop struct {
+	*meshtest.Mesh
+	t    *testing.T
+	bin  string
+	nats string
+	run  map[string]*exec.Cmd
+}
+
+func start(t *testing.T) *shop {
+	t.Helper()
+	bin := t.TempDir()
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", bin+"/", "./users", "./products", "./orders")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build: %v: %s", err, out)
+	}
+	cfg, err := meshtest.Config(t.TempDir(), meshtest.Logger(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cfg.Gateway.Routes, err = filepath.Abs("routes.yaml"); err != nil {
+		t.Fatal(err)
+	}
+	cfg.NATSListen, cfg.Gateway.ExposeStock = "127.0.0.1:0", true
+	m, err := mesh.Start(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(m.Stop)
+	s := &shop{Mesh: &meshtest.Mesh{Host: m.Host, URL: "http://" + m.Addr().String()}, t: t, bin: bin, nats: m.NATSAddr().String(), run: map[string]*exec.Cmd{}}
+	for _, p := range programs {
+		s.start(p)
+	}
+	for _, p := range programs {
+		s.eventually(p+" is found", func() bool { return m.Host.Nodes.Lookup(p) != nil })
+	}
+	return s
+}
+
+// start starts a program as its README says.
+func (s *shop) start(name string) {
+	s.t.Helper()
+	cmd := exec.Command(filepath.Join(s.bin, name))
+	cmd.Env = append(os.Environ(),
+		"MICRO_REGISTRY=nats", "MICRO_REGISTRY_ADDRESS="+s.nats, "MICRO_SERVER_ADDRESS=127.0.0.1:0", "MICRO_BROKER_ADDRESS=127.0.0.1:0",
+		"DATABASE_DSN="+filepath.Join(s.bin, name+".db"),
+	)
+	out := &lockedBuffer{}
+	cmd.Stdout, cmd.Stderr = out, out
+	if err := cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	s.run[name] = cmd
+	s.t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		if s.t.Failed() {
+			s.t.Logf("%s: %s", name, out)
+		}
+	})
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func (s *shop) eventually(what string, holds func() bool) {
+	s.t.Helper()
+	for deadline := time.Now().Add(patience); !holds(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			s.t.Fatalf("not within %v: %s", patience, what)
+		}
+	}
+}
+
+func (s *shop) must(method, path string, in any, status int, holds string) meshtest.Answer {
+	s.t.Helper()
+	a := s.Do(s.t, method, path, "", in)
+	if a.Status != status || !strings.Contains(string(a.Body), holds) {
+		s.t.Fatalf("%s %s: %d %s, want %d and %q", method, path, a.Status, a.Body, status, holds)
+	}
+	return a
+}
+
+func TestShop(t *testing.T) {
+	s := start(t)
+	t.Run("routes", func(t *testing.T) { s.t = t; s.routes() })
+	t.Run("names", func(t *testing.T) { s.t = t; s.names() })
+	t.Run("instances", func(t *testing.T) { s.t = t; s.instances() })
+	s.t = t
+	s.restart()
+}
+
+// routes calls the shop as its customers do: with parameters in queries and paths.
+func (s *shop) routes() {
+	s.must("POST", "/users", `{"name":"Joe","email":"joe@example.com"}`, 200, `"id":1`)
+	s.must("POST", "/users", `{"name":"Joe","email":"joe@example.com"}`, 409, "is the email of another user")
+	s.must("GET", "/users?id=1", nil, 200, `"name":"Joe"`)
+	s.must("GET", "/users/1", nil, 200, `"name":"Joe"`)
+	s.must("GET", "/users/2", nil, 404, "there is no user 2")
+	s.must("GET", "/users?id=one", nil, 400, "must be a whole number")
+	s.must("GET", "/users", nil, 400, "id is required")
+	s.must("POST", "/products", `{"name":"Cup","price":750,"stock":3}`, 200, `"id":1`)
+	s.must("POST", "/products", `{"name":"Plate","price":900}`, 200, `"id":2`)
+	s.must("GET", "/products?available=true", nil, 200, `{"products":[{"id":1,"name":"Cup","price":750,"stock":3}]}`)
+	s.must("POST", "/orders", `{"user_id":1,"product_id":1,"quantity":2}`, 200, `"total":1500`)
+	s.must("GET", "/orders/1", nil, 200, `"quantity":2`)
+	s.must("GET", "/users/1/orders", nil, 200, `"orders":[{"id":1,`)
+	s.must("POST", "/orders", `{"user_id":1,"product_id":1,"quantity":2}`, 409, "there are only 1 of Cup")
+	s.must("POST", "/orders", `{"user_id":9,"product_id":1,"quantity":1}`, 404, "there is no user 9")
+}
+
+// names calls methods by their names. Paths that routes describe belong to these.
+func (s *shop) names() {
+	s.must("POST", "/products/Products/Read", `{"id":1}`, 200, `"name":"Cup"`)
+	s.must("POST", "/products/Products/Drop", `{}`, 404, "it has Products.Create, Products.List, Products.Read, Products.Take")
+	s.must("POST", "/products/Products/Read", `[1]`, 400, "must be a JSON object")
+	if a := s.must("GET", "/products/Products/Read", nil, 405, "are called with POST"); a.Header.Get("Allow") != http.MethodPost {
+		s.t.Errorf("Allow is %q", a.Header.Get("Allow"))
+	}
+	if a := s.must("POST", "/users/Users/Read", `{"id":7}`, 404, `"NOT_FOUND"`); a.Header.Get("Micro-Error") != "" || a.Header.Get("Micro-Service") != "" {
+		s.t.Errorf("headers of the service have come through: %v", a.Header)
+	}
+}
+
+func (s *shop) instances() {
+	a := s.Do(s.t, "GET", "/registry-svc/instances", s.Admin(s.t), nil).Must(s.t, 200)
+	for _, p := range programs {
+		if !strings.Contains(string(a.Body), fmt.Sprintf("%q", p)) {
+			s.t.Errorf("%s is no instance: %s", p, a.Body)
+		}
+	}
+}
+
+// restart kills a program and starts it again: nothing is lost, and it is reachable as it was.
+func (s *shop) restart() {
+	_ = s.run["users"].Process.Kill()
+	_ = s.run["users"].Wait()
+	a := s.Do(s.t, "GET", "/users?id=1", "", nil)
+	if a.Status != http.StatusServiceUnavailable && a.Status != http.StatusNotFound {
+		s.t.Errorf("without users the answer is %d %s", a.Status, a.Body)
+	}
+	s.start("users")
+	s.eventually("users answers again", func() bool { return s.Do(s.t, "GET", "/users?id=1", "", nil).Status == http.StatusOK })
+	s.must("GET", "/users/1", nil, 200, `"name":"Joe"`)
+}

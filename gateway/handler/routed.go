@@ -1,0 +1,159 @@
+package handler
+
+import (
+	"maps"
+	"net/http"
+	"strings"
+	"sync/atomic"
+
+	"micromesh/gateway/http1"
+	"micromesh/gateway/routes"
+	"micromesh/gateway/service"
+	"micromesh/pkg/auth"
+	"micromesh/pkg/meshpb"
+)
+
+// Routes are the configured routes of a gateway. They can be replaced while it serves.
+type Routes struct {
+	current atomic.Pointer[routeSet]
+	cache   *cache
+}
+
+// routeSet is a table with the groups of its URLs.
+type routeSet struct {
+	table  *routes.Table
+	groups map[string]*service.Group // by URL
+}
+
+// NewRoutes makes an empty set.
+func NewRoutes() *Routes { return &Routes{cache: newCache(cacheSize)} }
+
+// Replace puts a table in place of the one before, and forgets what was kept of answers. What was learned about instances stays.
+// Nothing changes where there is an error.
+func (r *Routes) Replace(t *routes.Table) error {
+	next := &routeSet{table: t, groups: map[string]*service.Group{}}
+	old := r.current.Load()
+	for _, route := range t.Routes() {
+		u := route.Upstream.URL
+		if u == "" || next.groups[u] != nil {
+			continue
+		}
+		var before *service.Group
+		if old != nil {
+			before = old.groups[u]
+		}
+		g, err := service.Single(before, u, u)
+		if err != nil {
+			return err
+		}
+		next.groups[u] = g
+	}
+	r.current.Store(next)
+	r.cache.clear()
+	return nil
+}
+
+// routed leads a request by the configured routes, and tells whether one of them has taken it.
+func (g *Gateway) routed(x *http1.Exchange) (way route, taken bool) {
+	set := g.cfg.Routes.current.Load()
+	if set == nil {
+		return routeNone, false
+	}
+	method, path := string(x.Method()), string(x.Path())
+	r, params, allowed := set.table.Match(method, path)
+	switch {
+	case r == nil && allowed == nil:
+		return routeNone, false
+	case r == nil && method == http.MethodOptions:
+		g.options(x)
+		return routeNone, true
+	case r == nil:
+		x.Header().Set("Allow", strings.Join(allowed, ", "))
+		x.Fail(http.StatusMethodNotAllowed, "METHOD_NOT_ALLOWED", "this path takes "+strings.Join(allowed, ", "))
+		return routeNone, true
+	}
+	token := auth.Bearer(string(x.Get("authorization")))
+	claims, err := g.cfg.Verifier.Verify(token)
+	if r.AuthRequired && !set.table.Public(path) {
+		if err == nil {
+			err = g.scoped(r, claims)
+		}
+		if err != nil {
+			g.fail(x, err)
+			return routeNone, true
+		}
+	}
+	return g.follow(x, set, r, params, claims), true
+}
+
+// scoped checks the caller against the route's scopes.
+func (g *Gateway) scoped(r *routes.Route, claims *auth.Claims) error {
+	for _, p := range r.Permissions {
+		rule := &meshpb.Access{Rule: &meshpb.Access_Permission{Permission: p}}
+		if err := auth.Authorize(rule, claims, g.cfg.Permits); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// follow answers a request whose route was found and that may take it. Claims are nil where nobody is signed in.
+func (g *Gateway) follow(x *http1.Exchange, set *routeSet, r *routes.Route, params []string, claims *auth.Claims) route {
+	group, way := set.groups[r.Upstream.URL], routeHost
+	switch r.Upstream.Kind {
+	case routes.RPC:
+		g.procedure(x, r, params)
+		return routeRPC
+	case routes.Slug:
+		group, way = g.cfg.Table.Slug(r.Upstream.Service), routeSlug
+	case routes.URL:
+	}
+	if group.Size() == 0 {
+		x.Fail(http.StatusNotFound, "NO_INSTANCE", "no instance of "+quote([]byte(r.Upstream.Service))+" is live")
+		return routeNone
+	}
+	if r.CacheTTL == 0 || !keepable(x) {
+		g.forward(x, group, nil)
+		return way
+	}
+	g.cfg.Routes.cache.answer(x, keyOf(x, claims), r.CacheTTL, func(rec http1.Recorder) bool { return g.forward(x, group, rec) })
+	return way
+}
+
+// procedure calls the RPC method of a route: with what body, query and path say, of which the later ones win.
+func (g *Gateway) procedure(x *http1.Exchange, r *routes.Route, params []string) {
+	g.allowOrigin(x)
+	if err := acceptable(x); err != nil {
+		g.fail(x, err)
+		return
+	}
+	b := g.bound(r.Upstream.Service, r.Upstream.Endpoint, string(x.Method()), r.Path)
+	token := auth.Bearer(string(x.Get("authorization")))
+	if err := g.authorize(b, token); err != nil {
+		g.fail(x, err)
+		return
+	}
+	body, err := x.ReadBody(g.cfg.MaxMessage)
+	if err != nil {
+		x.Refuse(err)
+		return
+	}
+	named := maps.Collect(zip(r.Params(), params))
+	msg, err := b.Merge(body, string(x.RawQuery()), named)
+	if err != nil {
+		g.fail(x, err)
+		return
+	}
+	g.invoke(x, b, msg, token)
+}
+
+// zip pairs two lists of one length.
+func zip(names, values []string) func(yield func(string, string) bool) {
+	return func(yield func(string, string) bool) {
+		for i, n := range names {
+			if !yield(n, values[i]) {
+				return
+			}
+		}
+	}
+}

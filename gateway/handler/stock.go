@@ -1,0 +1,125 @@
+package handler
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+
+	"go-micro.dev/v5/registry"
+
+	"micromesh/gateway/http1"
+	"micromesh/gateway/transcode"
+	"micromesh/pkg/auth"
+	"micromesh/pkg/discovery"
+	"micromesh/pkg/errs"
+)
+
+// Nodes is what discovery knows of a service, nil where no node runs. A *discovery.Registry is it.
+type Nodes interface {
+	Lookup(service string) *discovery.Service
+}
+
+// mostNamed bounds how many endpoints an error names.
+const mostNamed = 20
+
+// exposed gives a service that was written with plain go-micro and may be called by its methods' names; nil for any other.
+func (g *Gateway) exposed(slug string) *discovery.Service {
+	if !g.cfg.ExposeStock || g.cfg.Nodes == nil {
+		return nil
+	}
+	s := g.cfg.Nodes.Lookup(slug)
+	if s == nil || !slices.ContainsFunc(s.Nodes, (*discovery.Node).Stock) {
+		return nil
+	}
+	return s
+}
+
+// method leads POST /{service}/{Handler.Method} and POST /{service}/{Handler}/{Method} to a method that the service has registered.
+func (g *Gateway) method(x *http1.Exchange, s *discovery.Service) {
+	switch string(x.Method()) {
+	case http.MethodPost:
+	case http.MethodOptions:
+		g.options(x)
+		return
+	default:
+		x.Header().Set("Allow", http.MethodPost)
+		x.Fail(http.StatusMethodNotAllowed, "METHOD_NOT_ALLOWED", "methods of "+s.Name+" are called with POST")
+		return
+	}
+	g.allowOrigin(x)
+	name := strings.TrimPrefix(string(x.Path()), "/"+s.Name)
+	name = strings.Replace(strings.TrimPrefix(name, "/"), "/", ".", 1)
+	if err := callable(s, name); err != nil {
+		g.fail(x, err)
+		return
+	}
+	if err := acceptable(x); err != nil {
+		g.fail(x, err)
+		return
+	}
+	body, err := x.ReadBody(g.cfg.MaxMessage)
+	if err != nil {
+		x.Refuse(err)
+		return
+	}
+	b := transcode.Untyped(s.Name, name, http.MethodPost, "/"+s.Name+"/"+name)
+	msg, err := b.Message(body, nil, "")
+	if err != nil {
+		g.fail(x, err)
+		return
+	}
+	g.invoke(x, b, msg, auth.Bearer(string(x.Get("authorization"))))
+}
+
+// callable refuses what a service has not registered, and what no request with one answer can call.
+func callable(s *discovery.Service, name string) error {
+	e := s.Endpoint(name)
+	if e == nil {
+		return errs.New(errs.NotFound, "NO_METHOD", "%s has no method %s: it has %s", s.Name, quote([]byte(name)), methods(s))
+	}
+	if !unary(e) {
+		return errs.New(errs.NotFound, "NO_METHOD", "%s of %s is no method with one request and one answer", name, s.Name)
+	}
+	return nil
+}
+
+// unary tells whether an endpoint takes one request and gives one answer: streams don't, nor do subscribers, which go-micro lists too.
+func unary(e *registry.Endpoint) bool {
+	return e.Metadata["stream"] != "true" && e.Metadata["subscriber"] != "true" && e.Metadata["topic"] == ""
+}
+
+// methods names those of a service.
+func methods(s *discovery.Service) string {
+	var names []string
+	for _, n := range s.Nodes {
+		for _, e := range n.Endpoints() {
+			if unary(e) {
+				names = append(names, e.Name)
+			}
+		}
+	}
+	slices.Sort(names)
+	names = slices.Compact(names)
+	if len(names) == 0 {
+		return "none"
+	}
+	if len(names) > mostNamed {
+		names = append(names[:mostNamed], "…")
+	}
+	return strings.Join(names, ", ")
+}
+
+// bound gives the binding of a route to a method: that of its schema; else of what a running node says of its request; else of nothing.
+func (g *Gateway) bound(service, endpoint, method, pattern string) *transcode.Binding {
+	if b := g.cfg.Bindings.Load().Endpoint(service, endpoint); b != nil {
+		return b
+	}
+	if g.cfg.Nodes != nil {
+		if s := g.cfg.Nodes.Lookup(service); s != nil {
+			if e := s.Endpoint(endpoint); e != nil {
+				return transcode.Registered(service, endpoint, method, pattern, e.Request)
+			}
+		}
+	}
+	return transcode.Untyped(service, endpoint, method, pattern)
+}

@@ -1,0 +1,168 @@
+package events
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// inHand is a message that this process has and has not acknowledged.
+type inHand struct {
+	jetstream.Msg
+	stream string
+	seq    uint64
+}
+
+type place struct {
+	stream string
+	seq    uint64
+}
+
+func (m *inHand) place() place { return place{m.stream, m.seq} }
+
+// lane is what messages must share to be worked on one after the other; those without a key have one each.
+func (m *inHand) lane() any {
+	if key := m.Headers().Get(headerSubject); key != "" {
+		return key
+	}
+	return m.place()
+}
+
+// lanes have messages processed: those of a key in order, of different keys at the same time.
+type lanes struct {
+	process func(*inHand)
+	slots   chan struct{} // of those that are worked on
+	wg      sync.WaitGroup
+
+	mu    sync.Mutex
+	all   map[place]*inHand
+	queue map[any][]*inHand    // by lane; a lane that is there has somebody who works it off
+	held  map[string][]*inHand // by stream; a stream that is there is held
+}
+
+func newLanes(parallel int, process func(*inHand)) *lanes {
+	return &lanes{
+		process: process, slots: make(chan struct{}, parallel), all: map[place]*inHand{}, queue: map[any][]*inHand{}, held: map[string][]*inHand{},
+	}
+}
+
+// add takes a message, unless it is in hand already and came again.
+func (l *lanes) add(m *inHand) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, ok := l.all[m.place()]; ok {
+		return
+	}
+	l.all[m.place()] = m
+	if _, ok := l.held[m.stream]; ok {
+		l.held[m.stream] = append(l.held[m.stream], m)
+		return
+	}
+	l.enqueue(m)
+}
+
+func (l *lanes) enqueue(m *inHand) {
+	lane := m.lane()
+	_, busy := l.queue[lane]
+	l.queue[lane] = append(l.queue[lane], m)
+	if !busy {
+		l.wg.Go(func() { l.work(lane) })
+	}
+}
+
+// work works a lane off.
+func (l *lanes) work(lane any) {
+	for {
+		l.mu.Lock()
+		if len(l.queue[lane]) == 0 {
+			delete(l.queue, lane)
+			l.mu.Unlock()
+			return
+		}
+		m := l.queue[lane][0]
+		l.queue[lane] = l.queue[lane][1:]
+		l.mu.Unlock()
+		l.process(m)
+	}
+}
+
+// slot does a piece of work as soon as not too many others are under way.
+func (l *lanes) slot(work func()) {
+	l.slots <- struct{}{}
+	defer func() { <-l.slots }()
+	work()
+}
+
+// done forgets a message that was acknowledged.
+func (l *lanes) done(m *inHand) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.all, m.place())
+}
+
+// hold keeps messages of a stream that come from now on, until release.
+func (l *lanes) hold(stream string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, ok := l.held[stream]; !ok {
+		l.held[stream] = nil
+	}
+}
+
+// release lets those that were held go on, in the stream's order.
+func (l *lanes) release(stream string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	held := l.held[stream]
+	delete(l.held, stream)
+	slices.SortFunc(held, func(a, b *inHand) int { return cmp.Compare(a.seq, b.seq) })
+	for _, m := range held {
+		l.enqueue(m)
+	}
+}
+
+// count tells how many messages of a stream are in hand.
+func (l *lanes) count(stream string) int { return len(l.of(stream)) }
+
+// of gives the messages of a stream, or of all where it is empty, in their order.
+func (l *lanes) of(stream string) []*inHand {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var out []*inHand
+	for _, m := range l.all {
+		if stream == "" || m.stream == stream {
+			out = append(out, m)
+		}
+	}
+	slices.SortFunc(out, func(a, b *inHand) int { return cmp.Compare(a.seq, b.seq) })
+	return out
+}
+
+// beat tells the server again and again that the messages are in good hands.
+func (l *lanes) beat(ctx context.Context, every time.Duration) {
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			for _, m := range l.of("") {
+				_ = m.InProgress() // else it comes again, and is known
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (l *lanes) wait() { l.wg.Wait() }
+
+// giveBack has the server give the messages that were not worked on to another process.
+func (l *lanes) giveBack(stream string) {
+	for _, m := range l.of(stream) {
+		_ = m.Nak() // else it does so later
+	}
+}

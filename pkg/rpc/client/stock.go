@@ -1,0 +1,164 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	merrors "go-micro.dev/v5/errors"
+	"go-micro.dev/v5/selector"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"micromesh/pkg/discovery"
+	"micromesh/pkg/errs"
+)
+
+const (
+	// stockReuse is how many requests a connection to a stock service carries: its server keeps something of each until the
+	// connection ends.
+	stockReuse = 500
+	// stockIdle is how long, and stockConns how many to each node, connections without a request are kept.
+	stockIdle  = 30 * time.Second
+	stockConns = 64
+)
+
+// stock calls services that were written with plain go-micro, on its default transport: HTTP/1.1, where Micro-* headers name the
+// method (go-micro v5.30.0: server/rpc_server.go, transport/http_socket.go).
+//
+// Four faults of that server are got round here. It tells requests of one connection apart by the header Micro-ID, which HTTP
+// makes Micro-Id, so that one that comes quickly after another is lost: a Micro-Stream of its own for each does what was meant. It
+// repeats the headers of a connection's first request in all its answers: nothing of an answer's headers is passed on, but for its
+// error. It keeps each request's timer until the connection ends: connections are closed after some requests.
+// And it cancels a request with a timeout at once where it is a connection's last: that one has none.
+type stock struct {
+	nodes *discovery.Selector
+	http  *http.Transport
+	next  atomic.Uint64
+}
+
+func newStock(dir discovery.Directory, cfg Config) *stock {
+	dialer := &net.Dialer{Timeout: cfg.DialTimeout}
+	return &stock{
+		nodes: discovery.NewSelector(dir, nil, discovery.Among((*discovery.Node).StockHTTP)),
+		http: &http.Transport{
+			DialContext: dialer.DialContext, DisableCompression: true, MaxIdleConnsPerHost: stockConns, IdleConnTimeout: stockIdle,
+			MaxResponseHeaderBytes: 64 << 10,
+		},
+	}
+}
+
+func (s *stock) close() error {
+	s.http.CloseIdleConnections()
+	return s.nodes.Close()
+}
+
+// call sends JSON to one node after the other until one can be reached. absent tells that the service has no such node.
+func (s *stock) call(ctx context.Context, service, endpoint string, body []byte, md metadata.MD) (answer []byte, absent bool, err error) {
+	var tried []*discovery.Candidate
+	for {
+		node, perr := s.nodes.Pick(service, tried...)
+		if perr != nil {
+			absent = errors.Is(perr, selector.ErrNotFound) || errors.Is(perr, selector.ErrNoneAvailable)
+			return nil, absent && len(tried) == 0, err
+		}
+		started := time.Now()
+		var how discovery.Outcome
+		answer, how, err = s.try(ctx, node.Node.Address, service, endpoint, body, md)
+		node.End(time.Since(started), how)
+		if how != discovery.Unreachable || ctx.Err() != nil {
+			return answer, false, err
+		}
+		if tried = append(tried, node); len(tried) == attempts {
+			return nil, false, err
+		}
+	}
+}
+
+// try sends a request to one node. Once there is a connection it may have been sent, and is not sent again.
+func (s *stock) try(ctx context.Context, address, service, endpoint string, body []byte, md metadata.MD) ([]byte, discovery.Outcome, error) {
+	req, err := s.request(ctx, address, service, endpoint, body, md)
+	if err != nil {
+		return nil, discovery.Failed, errs.New(errs.Internal, "", "%s", generic(errs.Internal)).Because(err)
+	}
+	rsp, err := s.http.RoundTrip(req)
+	if err != nil {
+		how := discovery.Failed
+		if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
+			how = discovery.Unreachable
+		}
+		return nil, how, broken(ctx, service, err)
+	}
+	defer rsp.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(rsp.Body, MaxMessage+1))
+	switch {
+	case err != nil:
+		return nil, discovery.Failed, broken(ctx, service, err)
+	case len(answer) > MaxMessage:
+		return nil, discovery.Answered, errs.New(errs.TooLarge, "", "the answer of %s is larger than %d bytes", service, MaxMessage)
+	case rsp.Header.Get("Micro-Error") != "":
+		return nil, discovery.Answered, fromStock(service, rsp.Header.Get("Micro-Error"))
+	case rsp.StatusCode != http.StatusOK || !strings.HasPrefix(rsp.Header.Get("Content-Type"), "application/json"):
+		err := errors.New("it answered " + rsp.Status + " of type " + strconv.Quote(rsp.Header.Get("Content-Type")))
+		return nil, discovery.Answered, errs.New(errs.Internal, "", "%s", generic(errs.Internal)).Because(err)
+	}
+	return bytes.TrimSpace(answer), discovery.Answered, nil
+}
+
+func (s *stock) request(ctx context.Context, address, service, endpoint string, body []byte, md metadata.MD) (*http.Request, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+address+"/", bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	for k, values := range md {
+		for _, v := range values {
+			if printable(v) {
+				req.Header.Add(k, v)
+			}
+		}
+	}
+	n := s.next.Add(1)
+	id := strconv.FormatUint(n, 10)
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Micro-Service", service)
+	req.Header.Set("Micro-Endpoint", endpoint)
+	req.Header.Set("Micro-Method", endpoint)
+	req.Header.Set("Micro-Id", id)
+	req.Header.Set("Micro-Stream", id)
+	req.Close = n%stockReuse == 0
+	if deadline, ok := ctx.Deadline(); ok && !req.Close {
+		req.Header.Set("Timeout", strconv.FormatInt(max(int64(time.Until(deadline)), 1), 10)) // nanoseconds
+	}
+	return req, nil
+}
+
+// broken is the error of a request that has no answer.
+func broken(ctx context.Context, service string, err error) error {
+	code := codes.Unavailable
+	switch {
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		code = codes.DeadlineExceeded
+	case ctx.Err() != nil:
+		code = codes.Canceled
+	}
+	return fromStatus(service, status.Error(code, err.Error()), nil)
+}
+
+// fromStock is the error that a stock service answered with: go-micro's error as JSON, or any text, of which callers are told nothing.
+func fromStock(service, text string) error {
+	if m := merrors.Parse(text); isError(m) {
+		return withOrigin(fromMicro(m), service, m)
+	}
+	if text == context.DeadlineExceeded.Error() { // the deadline went with the request, and the service noticed it first
+		return fromStatus(service, status.Error(codes.DeadlineExceeded, text), nil)
+	}
+	return withOrigin(say(errs.Internal, ""), service, errors.New(text))
+}

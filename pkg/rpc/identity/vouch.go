@@ -1,0 +1,92 @@
+package identity
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+)
+
+// proof is how a process vouches for a statement: its signature, by the key of its certificate.
+type proof struct {
+	Chain     [][]byte `json:"chain"` // the certificate, and what is between it and the authority, in DER
+	Signature []byte   `json:"signature"`
+}
+
+// vouching comes before what is signed, so that no signature for anything else vouches.
+const vouching = "micromesh voucher v1\x00"
+
+// Vouch proves to everybody who trusts the same authority that a process with this certificate makes a statement.
+func (i *Identity) Vouch(statement []byte) ([]byte, error) {
+	cert, _ := i.current()
+	key, ok := cert.PrivateKey.(crypto.Signer)
+	if !ok {
+		return nil, errors.New("vouch: the certificate's key can't sign")
+	}
+	message := append([]byte(vouching), statement...)
+	var opts crypto.SignerOpts = crypto.SHA256
+	switch key.Public().(type) {
+	case ed25519.PublicKey:
+		opts = crypto.Hash(0)
+	case *rsa.PublicKey:
+		opts = &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: crypto.SHA256}
+	}
+	if opts.HashFunc() != 0 {
+		sum := sha256.Sum256(message)
+		message = sum[:]
+	}
+	signature, err := key.Sign(rand.Reader, message, opts)
+	if err != nil {
+		return nil, fmt.Errorf("vouch: %w", err)
+	}
+	return json.Marshal(proof{cert.Certificate, signature})
+}
+
+// Vouched fails unless the process whose certificate has this DNS name, a service's slug, makes the statement. The
+// certificate must be good now: who vouches for long does it again.
+func (i *Identity) Vouched(name string, statement, proven []byte) error {
+	var p proof
+	if err := json.Unmarshal(proven, &p); err != nil || len(p.Chain) == 0 {
+		return errors.New("nobody has vouched for this")
+	}
+	_, pool := i.current()
+	opts := x509.VerifyOptions{DNSName: name, Roots: pool, Intermediates: x509.NewCertPool(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}
+	var leaf *x509.Certificate
+	for n, der := range p.Chain {
+		c, err := x509.ParseCertificate(der)
+		if err != nil {
+			return fmt.Errorf("read certificate of who vouches: %w", err)
+		}
+		if n == 0 {
+			leaf = c
+			continue
+		}
+		opts.Intermediates.AddCert(c)
+	}
+	if _, err := leaf.Verify(opts); err != nil {
+		return fmt.Errorf("verify certificate of who vouches: %w", err)
+	}
+	if err := leaf.CheckSignature(algorithm(leaf), append([]byte(vouching), statement...), p.Signature); err != nil {
+		return fmt.Errorf("verify what is vouched for: %w", err)
+	}
+	return nil
+}
+
+// algorithm is that by which the key of a certificate signs in Vouch.
+func algorithm(c *x509.Certificate) x509.SignatureAlgorithm {
+	switch c.PublicKey.(type) {
+	case *ecdsa.PublicKey:
+		return x509.ECDSAWithSHA256
+	case *rsa.PublicKey:
+		return x509.SHA256WithRSAPSS
+	case ed25519.PublicKey:
+		return x509.PureEd25519
+	}
+	return x509.UnknownSignatureAlgorithm
+}

@@ -1,0 +1,35 @@
+package app
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/nats-io/nats.go"
+
+	"micromesh/pkg/host"
+	"micromesh/pkg/natsconn"
+	"micromesh/registry/service"
+	"micromesh/registry/stock"
+)
+
+// ownSlugs are those of the mesh's own services, whether they run or not.
+var ownSlugs = []string{"user-svc", Name, "proxy-svc", "gateway-svc"}
+
+// openStock opens the bridge to services written with plain go-micro; nil where there is none. Nobody waits for their NATS server.
+func openStock(ctx context.Context, url string, h *host.Host, svc *service.Service, log *slog.Logger) (*stock.Bridge, *nats.Conn, error) {
+	if url == "" {
+		return nil, nil, nil
+	}
+	nc, err := natsconn.Connect(ctx, natsconn.Config{URL: url, Name: Name + "-stock", Logger: log, Later: true})
+	if err != nil {
+		return nil, nil, err
+	}
+	taken := func() (names, addresses map[string]bool) {
+		names, addresses = svc.Taken()
+		for _, s := range ownSlugs {
+			names[s] = true
+		}
+		return names, addresses
+	}
+	return stock.New(stock.Config{NATS: nc, Nodes: h.Nodes, Taken: taken, Logger: log}), nc, nil
+}

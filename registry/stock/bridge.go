@@ -1,0 +1,224 @@
+package stock
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"go-micro.dev/v5/registry"
+
+	"micromesh/pkg/discovery"
+)
+
+const (
+	querySubject = "micro.nats.query"
+	watchSubject = "micro.nats.watch"
+
+	defaultInterval = 2 * time.Second
+	defaultPatience = time.Second
+
+	maxMessage = 256 << 10 // of what one service says of itself, bytes
+	backlog    = 1024      // of messages that were not read yet; more are left out until the next question
+)
+
+// Directory is where nodes are put. A *discovery.Registry is one.
+type Directory interface {
+	Register(*registry.Service, ...registry.RegisterOption) error
+	Deregister(*registry.Service, ...registry.DeregisterOption) error
+}
+
+var _ Directory = (*discovery.Registry)(nil)
+
+// Config of a bridge. NATS, Nodes, Taken and Logger must be set.
+type Config struct {
+	NATS   *nats.Conn // which never gives up
+	Nodes  Directory
+	Taken  func() (names, addresses map[string]bool) // that no service may have which comes in
+	Logger *slog.Logger
+
+	Interval time.Duration // between questions; default 2 s
+	Patience time.Duration // with answers to one; default 1 s
+}
+
+// Bridge brings services in.
+type Bridge struct {
+	cfg     Config
+	guests  *guests
+	heard   chan *nats.Msg // answers, and what is told without having been asked
+	refused map[string]bool
+
+	names, addresses map[string]bool // that are taken, as of the last question
+}
+
+// New makes a bridge, which does nothing before Run.
+func New(cfg Config) *Bridge {
+	if cfg.Interval == 0 {
+		cfg.Interval = defaultInterval
+	}
+	if cfg.Patience == 0 {
+		cfg.Patience = defaultPatience
+	}
+	return &Bridge{cfg: cfg, guests: newGuests(), heard: make(chan *nats.Msg, backlog), refused: map[string]bool{}}
+}
+
+// Run brings in whoever is there until ctx ends, and leaves what it has brought in to the leases of discovery: another process
+// may bring it in as well, or this one again.
+func (b *Bridge) Run(ctx context.Context) {
+	inbox := b.cfg.NATS.NewInbox()
+	for _, subject := range []string{inbox, watchSubject} {
+		sub, err := b.cfg.NATS.ChanSubscribe(subject, b.heard)
+		if err != nil {
+			b.cfg.Logger.Error("stock_bridge_failed", "error", err)
+			return
+		}
+		defer func() { _ = sub.Unsubscribe() }() // the connection may be closed already
+	}
+	tick := time.NewTicker(b.cfg.Interval)
+	defer tick.Stop()
+	for {
+		b.names, b.addresses = b.cfg.Taken()
+		b.recheck()
+		b.guests.ask()
+		asked, err := b.ask(ctx, inbox)
+		if err != nil && ctx.Err() == nil {
+			b.cfg.Logger.Debug("stock_query_failed", "error", err)
+		}
+		b.listen(ctx, time.After(b.cfg.Patience))
+		if asked && ctx.Err() == nil && b.cfg.NATS.IsConnected() {
+			b.drop(b.guests.missed())
+		}
+		b.listen(ctx, tick.C)
+		if ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+// ask asks who is there, and tells whether the question has certainly reached the server.
+func (b *Bridge) ask(ctx context.Context, inbox string) (bool, error) {
+	if !b.cfg.NATS.IsConnected() {
+		return false, nats.ErrConnectionReconnecting
+	}
+	question, err := json.Marshal(&registry.Result{Action: "list"})
+	if err != nil {
+		return false, fmt.Errorf("encode question: %w", err)
+	}
+	if err := b.cfg.NATS.PublishMsg(&nats.Msg{Subject: querySubject, Reply: inbox, Data: question}); err != nil {
+		return false, fmt.Errorf("ask: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, b.cfg.Patience)
+	defer cancel()
+	if err := b.cfg.NATS.FlushWithContext(ctx); err != nil {
+		return false, fmt.Errorf("ask: %w", err)
+	}
+	return true, nil
+}
+
+// listen takes up what is heard until it is time, or ctx ends.
+func (b *Bridge) listen(ctx context.Context, until <-chan time.Time) {
+	for {
+		select {
+		case m := <-b.heard:
+			b.take(m)
+		case <-until:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// take takes up one message. What is not understood was not said by go-micro.
+func (b *Bridge) take(m *nats.Msg) {
+	if len(m.Data) > maxMessage {
+		b.refuse("a service", fmt.Sprintf("it says more than %d bytes of itself", maxMessage))
+		return
+	}
+	if m.Subject != watchSubject {
+		var s *registry.Service
+		if json.Unmarshal(m.Data, &s) == nil && s != nil {
+			b.welcome(s)
+		}
+		return
+	}
+	var r *registry.Result
+	if json.Unmarshal(m.Data, &r) != nil || r == nil || r.Service == nil {
+		return
+	}
+	if r.Action == "delete" {
+		b.drop(b.guests.leave(r.Service))
+		return
+	}
+	b.welcome(r.Service)
+}
+
+// welcome brings in the nodes of a service that may come in.
+func (b *Bridge) welcome(s *registry.Service) {
+	for _, n := range s.Nodes {
+		if n == nil {
+			continue
+		}
+		g, why := newGuest(s, n)
+		if why == "" {
+			why = b.taken(g)
+		}
+		if why == "" && !b.guests.room(g) {
+			why = fmt.Sprintf("there are %d services of %d nodes at most", maxServices, maxNodes)
+		}
+		if why != "" {
+			b.refuse(s.Name, why)
+			continue
+		}
+		if !b.guests.seen(g) {
+			continue
+		}
+		if err := b.cfg.Nodes.Register(g.Service); err != nil { // discovery writes it once NATS is back
+			b.cfg.Logger.Warn("stock_node_not_registered", "node", n.Id, "error", err)
+		}
+	}
+}
+
+// taken tells why a name or an address can't be a guest's, or nothing.
+func (b *Bridge) taken(g *guest) string {
+	switch {
+	case b.names[g.Name]:
+		return "the name is a slug of the mesh's own, or of an account's"
+	case b.addresses[strings.ToLower(g.Nodes[0].Address)]:
+		return "its address is one of the mesh itself"
+	}
+	return ""
+}
+
+// recheck drops those whose name or address has become another's since.
+func (b *Bridge) recheck() {
+	b.drop(b.guests.remove(func(g *guest) bool {
+		why := b.taken(g)
+		if why != "" {
+			b.refuse(g.Name, why)
+		}
+		return why != ""
+	}))
+}
+
+func (b *Bridge) drop(gone []*guest) {
+	for _, g := range gone {
+		b.cfg.Logger.Info("stock_node_left", "node", g.Nodes[0].Id)
+		if err := b.cfg.Nodes.Deregister(g.Service); err != nil { // its lease ends
+			b.cfg.Logger.Warn("stock_node_not_deregistered", "node", g.Nodes[0].Id, "error", err)
+		}
+	}
+}
+
+// refuse tells once that a service does not come in, and why.
+func (b *Bridge) refuse(service, why string) {
+	key := service + "\n" + why
+	if b.refused[key] || len(b.refused) >= maxRefused {
+		return
+	}
+	b.refused[key] = true
+	b.cfg.Logger.Warn("stock_service_refused", "name", service, "reason", why)
+}

@@ -1,0 +1,271 @@
+package stock_test
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"go-micro.dev/v5/registry"
+	natsregistry "go-micro.dev/v5/registry/nats"
+
+	"micromesh/pkg/discovery"
+	"micromesh/pkg/natsconn"
+	"micromesh/pkg/natsconn/natstest"
+	"micromesh/registry/stock"
+)
+
+// directory keeps what a bridge puts into it.
+type directory struct {
+	mu    sync.Mutex
+	nodes map[string]*registry.Service
+	puts  int
+}
+
+func (d *directory) Register(s *registry.Service, _ ...registry.RegisterOption) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.nodes[discovery.Key(s.Name, s.Nodes[0].Id)] = s
+	d.puts++
+	return nil
+}
+
+func (d *directory) Deregister(s *registry.Service, _ ...registry.DeregisterOption) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.nodes, discovery.Key(s.Name, s.Nodes[0].Id))
+	return nil
+}
+
+func (d *directory) node(service, id string) *registry.Service {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.nodes[discovery.Key(service, id)]
+}
+
+// logs keeps what is logged.
+type logs struct {
+	mu  sync.Mutex
+	all strings.Builder
+}
+
+func (l *logs) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.all.Write(p)
+}
+
+func (l *logs) count(text string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Count(l.all.String(), text)
+}
+
+type bridge struct {
+	*directory
+	*logs
+	srv   *natstest.Server
+	mu    sync.Mutex
+	names map[string]bool
+}
+
+func start(t *testing.T) *bridge {
+	t.Helper()
+	b := &bridge{directory: &directory{nodes: map[string]*registry.Service{}}, logs: &logs{}, srv: natstest.Start(t), names: map[string]bool{"user-svc": true}}
+	log := slog.New(slog.NewTextHandler(b.logs, nil))
+	nc, err := natsconn.Connect(t.Context(), natsconn.Config{URL: b.srv.URL(), Name: "bridge", Logger: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	taken := func() (names, addresses map[string]bool) {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		names = map[string]bool{}
+		for n := range b.names {
+			names[n] = true
+		}
+		return names, map[string]bool{"127.0.0.1:8080": true}
+	}
+	br := stock.New(stock.Config{NATS: nc, Nodes: b.directory, Taken: taken, Logger: log, Interval: 200 * time.Millisecond, Patience: 100 * time.Millisecond})
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { br.Run(ctx); close(ended) }()
+	t.Cleanup(func() { stop(); <-ended })
+	return b
+}
+
+// registry is go-micro's own, as a plain program has it.
+func (b *bridge) registry(t *testing.T) (registry.Registry, func()) {
+	t.Helper()
+	opts := nats.GetDefaultOptions()
+	opts.MaxReconnect, opts.ReconnectWait = -1, 50*time.Millisecond
+	var dialed sync.Map
+	opts.CustomDialer = dialer{&dialed}
+	r := natsregistry.NewNatsRegistry(registry.Addrs(b.srv.URL()), natsregistry.NatsOptions(opts))
+	kill := func() { // as kill -9 does
+		dialed.Store("dead", true)
+		dialed.Range(func(k, _ any) bool {
+			if c, ok := k.(net.Conn); ok {
+				_ = c.Close()
+			}
+			return true
+		})
+	}
+	t.Cleanup(kill)
+	return r, kill
+}
+
+type dialer struct{ conns *sync.Map }
+
+func (d dialer) Dial(network, address string) (net.Conn, error) {
+	if _, dead := d.conns.Load("dead"); dead {
+		return nil, net.ErrClosed
+	}
+	c, err := net.Dial(network, address)
+	if err == nil {
+		d.conns.Store(c, true)
+	}
+	return c, err
+}
+
+func service(name, id, address string) *registry.Service {
+	return &registry.Service{
+		Name: name, Version: "1", Nodes: []*registry.Node{{Id: id, Address: address, Metadata: map[string]string{"transport": "http", "protocol": "mucp"}}},
+		Endpoints: []*registry.Endpoint{{Name: "Users.Read", Request: &registry.Value{Name: "ReadRequest", Values: []*registry.Value{{Name: "id", Type: "int64"}}}}},
+	}
+}
+
+func register(t *testing.T, r registry.Registry, s *registry.Service) {
+	t.Helper()
+	if err := r.Register(s); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !holds(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within 30 s: %s", what)
+		}
+	}
+}
+
+func TestServicesComeAndGo(t *testing.T) {
+	b := start(t)
+	r, _ := b.registry(t)
+	users := service("users", "users-1", "127.0.0.1:9001")
+	register(t, r, users)
+	eventually(t, "users came in", func() bool { return b.node("users", "users-1") != nil })
+	got := b.node("users", "users-1")
+	if md := got.Nodes[0].Metadata; md["transport"] != "http" || md["protocol"] != "mucp" || md[discovery.Via] != discovery.ViaStock {
+		t.Errorf("metadata is %v", md)
+	}
+	if len(got.Endpoints) != 1 || got.Endpoints[0].Request.Values[0].Type != "int64" {
+		t.Errorf("endpoints are %+v", got.Endpoints)
+	}
+	if err := r.Deregister(users); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "users left", func() bool { return b.node("users", "users-1") == nil })
+}
+
+// A service that ran before the bridge says nothing by itself; it is written once however often it answers.
+func TestWhoRunsAlreadyIsAsked(t *testing.T) {
+	b := start(t)
+	other, _ := b.registry(t)
+	r, _ := b.registry(t)
+	if _, err := other.ListServices(); err != nil {
+		t.Fatal(err)
+	}
+	register(t, r, service("users", "users-1", "127.0.0.1:9001"))
+	eventually(t, "users came in", func() bool { return b.node("users", "users-1") != nil })
+	register(t, other, service("other", "other-1", "127.0.0.1:9002"))
+	eventually(t, "the other came in", func() bool { return b.node("other", "other-1") != nil })
+	b.directory.mu.Lock()
+	defer b.directory.mu.Unlock()
+	if b.puts > 4 { // each may be heard as "create" and as an answer, of which the second changes nothing
+		t.Errorf("the nodes were written %d times", b.puts)
+	}
+}
+
+func TestWhoIsKilledIsDropped(t *testing.T) {
+	b := start(t)
+	r, kill := b.registry(t)
+	register(t, r, service("users", "users-1", "127.0.0.1:9001"))
+	eventually(t, "users came in", func() bool { return b.node("users", "users-1") != nil })
+	kill()
+	eventually(t, "users was dropped", func() bool { return b.node("users", "users-1") == nil })
+}
+
+func TestAnOutageLosesNobody(t *testing.T) {
+	b := start(t)
+	r, _ := b.registry(t)
+	register(t, r, service("users", "users-1", "127.0.0.1:9001"))
+	eventually(t, "users came in", func() bool { return b.node("users", "users-1") != nil })
+	b.srv.Stop()
+	eventually(t, "the bridge has noticed", func() bool { return b.count("nats_disconnected") > 0 })
+	// As long as it takes to miss every question of a server that is there.
+	for end := time.Now().Add(2 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if b.node("users", "users-1") == nil {
+			t.Fatal("users was dropped while nobody could be asked")
+		}
+	}
+	b.srv.Start()
+	late, _ := b.registry(t)
+	register(t, late, service("late", "late-1", "127.0.0.1:9003"))
+	eventually(t, "the bridge works again", func() bool { return b.node("late", "late-1") != nil })
+}
+
+func TestNobodyPassesAsTheMesh(t *testing.T) {
+	b := start(t)
+	r, _ := b.registry(t)
+	for _, s := range []*registry.Service{
+		service("user-svc", "evil-1", "127.0.0.1:9001"),
+		service("a/b", "evil-2", "127.0.0.1:9001"),
+		service("loop", "evil-3", "127.0.0.1:8080"),
+		service("nowhere", "evil-4", "0.0.0.0:9001"),
+		service("noport", "evil-5", "127.0.0.1"),
+	} {
+		register(t, r, s)
+	}
+	register(t, r, service("good", "good-1", "127.0.0.1:9001"))
+	eventually(t, "the good one came in", func() bool { return b.node("good", "good-1") != nil })
+	eventually(t, "five were refused", func() bool { return b.count("stock_service_refused") == 5 })
+	asked := b.count("stock_service_refused")
+	b.mu.Lock()
+	b.names["good"] = true // an account has registered an instance
+	b.mu.Unlock()
+	eventually(t, "the slug's owner has it", func() bool { return b.node("good", "good-1") == nil })
+	b.directory.mu.Lock()
+	if n := len(b.nodes); n != 0 {
+		t.Errorf("%d came in", n)
+	}
+	b.directory.mu.Unlock()
+	if n := b.count("stock_service_refused"); n != asked+1 {
+		t.Errorf("refusals were logged %d times, want each once", n)
+	}
+}
+
+// What others publish, by mistake or not, ends nothing.
+func TestNonsenseIsLeftOut(t *testing.T) {
+	b := start(t)
+	nc, err := nats.Connect(b.srv.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	for _, s := range []string{"", "{", "null", "[]", `{"Action":"create"}`, `{"Action":"create","Service":{"name":"x","nodes":[null]}}`, strings.Repeat("x", 300<<10)} {
+		if err := nc.Publish("micro.nats.watch", []byte(s)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r, _ := b.registry(t)
+	register(t, r, service("users", "users-1", "127.0.0.1:9001"))
+	eventually(t, "users came in", func() bool { return b.node("users", "users-1") != nil })
+}

@@ -1,0 +1,157 @@
+package stock
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/netip"
+	"regexp"
+	"strconv"
+
+	"go-micro.dev/v5/registry"
+
+	"micromesh/pkg/discovery"
+)
+
+// Bounds of what is taken in.
+const (
+	maxServices  = 200
+	maxNodes     = 1000 // of all services together
+	maxEndpoints = 500  // of a service
+	maxRefused   = 1000 // that are told of
+
+	// missedLimit questions in a row that a node has not answered, it has gone.
+	missedLimit = 3
+)
+
+// names are what can be the first segment of a path.
+var names = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?$`)
+
+// guest is a service with one of its nodes, marked as discovery shows it.
+type guest struct {
+	*registry.Service
+	raw      []byte // to tell whether anything has changed
+	answered bool   // since the last question
+	missed   int    // questions in a row
+}
+
+// newGuest makes a guest of what a node has said, and tells why where that can't be one.
+func newGuest(s *registry.Service, n *registry.Node) (g *guest, why string) {
+	switch {
+	case !names.MatchString(s.Name):
+		return nil, "its name is no plain segment of a path: up to 100 letters, digits, dots, dashes and underscores"
+	case !addressed(n.Address):
+		return nil, "its address is no host and port"
+	case len(s.Endpoints) > maxEndpoints:
+		return nil, fmt.Sprintf("it has more than %d endpoints", maxEndpoints)
+	}
+	metadata := map[string]string{}
+	for k, v := range n.Metadata {
+		metadata[k] = v
+	}
+	metadata[discovery.Via] = discovery.ViaStock
+	one := &registry.Service{
+		Name: s.Name, Version: s.Version, Metadata: s.Metadata, Endpoints: s.Endpoints,
+		Nodes: []*registry.Node{{Id: n.Id, Address: n.Address, Metadata: metadata}},
+	}
+	raw, err := json.Marshal(one)
+	if err != nil {
+		return nil, "it can't be encoded"
+	}
+	return &guest{Service: one, raw: raw}, ""
+}
+
+// addressed tells whether others can reach an address.
+func addressed(address string) bool {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil || host == "" {
+		return false
+	}
+	if ip, err := netip.ParseAddr(host); err == nil && ip.IsUnspecified() {
+		return false
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	return err == nil && n > 0
+}
+
+func (g *guest) key() string { return discovery.Key(g.Name, g.Nodes[0].Id) }
+
+// guests are those that were brought in.
+type guests struct {
+	all      map[string]*guest
+	services map[string]int // nodes of each
+}
+
+func newGuests() *guests { return &guests{all: map[string]*guest{}, services: map[string]int{}} }
+
+// room tells whether a guest is known, or may become so.
+func (gs *guests) room(g *guest) bool {
+	if gs.all[g.key()] != nil {
+		return true
+	}
+	return len(gs.all) < maxNodes && (gs.services[g.Name] > 0 || len(gs.services) < maxServices)
+}
+
+// seen takes note of an answer, and tells whether it says anything new.
+func (gs *guests) seen(g *guest) bool {
+	g.answered = true
+	old := gs.all[g.key()]
+	if old != nil && bytes.Equal(old.raw, g.raw) {
+		old.answered = true
+		return false
+	}
+	if old == nil {
+		gs.services[g.Name]++
+	}
+	gs.all[g.key()] = g
+	return true
+}
+
+// ask begins a question.
+func (gs *guests) ask() {
+	for _, g := range gs.all {
+		g.answered = false
+	}
+}
+
+// missed ends a question, and gives those that have missed too many.
+func (gs *guests) missed() []*guest {
+	return gs.remove(func(g *guest) bool {
+		if g.answered {
+			g.missed = 0
+			return false
+		}
+		g.missed++
+		return g.missed >= missedLimit
+	})
+}
+
+// leave gives those that a service says have gone.
+func (gs *guests) leave(s *registry.Service) []*guest {
+	return gs.remove(func(g *guest) bool {
+		if g.Name != s.Name {
+			return false
+		}
+		for _, n := range s.Nodes {
+			if n != nil && n.Id == g.Nodes[0].Id {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+func (gs *guests) remove(gone func(*guest) bool) (out []*guest) {
+	for key, g := range gs.all {
+		if !gone(g) {
+			continue
+		}
+		delete(gs.all, key)
+		if gs.services[g.Name]--; gs.services[g.Name] == 0 {
+			delete(gs.services, g.Name)
+		}
+		out = append(out, g)
+	}
+	return out
+}
