@@ -140,8 +140,6 @@ func TestAgainChangesNothing(t *testing.T) {
 	}
 }
 
-// Each file in turn is lost, or was left empty by a machine that stopped: it is made again, and nothing else is touched
-// but what is derived from it.
 // A service of another repository is told of by a run of its own, and the mesh's own runs know nothing of it.
 func TestLoginsOfOtherRunsStay(t *testing.T) {
 	dir := t.TempDir()
@@ -159,6 +157,8 @@ func TestLoginsOfOtherRunsStay(t *testing.T) {
 	}
 }
 
+// Each file in turn is lost, or was left empty by a machine that stopped: it is made again, and nothing else is touched
+// but what is derived from it.
 func TestHalfWrittenFolderIsCompleted(t *testing.T) {
 	cfg := provision.Config{Dir: t.TempDir()}
 	secrets(t, cfg)

@@ -30,7 +30,7 @@ func (v view) parts() []part {
 	case Node:
 		return v.common("http-node", "main.mjs", "main.test.mjs")
 	}
-	all := v.common("rpc", "main.go", "app/app.go", "app/account.go", "app/config.go", "app/process.go", "app/app_test.go", "handler/handler.go", "handler/contract_test.go", "service/service.go", "service/service_test.go")
+	all := v.common("rpc", "main.go", "app/app.go", "app/account.go", "app/config.go", "app/process.go", "app/app_test.go", "app/contract_test.go", "handler/handler.go", "service/service.go", "service/service_test.go")
 	all = append(all, part{"rpc/service.proto", "/" + v.Proto()})
 	if v.DB() {
 		all = append(all, each("rpc", "store/store.go", "store/store_test.go", "store/storetest/storetest.go", "store/migrations/0001_init.sql")...)
