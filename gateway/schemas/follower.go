@@ -224,10 +224,10 @@ func (f *Follower) publish() error {
 	f.shown = f.away()
 	pages, err := describe(all, f.cfg.Version, f.shown)
 	if err == nil {
-		f.pages.Store(pages) // first: who finds a route finds it described
+		f.pages.Store(pages)
 	}
-	f.bindings.Store(all)
 	f.keep(time.Now())
+	f.bindings.Store(all) // last: who finds a route finds it described and kept
 	return err
 }
 
