@@ -80,6 +80,19 @@ func (p *Program) Environ(environ map[string]string, data []string, gateway stri
 	return out, nil
 }
 
+// GatewayFile is what `micro up` writes into its data folder once it answers: the gateway's URL.
+const GatewayFile = "gateway.url"
+
+// Gateway reads where the gateway is of the mesh whose data lies in one of some folders, the first that knows. It is empty where none does.
+func Gateway(data []string) string {
+	for _, dir := range data {
+		if b, err := os.ReadFile(filepath.Join(dir, GatewayFile)); err == nil {
+			return strings.TrimSpace(string(b))
+		}
+	}
+	return ""
+}
+
 // natsLogin reads where services join, from the first of some folders that knows.
 func natsLogin(data []string) (map[string]string, error) {
 	for _, dir := range data {

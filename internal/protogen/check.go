@@ -29,16 +29,16 @@ func (c Config) check(files []protoreflect.FileDescriptor) error {
 		}
 		packed, err := schema.Pack(f)
 		if err != nil {
-			return fmt.Errorf("%s: %w", f.Path(), err)
+			return fmt.Errorf("%s: %w", c.file(f.Path()), err)
 		}
 		opened, err := schema.Open(packed) // whose options are of the types that this program was built with
 		if err != nil {
-			return fmt.Errorf("%s: %w", f.Path(), err)
+			return fmt.Errorf("%s: %w", c.file(f.Path()), err)
 		}
 		served := opened[len(opened)-1]
 		_, err = transcode.NewService(cmp.Or(c.defined(f), slugOf(served)), served)
 		for _, e := range each(err) {
-			wrong = append(wrong, place(f, e))
+			wrong = append(wrong, c.locate(f, e))
 		}
 	}
 	return errors.Join(wrong...)
@@ -90,13 +90,13 @@ func each(err error) []error {
 	return []error{err}
 }
 
-// place says where a mistake is: its text begins with the full name of a method, unless it is of the whole file.
-func place(f protoreflect.FileDescriptor, mistake error) error {
+// locate says where a mistake is: its text begins with the full name of a method, unless it is of the whole file.
+func (c Config) locate(f protoreflect.FileDescriptor, mistake error) error {
 	name, rest, _ := strings.Cut(mistake.Error(), ": ")
 	for i := range f.Services().Len() {
 		if m := f.Services().Get(i).Methods().ByName(protoreflect.FullName(name).Name()); m != nil && string(m.FullName()) == name {
-			return fmt.Errorf("%s:%d: %s: %s", f.Path(), f.SourceLocations().ByDescriptor(m).StartLine+1, m.Name(), strings.TrimPrefix(rest, name+": "))
+			return fmt.Errorf("%s:%d: %s: %s", c.file(f.Path()), f.SourceLocations().ByDescriptor(m).StartLine+1, m.Name(), strings.TrimPrefix(rest, name+": "))
 		}
 	}
-	return fmt.Errorf("%s: %w", f.Path(), mistake)
+	return fmt.Errorf("%s: %w", c.file(f.Path()), mistake)
 }

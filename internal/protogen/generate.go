@@ -11,11 +11,13 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"sort"
 	"strings"
 
 	"github.com/bufbuild/protocompile"
+	"github.com/bufbuild/protocompile/reporter"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/descriptorpb"
@@ -78,7 +80,7 @@ func (c Config) places(files []protoreflect.FileDescriptor) error {
 	var wrong []error
 	for _, f := range files {
 		if dir := c.goDir(f); dir == "" || strings.Contains(dir, "..") || !strings.HasPrefix(f.Options().(*descriptorpb.FileOptions).GetGoPackage(), c.Module+"/") {
-			wrong = append(wrong, fmt.Errorf(`%s: its go_package must be a folder of the module: option go_package = "%s/…"`, f.Path(), c.Module))
+			wrong = append(wrong, fmt.Errorf(`%s: its go_package must be a folder of the module: option go_package = "%s/…"`, c.file(f.Path()), c.Module))
 		}
 	}
 	return errors.Join(wrong...)
@@ -128,6 +130,10 @@ func (c Config) compile(ctx context.Context, sources []string) ([]protoreflect.F
 		SourceInfoMode: protocompile.SourceInfoStandard,
 	}
 	res, err := compiler.Compile(ctx, sources...)
+	if e, ok := errors.AsType[reporter.ErrorWithPos](err); ok {
+		at := e.GetPosition()
+		return nil, fmt.Errorf("%s:%d:%d: %w", c.file(at.Filename), at.Line, at.Col, e.Unwrap())
+	}
 	if err != nil {
 		return nil, fmt.Errorf("compile: %w", err)
 	}
@@ -136,6 +142,16 @@ func (c Config) compile(ctx context.Context, sources []string) ([]protoreflect.F
 		files[i] = f
 	}
 	return files, nil
+}
+
+// file is where a source lies in the module.
+func (c Config) file(source string) string {
+	for _, root := range c.Roots {
+		if _, err := os.Stat(filepath.Join(c.Dir, root, source)); err == nil {
+			return path.Join(filepath.ToSlash(root), source)
+		}
+	}
+	return source // it is linked
 }
 
 // goDir is the folder that a file's go_package names.

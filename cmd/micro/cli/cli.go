@@ -61,7 +61,7 @@ func ExitCode(err error) int {
 	switch {
 	case err == nil:
 		return exitOK
-	case errors.Is(err, errUsage):
+	case errors.Is(err, errUsage), errors.Is(err, errMistakes):
 		return exitUsage
 	case errors.Is(err, errUnreachable):
 		return exitUnreachable
@@ -90,6 +90,9 @@ func ExitCode(err error) int {
 
 // errUsage marks errors of the command line itself.
 var errUsage = errors.New("usage")
+
+// errMistakes marks errors of the files that a command reads.
+var errMistakes = errors.New("there are mistakes")
 
 func usagef(format string, args ...any) error {
 	return fmt.Errorf("%w: "+format, append([]any{errUsage}, args...)...)

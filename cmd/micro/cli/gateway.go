@@ -29,7 +29,7 @@ func (c *commands) gatewayCheck() *cli.Command {
 			}
 			table, err := routes.Parse(a[0], content, func(name string) (string, bool) { v := c.Getenv(name); return v, v != "" })
 			if err != nil {
-				return fmt.Errorf("%w:\n%w", errUsage, err)
+				return fmt.Errorf("%w:\n%w", errMistakes, err)
 			}
 			if cmd.Bool("json") {
 				return c.printJSON(fmt.Appendf(nil, `{"file":%q,"routes":%d}`, a[0], len(table.Routes())))

@@ -41,7 +41,7 @@ func (c *commands) gen() *cli.Command {
 			log.SetOutput(io.Discard) // counterfeiter tells what it does
 			written, err := protogen.Run(ctx, cfg)
 			if err != nil {
-				return fmt.Errorf("%w:\n%w", errUsage, err)
+				return fmt.Errorf("%w:\n%w", errMistakes, err)
 			}
 			for _, file := range written {
 				if _, err := fmt.Fprintln(c.Stdout, file); err != nil {

@@ -10,8 +10,9 @@ import (
 	"micromesh/pkg/config"
 )
 
-const runHelp = `DIR is the service's folder; the working one where it is left out. A service with RPC joins over NATS, by the file nats.url in the data
-folder of a mesh that runs (micro up). What it keeps lies in DIR/.micro. Variables of the environment are its settings as always.
+const runHelp = `DIR is the service's folder; the working one where it is left out. It finds the mesh by what lies in the data folder of one that runs
+(micro up): gateway.url, and nats.url for a service with RPC, which joins over NATS. What the service
+keeps lies in DIR/.micro. Variables of the environment are its settings as always.
 
 A change of its sources is built, and restarts it; one of a .proto is generated before. Where that fails, what runs goes on.`
 
@@ -57,7 +58,13 @@ func (c *commands) runEnviron(cmd *cli.Command, dir string) ([]string, error) {
 	if cmd.IsSet("data") {
 		data = []string{cmd.String("data")}
 	}
-	environ, err := p.Environ(config.Environ(), data, a.base)
+	gateway := a.base
+	if !cmd.IsSet("server") {
+		if at := devrun.Gateway(data); at != "" {
+			gateway = at
+		}
+	}
+	environ, err := p.Environ(config.Environ(), data, gateway)
 	if err != nil {
 		return nil, usagef("%s", err)
 	}

@@ -6,12 +6,15 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"path/filepath"
 	"strings"
 	"syscall"
 
 	"github.com/urfave/cli/v3"
 
+	"micromesh/internal/devrun"
 	"micromesh/internal/mesh"
+	"micromesh/pkg/atomicfile"
 	"micromesh/pkg/config"
 	"micromesh/pkg/host"
 	"micromesh/pkg/telemetry"
@@ -85,7 +88,12 @@ func (c *commands) runMesh(ctx context.Context, cfg mesh.Config) error {
 	if err != nil {
 		return explainStart(err, cfg)
 	}
-	c.greet(m, cfg)
+	base := "http://" + reachable(m.Addr())
+	if err := atomicfile.Replace(filepath.Join(m.Dir(), devrun.GatewayFile), []byte(base+"\n")); err != nil {
+		m.Stop()
+		return fmt.Errorf("write %s: %w", devrun.GatewayFile, err)
+	}
+	c.greet(m, cfg, base)
 	select {
 	case <-m.Done():
 		return fmt.Errorf("a part of the mesh ended: %w", m.Err())
@@ -97,8 +105,7 @@ func (c *commands) runMesh(ctx context.Context, cfg mesh.Config) error {
 }
 
 // greet tells what runs and what to try. The last line says that everything answers: scripts wait for it.
-func (c *commands) greet(m *mesh.Mesh, cfg mesh.Config) {
-	base := "http://" + reachable(m.Addr())
+func (c *commands) greet(m *mesh.Mesh, cfg mesh.Config, base string) {
 	w := c.Stdout
 	fmt.Fprintf(w, "Micromesh %s\n\n", host.Version)
 	fmt.Fprintf(w, "  gateway  %s\n", base)
