@@ -166,9 +166,13 @@ func (s *Selector) group(service string) *group {
 		}
 		fresh := &group{selector: s, service: service}
 		fresh.candidates.Store(new([]*Candidate))
-		v, _ := s.groups.LoadOrStore(service, fresh)
+		fresh.fill() // before others find it: they would take it for a service without nodes
+		v, found := s.groups.LoadOrStore(service, fresh)
 		g := v.(*group)
-		g.fill()
+		if found {
+			fresh.disband()
+		}
+		g.fill() // as the service may have changed before anybody would have told the group
 		if v, ok := s.groups.Load(service); ok && v == g {
 			return g
 		}

@@ -86,6 +86,33 @@ func TestEqualNodesShareTheCalls(t *testing.T) {
 	})
 }
 
+// Those who call a service first, at the same time, all find its node.
+func TestFirstCallersFindTheNodes(t *testing.T) {
+	dir := newDirectory()
+	s := discovery.NewSelector(dir, nil)
+	dir.set("pets", "a")
+	for range 2000 {
+		s.Reset("pets")
+		var g sync.WaitGroup
+		begin := make(chan struct{})
+		for range 8 {
+			g.Go(func() {
+				<-begin
+				c, err := s.Pick("pets")
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				c.End(0, discovery.Answered)
+			})
+		}
+		close(begin)
+		if g.Wait(); t.Failed() {
+			return
+		}
+	}
+}
+
 func TestSlowNodeGetsFewCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, s := newSelector(t, "fast", "slow")
