@@ -97,7 +97,7 @@ bench: ## Measure, in about six minutes: each figure beside something else in th
 
 .PHONY: test-compose
 test-compose: ## Bring up docker-compose.yml for real, and its variant for high availability; needs Docker
-	go test -tags compose -count 1 -timeout 30m ./deploy/compose
+	go test -tags compose -count 1 -timeout 40m -p 1 ./deploy/compose ./docs
 
 .PHONY: docker-rebuild-%
 docker-rebuild-%: ## docker-rebuild-<service>: build one service's image anew, and restart it

@@ -35,6 +35,16 @@ type reader struct {
 	dir     string
 	environ []string
 	address string // of the gateway, which pages call 127.0.0.1:8080
+	last    *service
+}
+
+// service is a command that runs on.
+type service struct {
+	block
+	command
+	out   output
+	read  int // of what it has printed, by pages
+	ended chan error
 }
 
 const (
@@ -62,7 +72,7 @@ func newReader(t *testing.T) *reader {
 	r.environ = append(r.environ, "PATH="+bin+":"+os.Getenv("PATH"), "MICRO_CONFIG="+filepath.Join(home, "config.json"),
 		"MICRO_LISTEN="+r.address, "MICRO_NATS_LISTEN="+free(t), "MICRO_SERVER=http://"+r.address,
 		"MICRO_PASSWORD="+password, "MICRO_ADMIN_PASSWORD="+password,
-		"GOFLAGS=-trimpath", "GOWORK=off") // what was built in another folder need not be built again
+		"GOWORK=off")
 	return r
 }
 
@@ -108,7 +118,7 @@ func (r *reader) run(t *testing.T, b block) {
 // try runs a command once, and tells what was wrong with it.
 func (r *reader) try(t *testing.T, b block, c command) (wrong string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)
 	defer cancel()
 	var out output
 	err := r.process(ctx, c, &out).Run()
@@ -128,34 +138,42 @@ func (r *reader) begin(t *testing.T, b block) {
 	if len(all) != 1 {
 		t.Fatalf("%s: it must be one command", b)
 	}
-	c := all[0]
-	c.prints = r.here(c.prints)
+	s := &service{block: b, command: all[0], ended: make(chan error, 1)}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	var out output
-	cmd := r.process(ctx, c, &out)
+	cmd := r.process(ctx, s.command, &s.out)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	go func() { s.ended <- cmd.Wait() }()
 	t.Cleanup(func() {
 		cancel()
-		<-ended
+		<-s.ended
 		if t.Failed() {
-			t.Logf("%s: %sprinted\n%s", b, c.line, out.text())
+			t.Logf("%s: %sprinted\n%s", b, s.line(), s.out.text())
 		}
 	})
-	for deadline := time.Now().Add(patience); !c.printed(out.text(), false); time.Sleep(20 * time.Millisecond) {
+	r.last = s
+	s.await(t, b, r.here(s.prints))
+}
+
+func (s *service) line() string { return s.command.line }
+
+// await waits until the service has printed what a page says next.
+func (s *service) await(t *testing.T, b block, prints string) {
+	t.Helper()
+	c := command{line: s.line(), prints: prints}
+	for deadline := time.Now().Add(patience); !c.printed(s.out.text()[s.read:], false); time.Sleep(20 * time.Millisecond) {
 		select {
-		case err := <-ended:
-			ended <- err
-			t.Fatalf("%s: %shas ended: %v; it printed:\n%s", b, c.line, err, out.text())
+		case err := <-s.ended:
+			s.ended <- err
+			t.Fatalf("%s: %shas ended: %v; it printed:\n%s", b, c.line, err, s.out.text())
 		default:
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("%s: %sprinted\n%s\nand the page says\n%s", b, c.line, out.text(), c.prints)
+			t.Fatalf("%s: %sprinted\n%s\nand the page says\n%s", b, c.line, s.out.text()[s.read:], c.prints)
 		}
 	}
+	s.read = len(s.out.text())
 }
 
 // write writes a file that a page shows.
@@ -212,6 +230,8 @@ func TestPagesInTheirOrder(t *testing.T) {
 			case "console service":
 				commands++
 				r.begin(t, b)
+			case "console more":
+				r.last.await(t, b, r.here(b.text))
 			case "file":
 				r.write(t, b)
 			case "diff":
@@ -222,5 +242,31 @@ func TestPagesInTheirOrder(t *testing.T) {
 	}
 	if commands < 20 {
 		t.Errorf("only %d commands were run", commands)
+	}
+}
+
+// What is shown must be all of what is printed, but for what an ellipsis stands for.
+func TestWhatIsShownIsPrinted(t *testing.T) {
+	for _, c := range []struct {
+		shown, printed string
+		whole, want    bool
+	}{
+		{"a\nb", "a\nb\n", true, true},
+		{"a\nb", "a\nb\nc\n", true, false},
+		{"a\nb", "a\nb\nc\n", false, true},
+		{"a\nb", "x\na\nb\n", false, false},
+		{"…\nb", "x\na\nb\n", true, true},
+		{"…\nb", "b\n", true, true},
+		{"…\nb", "ab\n", true, false},
+		{"a\n…\nc", "a\nc\n", true, true},
+		{"a\n…", "a\n", true, true},
+		{"id …, x", "id 17, x\n", true, true},
+		{"id …, x", "id 17\n, x\n", true, false},
+		{"A  B", "A      B\n", true, true},
+		{"a.b", "aXb\n", true, false},
+	} {
+		if got := (command{prints: c.shown}).printed(c.printed, c.whole); got != c.want {
+			t.Errorf("%q shows %q (whole: %t): %t", c.shown, c.printed, c.whole, got)
+		}
 	}
 }

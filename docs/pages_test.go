@@ -17,7 +17,8 @@ import (
 //   - console fails: such commands, of which each must exit with something else.
 //   - console soon: such commands, which are repeated until they print what is shown: something takes effect a moment later.
 //   - console service: one command that goes on running while the pages are read; it has printed what is shown.
-//   - console docker: such commands for `make test-compose`, which has Docker.
+//   - console more: what the service that was begun last prints after that.
+//   - console docker: commands for `make test-compose`, which has Docker, in the repository's root; console docker soon likewise.
 //   - diff: a change of files, as `patch` takes it.
 //   - a language and a path: a file that the reader writes.
 //   - a language alone: something to look at.
@@ -32,7 +33,7 @@ func (b block) String() string { return fmt.Sprintf("%s:%d", b.page, b.line) }
 
 var (
 	links    = regexp.MustCompile(`(?m)^\d+\. \[[^\]]*\]\(([a-z-]+\.md)\)`)
-	kinds    = regexp.MustCompile(`^(console( fails| soon| service| docker)?|diff|[a-z]+( [a-zA-Z0-9_./-]+)?)$`)
+	kinds    = regexp.MustCompile(`^(console( fails| soon| service| more| docker( soon)?)?|diff|(go|python|yaml|proto)( [a-zA-Z0-9_./-]+)?)$`)
 	indented = regexp.MustCompile(`(?m)^ {4}\S`)
 )
 
@@ -125,15 +126,20 @@ func (b block) commands(t *testing.T) []command {
 func (c command) printed(text string, whole bool) bool {
 	var want strings.Builder
 	want.WriteString(`^\s*`)
-	for i, line := range strings.Split(strings.TrimSpace(c.prints), "\n") {
-		if i > 0 {
-			want.WriteString(`\s*\n\s*`)
-		}
+	ellipsis := true // before the line: its begin is known by itself
+	for _, line := range strings.Split(strings.TrimSpace(c.prints), "\n") {
 		words := strings.Fields(line)
 		if len(words) == 1 && words[0] == "…" {
-			want.WriteString(`(?s:.*)`)
+			want.WriteString(`(?s:.*)`) // no lines, too
+			ellipsis = true
 			continue
 		}
+		if ellipsis {
+			want.WriteString(`(?m:^)\s*`)
+		} else {
+			want.WriteString(`\s*\n\s*`)
+		}
+		ellipsis = false
 		for j, word := range words {
 			if j > 0 {
 				want.WriteString(`[ \t]+`)

@@ -94,7 +94,7 @@ func TestTheServicesLoginWritesNothingOfTheMesh(t *testing.T) {
 	for _, subject := range []string{
 		"$KV.keys.x", "$KV.signers.user-svc.x", "$KV.permits.x", "$KV.revocations.x", "$KV.routing.x", "$KV.instances.x",
 		"$KV." + kv.Nodes + "." + discovery.Key("user-svc", "evil"), "$KV." + kv.Nodes + "." + discovery.Key("gateway-svc", "evil"),
-		"events.accounts", "mesh.user-svc.x", "$JS.API.STREAM.DELETE.KV_keys", "$JS.API.STREAM.UPDATE.KV_keys", "$JS.API.STREAM.PURGE.events",
+		"events.accounts", "mesh.user-svc.x", "$JS.API.CONSUMER.CREATE.events.user-svc", "$JS.ACK.events.user-svc.1.1.1.1.1", "dead.user-svc", "replay.user-svc", "$JS.API.STREAM.DELETE.KV_keys", "$JS.API.STREAM.UPDATE.KV_keys", "$JS.API.STREAM.PURGE.events",
 		"$SYS.REQ.SERVER.PING",
 	} {
 		if err := nc.Publish(subject, nil); err != nil {

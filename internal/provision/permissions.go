@@ -90,9 +90,13 @@ func consumes(stream string) []string {
 
 // works is what it takes to do the work of a stream under a consumer's name, which stays: nobody else may have it.
 func works(stream, consumer string) []string {
+	return append(holds(stream, consumer), "$JS.API.STREAM.INFO."+stream)
+}
+
+// holds is what is for the holder of a consumer's name alone.
+func holds(stream, consumer string) []string {
 	name := stream + "." + consumer
 	return []string{
-		"$JS.API.STREAM.INFO." + stream,
 		"$JS.API.CONSUMER.CREATE." + name,
 		"$JS.API.CONSUMER.CREATE." + name + ".>", // with what is read in the subject, where that is one
 		"$JS.API.CONSUMER.INFO." + name,
@@ -112,6 +116,7 @@ func ownNodes(slug string) string {
 // what is the mesh's own, which the second gives as what is denied.
 func Shared(login string) (allowed, denied Permissions) {
 	s := Other(login)
+	s.Consumes = []string{"*"}
 	allowed = s.Permissions()
 	allowed.Publish = append(allowed.Publish, "$KV."+kv.Nodes+".*.*", "$KV."+kv.Signers+".*.*", "mesh.>", events.Subject("*"))
 	allowed.Subscribe = append(allowed.Subscribe, "_INBOX.>", "mesh.>")
@@ -121,6 +126,9 @@ func Shared(login string) (allowed, denied Permissions) {
 		denied.Subscribe = append(denied.Subscribe, peers)
 		for _, t := range own.Topics {
 			denied.Publish = append(denied.Publish, events.Subject(t))
+		}
+		for _, consumer := range slices.Concat(own.Consumes, []string{own.Slug}) {
+			denied.Publish = slices.Concat(denied.Publish, holds(events.Stream, consumer), holds(events.DeadStream, consumer), []string{"dead." + consumer})
 		}
 	}
 	return allowed, denied
