@@ -65,6 +65,7 @@ arch:
 .PHONY: proto
 proto: $(BIN)/buf-$(BUF_VERSION)
 	$(BIN)/buf-$(BUF_VERSION) lint
+	.ci/breaking $(BIN)/buf-$(BUF_VERSION)
 
 .PHONY: kubernetes
 kubernetes:
