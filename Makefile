@@ -92,6 +92,7 @@ bench: ## Measure, in about six minutes: each figure beside something else in th
 	go run ./bench/forward
 	go run ./bench/rpc
 	go run ./bench/mesh
+	go run ./bench/first
 	go run ./bench/heartbeats
 	@.ci/postgres
 	go test -run - -bench . -benchtime 3s ./bench/processes

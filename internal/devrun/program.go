@@ -78,13 +78,10 @@ func (p *Program) build(ctx context.Context, state string) ([]string, error) {
 		return p.script, nil
 	}
 	binary := filepath.Join(state, "bin", p.Name)
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", binary+".new", ".") //nolint:gosec // its name is that of the service's folder
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", binary, ".") //nolint:gosec // its name is that of the service's folder
 	cmd.Dir = p.Dir
-	if out, err := cmd.CombinedOutput(); err != nil {
+	if out, err := cmd.CombinedOutput(); err != nil { // then the binary is what it was
 		return nil, fmt.Errorf("build %s: %w\n%s", p.Name, err, strings.TrimSpace(string(out)))
-	}
-	if err := os.Rename(binary+".new", binary); err != nil {
-		return nil, fmt.Errorf("build %s: %w", p.Name, err)
 	}
 	return []string{binary}, nil
 }
