@@ -14,6 +14,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"micromesh/pkg/kv"
@@ -59,6 +60,8 @@ const (
 	maxSchemas  = 1000        // that are kept
 	maxKeys     = 1000        // that are kept
 	impatience  = 10 * time.Second
+	pastPace    = 1000 // events a second for each processor
+	pastBurst   = 10
 	otherTopics = "other"
 	maxSource   = 100 // bytes of what an event says it is from, in the log
 )
@@ -72,6 +75,7 @@ type Verifier struct {
 	dropped *prometheus.CounterVec
 	dead    *prometheus.CounterVec
 	turns   chan struct{} // of those who use the processor, of which half is left to others
+	past    *rate.Limiter // of events that those who watch catch up with
 
 	mu      sync.Mutex
 	keys    map[string]verifyingKey                   // by "<slug>.<id>"
@@ -93,6 +97,7 @@ func NewVerifier(js jetstream.JetStream, voucher Voucher, log *slog.Logger, metr
 	v := &Verifier{
 		js: js, voucher: voucher, log: log, keys: map[string]verifyingKey{}, schemas: map[string]protoreflect.MessageDescriptor{},
 		turns:  make(chan struct{}, max(runtime.GOMAXPROCS(0)/2, 1)),
+		past:   rate.NewLimiter(rate.Limit(pastPace*runtime.GOMAXPROCS(0)), pastBurst),
 		topics: map[string]bool{}, said: map[[2]string]time.Time{}, missed: map[string]time.Time{},
 		dropped: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "mesh_events_dropped_total", Help: "Events that are not of the owner of their topic, or came before.",
