@@ -2,12 +2,16 @@ package app
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"log/slog"
+	"strings"
 
 	"github.com/nats-io/nats.go"
 
 	"micromesh/pkg/host"
 	"micromesh/pkg/natsconn"
+	"micromesh/pkg/rpc/identity"
 	"micromesh/registry/service"
 	"micromesh/registry/stock"
 )
@@ -20,7 +24,7 @@ func openStock(ctx context.Context, url string, h *host.Host, svc *service.Servi
 	if url == "" {
 		return nil, nil, nil
 	}
-	nc, err := natsconn.Connect(ctx, natsconn.Config{URL: url, Name: Name + "-stock", Logger: log, Later: true})
+	nc, err := natsconn.Connect(ctx, natsconn.Config{URL: url, Name: Name + "-stock", Logger: log, Later: true, Extra: stockOptions(url, h.Identity())})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -32,4 +36,16 @@ func openStock(ctx context.Context, url string, h *host.Host, svc *service.Servi
 		return names, addresses
 	}
 	return stock.New(stock.Config{NATS: nc, Nodes: h.Nodes, Taken: taken, Logger: log}), nc, nil
+}
+
+// stockOptions are where answers go, and how a server that speaks TLS is verified.
+func stockOptions(url string, id *identity.Identity) []nats.Option {
+	opts := []nats.Option{nats.CustomInboxPrefix("_INBOX_" + Name)}
+	if id != nil && strings.HasPrefix(url, "tls:") {
+		opts = append(opts, nats.ClientTLSConfig(
+			func() (tls.Certificate, error) { return id.TLS().Certificates[0], nil },
+			func() (*x509.CertPool, error) { return id.TLS().RootCAs, nil },
+		))
+	}
+	return opts
 }

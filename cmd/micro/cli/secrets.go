@@ -19,7 +19,7 @@ const day = 24 * time.Hour
 func (c *commands) secrets() *cli.Command {
 	return group("secrets", "make what the processes of a mesh need before they can trust each other",
 		c.provision("init", "make certificates, logins on NATS and Postgres, and keys; what is there is kept", secretsInit, "secrets", provision.Secrets,
-			&cli.StringFlag{Name: "postgres", Usage: "`HOST:PORT` of Postgres", Value: "postgres:5432"}, natsHosts(), services(), life()))
+			&cli.StringFlag{Name: "postgres", Usage: "`HOST:PORT` of Postgres", Value: "postgres:5432"}, guests(), natsHosts(), services(), life()))
 }
 
 func (c *commands) certs() *cli.Command {
@@ -45,7 +45,7 @@ func (c *commands) provision(name, usage, description, dir string, do func(provi
 			if _, err := args(cmd, 0, 0); err != nil {
 				return err
 			}
-			cfg := provision.Config{Dir: cmd.String("dir"), Services: provision.Mesh(), NATSHosts: cmd.StringSlice("nats-host"), Postgres: cmd.String("postgres"), Life: time.Duration(cmd.Int("days")) * day}
+			cfg := provision.Config{Dir: cmd.String("dir"), Services: provision.Mesh(), NATSHosts: cmd.StringSlice("nats-host"), Postgres: cmd.String("postgres"), Guests: cmd.String("guests"), Life: time.Duration(cmd.Int("days")) * day}
 			for _, s := range cmd.StringSlice("service") {
 				cfg.Services = append(cfg.Services, provision.Other(s))
 			}
@@ -115,6 +115,10 @@ func services() cli.Flag {
 
 func natsHosts() cli.Flag {
 	return &cli.StringSliceFlag{Name: "nats-host", Usage: "`HOST` of a NATS server of a cluster, beside nats; may be given several times"}
+}
+
+func guests() cli.Flag {
+	return &cli.StringFlag{Name: "guests", Usage: "`HOST:PORT` of a NATS server through which services in plain go-micro join; none where it is left out"}
 }
 
 func life() cli.Flag {
