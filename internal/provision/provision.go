@@ -149,6 +149,12 @@ func Secrets(cfg Config) (written []string, err error) {
 	return provision(cfg, (*run).certs, (*run).secretKeys, (*run).nats, (*run).guests, (*run).postgres)
 }
 
+// Databases makes logins and databases alone, for programs that the mesh knows nothing of, and tells which files it has written. Of the
+// configuration it needs Dir, Postgres and Services, which have a database each.
+func Databases(cfg Config) (written []string, err error) {
+	return provision(cfg, (*run).postgres)
+}
+
 func provision(cfg Config, steps ...func(*run) error) ([]string, error) {
 	cfg.complete()
 	if err := cfg.check(); err != nil {
