@@ -1,12 +1,22 @@
 package shop_test
 
 import (
+	"context"
 	"maps"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/nats-io/nats.go"
+	"go-micro.dev/v5/client"
+	"go-micro.dev/v5/errors"
+	"go-micro.dev/v5/metadata"
+	"go-micro.dev/v5/registry"
+	natsregistry "go-micro.dev/v5/registry/nats"
+	"go-micro.dev/v5/selector"
 
 	"micromesh/internal/cluster"
 	"micromesh/internal/meshtest"
@@ -33,7 +43,7 @@ func besideProcesses(t *testing.T) *shop {
 		delete(env[p], "MICRO_REGISTRY_ADDRESS")
 		env[p]["MICRO_SERVER_ADDRESS"] = cluster.FreeAddress(t)
 	}
-	s := open(t, &shop{Mesh: &meshtest.Mesh{URL: c.Gateway(0)}, bin: build(t), env: func(program string) map[string]string { return env[program] }})
+	s := open(t, &shop{guest: c.GuestEnv(), Mesh: &meshtest.Mesh{URL: c.Gateway(0)}, bin: build(t), env: func(program string) map[string]string { return env[program] }})
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("registry: %s", c.Services["registry"][0].Log())
@@ -57,6 +67,7 @@ func TestShopBesideProcesses(t *testing.T) {
 	s.all(t)
 	s.restart()
 	s.healthcheck()
+	s.callsTheMesh()
 	s.killed()
 }
 
@@ -78,6 +89,34 @@ func (s *shop) healthcheck() {
 	nowhere["MICRO_SERVER_ADDRESS"] = cluster.FreeAddress(s.t)
 	if out, err := check(nowhere); err == nil || !strings.Contains(out, "connection refused") {
 		s.t.Errorf("who doesn't run is well: %v: %s", err, out)
+	}
+}
+
+// callsTheMesh calls user-svc by go-micro's own client, as a program with the guests' login does.
+func (s *shop) callsTheMesh() {
+	s.t.Helper()
+	opts := nats.GetDefaultOptions()
+	if err := nats.RootCAs(s.guest["SSL_CERT_FILE"])(&opts); err != nil {
+		s.t.Fatal(err)
+	}
+	r := natsregistry.NewNatsRegistry(registry.Addrs(s.guest["MICRO_REGISTRY_ADDRESS"]), natsregistry.NatsOptions(opts))
+	c := client.NewClient(client.Registry(r), client.Selector(selector.NewSelector(selector.Registry(r))), client.Retries(0))
+	call := func(ctx context.Context, out any) error {
+		req := c.NewRequest("user-svc", "UserService.ReadSelf", map[string]any{}, client.WithContentType("application/json"))
+		return c.Call(ctx, req, out)
+	}
+	signedIn := metadata.NewContext(s.t.Context(), metadata.Metadata{"Authorization": "Bearer " + s.Admin(s.t)})
+	var self struct{ User struct{ Slug string } }
+	var err error
+	s.eventually("user-svc is found", func() bool {
+		err = call(signedIn, &self)
+		return err == nil || !strings.Contains(err.Error(), "not found")
+	})
+	if err != nil || self.User.Slug != meshtest.AdminSlug {
+		s.t.Errorf("who calls is %q: %v", self.User.Slug, err)
+	}
+	if err := call(s.t.Context(), &self); err == nil || errors.Parse(err.Error()).Code != http.StatusUnauthorized {
+		s.t.Errorf("nobody is told who he is: %v", err)
 	}
 }
 

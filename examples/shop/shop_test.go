@@ -26,10 +26,11 @@ func TestMain(m *testing.M) { cluster.Main(m) }
 // shop is a mesh, with the three programs beside it.
 type shop struct {
 	*meshtest.Mesh
-	t   *testing.T
-	bin string
-	env func(program string) map[string]string
-	run map[string]*exec.Cmd
+	t     *testing.T
+	bin   string
+	env   func(program string) map[string]string
+	guest map[string]string // what any guest gets, where the mesh is processes
+	run   map[string]*exec.Cmd
 }
 
 // build makes the programs.

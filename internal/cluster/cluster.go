@@ -102,6 +102,9 @@ func (c *Cluster) settings(name string) map[string]string {
 	}
 	if name == "gateway" {
 		env["MICRO_EXPOSE_STOCK"] = strconv.FormatBool(c.Guests != nil)
+		if c.Guests != nil {
+			env["MICRO_GUESTS_LISTEN"] = "127.0.0.1:0"
+		}
 		return env
 	}
 	url, ok := sqldbtest.PostgresURL(c.tb)

@@ -49,7 +49,7 @@ func (r *run) guests() error {
 		may, not           Permissions
 	}{
 		{guestLogin, guestFolder + "/nats.url", "nats", Permissions{Publish: []string{">"}, Subscribe: []string{">"}}, Permissions{Subscribe: []string{inbox}}},
-		{bridge, bridgeURL, "tls", Permissions{Publish: []string{askedOn}, Subscribe: []string{toldOn, inbox}}, Permissions{}},
+		{bridge, bridgeURL, "tls", Permissions{Publish: []string{askedOn, "_INBOX.>"}, Subscribe: []string{askedOn, toldOn, inbox}}, Permissions{}},
 	} {
 		password, err := r.natsURL(l.file, l.scheme, l.name)
 		if err != nil {

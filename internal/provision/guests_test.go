@@ -105,7 +105,7 @@ func TestGuestsLoginsAreGuestsAlone(t *testing.T) {
 func TestRegistryAsksGuestsAndBringsThemIn(t *testing.T) {
 	g := startGuests(t)
 	asks := g.connect(t, "registry-svc/guests.url", nats.CustomInboxPrefix("_INBOX_registry-svc"))
-	if err := errors.Join(publish(asks, "micro.nats.query"), subscribe(asks, "micro.nats.watch"), subscribe(asks, asks.NewInbox())); err != nil {
+	if err := errors.Join(publish(asks, "micro.nats.query"), publish(asks, "_INBOX.x"), subscribe(asks, "micro.nats.query"), subscribe(asks, "micro.nats.watch"), subscribe(asks, asks.NewInbox())); err != nil {
 		t.Error(err)
 	}
 	if err := publish(asks, "micro.nats.watch"); !errors.Is(err, nats.ErrPermissionViolation) {

@@ -5,10 +5,13 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"log/slog"
+	"slices"
 	"strings"
 
 	"github.com/nats-io/nats.go"
+	"go-micro.dev/v5/registry"
 
+	"micromesh/pkg/discovery"
 	"micromesh/pkg/host"
 	"micromesh/pkg/natsconn"
 	"micromesh/pkg/rpc/identity"
@@ -35,7 +38,29 @@ func openStock(ctx context.Context, url string, h *host.Host, svc *service.Servi
 		}
 		return names, addresses
 	}
-	return stock.New(stock.Config{NATS: nc, Nodes: h.Nodes, Taken: taken, Logger: log}), nc, nil
+	return stock.New(stock.Config{NATS: nc, Nodes: h.Nodes, Taken: taken, Logger: log, Offers: func() []*registry.Service { return offers(h.Nodes) }}), nc, nil
+}
+
+// offers are the mesh's services, at the addresses by which gateways let guests call them; none where no gateway does.
+func offers(nodes *discovery.Registry) []*registry.Service {
+	addresses := map[string]string{}
+	if gateways := nodes.Lookup("gateway-svc"); gateways != nil {
+		for _, n := range gateways.Nodes {
+			if a := n.Metadata[discovery.Guests]; a != "" && !n.Stock() {
+				addresses[n.ID] = a
+			}
+		}
+	}
+	if len(addresses) == 0 {
+		return nil
+	}
+	var out []*registry.Service
+	for _, s := range nodes.Services() {
+		if slices.ContainsFunc(s.Nodes, func(n *discovery.Node) bool { return !n.Stock() && n.Metadata["transport"] != "http" }) {
+			out = append(out, stock.Offer(s.Name, host.Version, addresses))
+		}
+	}
+	return out
 }
 
 // stockOptions are where answers go, and how a server that speaks TLS is verified.
