@@ -117,7 +117,7 @@ func ascii(text string) string {
 		case r < ' ':
 			out = append(out, ' ')
 		case r < utf8.RuneSelf:
-			out = append(out, byte(r)) //nolint:gosec // it is ASCII
+			out = append(out, byte(r))
 		case r <= 0xffff:
 			out = append(out, '\\', 'u')
 			out = append(out, strconv.FormatInt(int64(r)+0x10000, 16)[1:]...)

@@ -142,15 +142,13 @@ func ExampleService_Call() {
 	}
 	defer svc.Close()
 	var self struct{ User struct{ Slug string } }
-	if err := svc.Call(ctx, http.MethodPost, "/user-svc/self", nil, &self); err != nil {
-		log.Fatal(err)
-	}
-	fmt.Println(self.User.Slug)
+	err = svc.Call(ctx, http.MethodPost, "/user-svc/self", nil, &self)
+	fmt.Println(self.User.Slug, err)
 
 	err = svc.Call(ctx, http.MethodPut, "/registry-svc/instance", map[string]string{"url": "ftp://x"}, nil)
 	e, _ := errors.AsType[*errs.Error](err)
 	fmt.Println(errs.Is(err, errs.Invalid), e.Details[0].Field)
 	// Output:
-	// caller-svc
+	// caller-svc <nil>
 	// true url
 }

@@ -43,20 +43,24 @@ func Example() {
 	ctx := context.Background()
 	dir, err := os.MkdirTemp("", "pets-")
 	if err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	defer os.RemoveAll(dir)
 	db, err := datastore.Open(ctx, "sqlite:"+filepath.Join(dir, "pets.db")) // or postgres://…
 	if err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	defer db.Close()
 	pets, err := datastore.NewCollection[Animal](ctx, db, "pets", datastore.WithIndex("kind", "age"))
 	if err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	if err := pets.Create(ctx, Animal{ID: "rex", Kind: "dog", Age: 3}, Animal{ID: "tom", Kind: "cat", Age: 2}); err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	dogs, _, err := pets.Query(ctx, datastore.Query{Where: datastore.Eq("kind", "dog")})
 	fmt.Println(dogs, err)
@@ -77,7 +81,8 @@ func ExampleCollection_Query() {
 	for {
 		page, next, err := animals.Query(ctx, q)
 		if err != nil {
-			log.Fatal(err)
+			fmt.Println(err)
+			return
 		}
 		fmt.Println(page)
 		if next == "" {
