@@ -2,9 +2,10 @@ package handler
 
 import (
 	"context"
+	"fmt"
 	"net/http"
-	"strconv"
 	"time"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	merrors "go-micro.dev/v5/errors"
@@ -109,20 +110,16 @@ func (h *Guests) microError(x *http1.Exchange, service string, err error) string
 	return ascii(m.Error())
 }
 
-// ascii writes what a header can't hold as JSON's escapes, of which strings in the text are none the worse.
+// ascii writes what a header can't hold as JSON's escapes: outside of its strings, JSON is ASCII anyway.
 func ascii(text string) string {
 	out := make([]byte, 0, len(text))
 	for _, r := range text {
-		switch {
-		case r < ' ':
-			out = append(out, ' ')
-		case r < utf8.RuneSelf:
+		if r < utf8.RuneSelf {
 			out = append(out, byte(r))
-		case r <= 0xffff:
-			out = append(out, '\\', 'u')
-			out = append(out, strconv.FormatInt(int64(r)+0x10000, 16)[1:]...)
-		default:
-			out = append(out, '?')
+			continue
+		}
+		for _, unit := range utf16.AppendRune(nil, r) {
+			out = fmt.Appendf(out, `\u%04x`, unit)
 		}
 	}
 	return string(out)

@@ -36,11 +36,11 @@ func (*keys) Ready() bool                                   { return true }
 func (*keys) Revoked(*auth.Claims) (void bool, l []string)  { return false, nil }
 func (k *keys) Key(string) (key *rsa.PublicKey, known bool) { k.asked.Add(1); return k.public, true }
 
-// rpc answers every call.
-type rpc struct{}
+// rpc answers every call, or none where it has an error.
+type rpc struct{ err error }
 
-func (rpc) Raw(context.Context, string, string, string, []byte, metadata.MD) ([]byte, metadata.MD, error) {
-	return []byte(`{}`), nil, nil
+func (r rpc) Raw(context.Context, string, string, string, []byte, metadata.MD) ([]byte, metadata.MD, error) {
+	return []byte(`{}`), nil, r.err
 }
 
 // routedGateway serves configured routes: two to an instance, one of which needs a token, and one to a method.
