@@ -115,7 +115,7 @@ func ascii(text string) string {
 	out := make([]byte, 0, len(text))
 	for _, r := range text {
 		if r < utf8.RuneSelf {
-			out = append(out, byte(r))
+			out = append(out, byte(r)) //nolint:gosec // it is ASCII
 			continue
 		}
 		for _, unit := range utf16.AppendRune(nil, r) {
