@@ -165,7 +165,7 @@ func TestDownAndUpAgainLosesNothing(t *testing.T) {
 }
 
 func TestContainersAreNotRootAndHaveLimits(t *testing.T) {
-	p := newProject(t, "limits", "docker-compose.yml")
+	p := newProject(t, "limits", "docker-compose.yml", "deploy/compose/shop.yml")
 	p.up(t)
 	for _, id := range strings.Fields(p.compose(t, "ps", "--all", "--quiet")) {
 		var containers []struct {
@@ -202,8 +202,50 @@ func TestContainersAreNotRootAndHaveLimits(t *testing.T) {
 			t.Errorf("%s is not restarted: %q", c.Name, c.HostConfig.RestartPolicy.Name)
 		case strings.Contains(string(out), adminPassword) != strings.Contains(c.Name, "-user-"):
 			t.Errorf("%s: the admin's password is in another's environment, or not in the user service's", c.Name)
+		case strings.Contains(string(out), "postgres://") || strings.Contains(string(out), "nats://"):
+			t.Errorf("%s has a login in its environment", c.Name)
 		}
 	}
+}
+
+// Three services in plain go-micro join, each with a database of its own. What they hold outlives all containers, and one that is killed is
+// no instance any more.
+func TestShopBesideTheMesh(t *testing.T) {
+	p := newProject(t, "shop", "docker-compose.yml", "deploy/compose/shop.yml")
+	p.up(t)
+	m := p.gateway(0)
+	answers := func(path, holds string) {
+		t.Helper()
+		meshtest.Eventually(t, path+" gives "+holds, func() bool {
+			a := m.Do(t, "GET", path, "", nil)
+			return a.Status == 200 && strings.Contains(string(a.Body), holds)
+		})
+	}
+	answers("/products?available=true", `"products":[]`)
+	meshtest.Eventually(t, "users takes a user", func() bool {
+		return m.Do(t, "POST", "/users", "", obj{"name": "Joe", "email": "joe@example.com"}).Status == 200
+	})
+	m.Do(t, "POST", "/products", "", obj{"name": "Cup", "price": 750, "stock": 3}).Must(t, 200)
+	meshtest.Eventually(t, "orders is found", func() bool { return m.Do(t, "GET", "/users/1/orders", "", nil).Status == 200 })
+	m.Do(t, "POST", "/orders", "", obj{"user_id": 1, "product_id": 1, "quantity": 2}).Must(t, 200)
+	answers("/users?id=1", `"name":"Joe"`)
+
+	p.compose(t, "down")
+	p.up(t)
+	answers("/users?id=1", `"name":"Joe"`)
+	answers("/products?available=true", `"stock":1`)
+	answers("/orders/1", `"total":1500`)
+
+	instances := func() string {
+		return string(m.Do(t, "GET", "/registry-svc/instances", m.Login(t, "admin", adminPassword), nil).Must(t, 200).Body)
+	}
+	for _, program := range []string{"users", "products", "orders"} {
+		if !strings.Contains(instances(), `"`+program+`"`) {
+			t.Errorf("%s is no instance", program)
+		}
+	}
+	kill(t, p, "products", 0)
+	meshtest.Eventually(t, "products is no instance", func() bool { return !strings.Contains(instances(), `"products"`) })
 }
 
 // One process of each kind is killed: the others answer.

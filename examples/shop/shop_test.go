@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"micromesh/internal/cluster"
 	"micromesh/internal/mesh"
 	"micromesh/internal/meshtest"
 )
@@ -20,53 +21,87 @@ const patience = 30 * time.Second
 
 var programs = []string{"users", "products", "orders"}
 
+func TestMain(m *testing.M) { cluster.Main(m) }
+
 // shop is a mesh, with the three programs beside it.
 type shop struct {
 	*meshtest.Mesh
-	t    *testing.T
-	bin  string
-	nats string
-	run  map[string]*exec.Cmd
+	t     *testing.T
+	bin   string
+	env   func(program string) map[string]string
+	guest map[string]string // what any guest gets, where the mesh is processes
+	run   map[string]*exec.Cmd
 }
 
-func start(t *testing.T) *shop {
+// build makes the programs.
+func build(t *testing.T) (bin string) {
 	t.Helper()
-	bin := t.TempDir()
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", bin+"/", "./users", "./products", "./orders")
-	if out, err := build.CombinedOutput(); err != nil {
+	bin = t.TempDir()
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", bin+"/", "./users", "./products", "./orders")
+	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("build: %v: %s", err, out)
 	}
+	return bin
+}
+
+// routesFile is the shop's, by a path that is good in other folders too.
+func routesFile(t *testing.T) string {
+	t.Helper()
+	file, err := filepath.Abs("routes.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// inOneProcess is a shop beside `micro up`, as its README says.
+func inOneProcess(t *testing.T) *shop {
+	t.Helper()
 	cfg, err := meshtest.Config(t.TempDir(), meshtest.Logger(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if cfg.Gateway.Routes, err = filepath.Abs("routes.yaml"); err != nil {
-		t.Fatal(err)
-	}
-	cfg.NATSListen, cfg.Gateway.ExposeStock = "127.0.0.1:0", true
+	cfg.NATSListen, cfg.Gateway.ExposeStock, cfg.Gateway.Routes = "127.0.0.1:0", true, routesFile(t)
 	m, err := mesh.Start(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(m.Stop)
-	s := &shop{Mesh: &meshtest.Mesh{Host: m.Host, URL: "http://" + m.Addr().String()}, t: t, bin: bin, nats: m.NATSAddr().String(), run: map[string]*exec.Cmd{}}
+	bin := build(t)
+	return open(t, &shop{Mesh: &meshtest.Mesh{Host: m.Host, URL: "http://" + m.Addr().String()}, bin: bin, env: func(program string) map[string]string {
+		return map[string]string{
+			"MICRO_REGISTRY": "nats", "MICRO_REGISTRY_ADDRESS": m.NATSAddr().String(), "MICRO_SERVER_ADDRESS": "127.0.0.1:0", "MICRO_BROKER_ADDRESS": "127.0.0.1:0",
+			"DATABASE_URL": filepath.Join(bin, program+".db"),
+		}
+	}})
+}
+
+// open starts the programs, and waits until the gateway leads to them.
+func open(t *testing.T, s *shop) *shop {
+	t.Helper()
+	s.t, s.run = t, map[string]*exec.Cmd{}
 	for _, p := range programs {
 		s.start(p)
 	}
 	for _, p := range programs {
-		s.eventually(p+" is found", func() bool { return m.Host.Nodes.Lookup(p) != nil })
+		s.eventually(p+" is found", func() bool { return s.answers(p) })
 	}
 	return s
 }
 
-// start starts a program as its README says.
+// answers tells whether the gateway leads to a program.
+func (s *shop) answers(program string) bool {
+	return s.Do(s.t, "POST", "/"+program+"/Health/Check", "", `{}`).Status == http.StatusOK
+}
+
+// start starts a program.
 func (s *shop) start(name string) {
 	s.t.Helper()
 	cmd := exec.Command(filepath.Join(s.bin, name))
-	cmd.Env = append(os.Environ(),
-		"MICRO_REGISTRY=nats", "MICRO_REGISTRY_ADDRESS="+s.nats, "MICRO_SERVER_ADDRESS=127.0.0.1:0", "MICRO_BROKER_ADDRESS=127.0.0.1:0",
-		"DATABASE_DSN="+filepath.Join(s.bin, name+".db"),
-	)
+	cmd.Env = os.Environ()
+	for k, v := range s.env(name) {
+		cmd.Env = append(cmd.Env, k+"="+v)
+	}
 	out := &lockedBuffer{}
 	cmd.Stdout, cmd.Stderr = out, out
 	if err := cmd.Start(); err != nil {
@@ -118,12 +153,18 @@ func (s *shop) must(method, path string, in any, status int, holds string) mesht
 }
 
 func TestShop(t *testing.T) {
-	s := start(t)
+	s := inOneProcess(t)
+	s.all(t)
+	s.restart()
+}
+
+// all is what customers do.
+func (s *shop) all(t *testing.T) {
+	t.Helper()
 	t.Run("routes", func(t *testing.T) { s.t = t; s.routes() })
 	t.Run("names", func(t *testing.T) { s.t = t; s.names() })
 	t.Run("instances", func(t *testing.T) { s.t = t; s.instances() })
 	s.t = t
-	s.restart()
 }
 
 // routes calls the shop as its customers do: with parameters in queries and paths.
@@ -148,7 +189,7 @@ func (s *shop) routes() {
 // names calls methods by their names. Paths that routes describe belong to these.
 func (s *shop) names() {
 	s.must("POST", "/products/Products/Read", `{"id":1}`, 200, `"name":"Cup"`)
-	s.must("POST", "/products/Products/Drop", `{}`, 404, "it has Products.Create, Products.List, Products.Read, Products.Take")
+	s.must("POST", "/products/Products/Drop", `{}`, 404, "it has Health.Check, Products.Create, Products.List, Products.Read, Products.Take")
 	s.must("POST", "/products/Products/Read", `[1]`, 400, "must be a JSON object")
 	if a := s.must("GET", "/products/Products/Read", nil, 405, "are called with POST"); a.Header.Get("Allow") != http.MethodPost {
 		s.t.Errorf("Allow is %q", a.Header.Get("Allow"))

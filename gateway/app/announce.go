@@ -8,6 +8,7 @@ import (
 
 	"go-micro.dev/v5/registry"
 
+	"micromesh/pkg/discovery"
 	"micromesh/pkg/host"
 )
 
@@ -18,9 +19,14 @@ func (a *App) announce(ctx context.Context) {
 	for _, s := range a.servers {
 		addresses = append(addresses, reachable(s.ln.Addr())...)
 	}
+	metadata := map[string]string{"transport": "http"}
+	if guests := a.guestsAddr(); guests != "" {
+		metadata[discovery.Guests] = guests
+		addresses = append(addresses, guests)
+	}
+	metadata["addresses"] = strings.Join(addresses, ",")
 	s := &registry.Service{Name: Name, Version: host.Version, Nodes: []*registry.Node{{
-		Id: Name + "-" + a.host.ID, Address: addresses[0],
-		Metadata: map[string]string{"transport": "http", "addresses": strings.Join(addresses, ",")},
+		Id: Name + "-" + a.host.ID, Address: addresses[0], Metadata: metadata,
 	}}}
 	if err := a.host.Registry.Register(s); err != nil {
 		a.log.Warn("announced_later", "error", err)

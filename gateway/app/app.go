@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -112,11 +113,16 @@ func (a *App) build(ctx context.Context) error {
 	if err := a.listen(ctx, a.cfg.Listen, main); err != nil {
 		return err
 	}
-	if a.cfg.EdgeListen == "" {
+	if a.cfg.EdgeListen != "" {
+		cfg.HostsOnly = true
+		if err := a.listen(ctx, a.cfg.EdgeListen, handler.New(cfg)); err != nil {
+			return err
+		}
+	}
+	if a.cfg.GuestsListen == "" {
 		return nil
 	}
-	cfg.HostsOnly = true
-	return a.listen(ctx, a.cfg.EdgeListen, handler.New(cfg))
+	return a.listen(ctx, a.cfg.GuestsListen, &handler.Guests{Gateway: main})
 }
 
 func (a *App) pages(stream, states http1.Handler) handler.Pages {
@@ -176,10 +182,18 @@ func (a *App) Addr() net.Addr { return a.servers[0].ln.Addr() }
 
 // EdgeAddr is where host routes are served, or nil where they have no address of their own.
 func (a *App) EdgeAddr() net.Addr {
-	if len(a.servers) < 2 {
+	if a.cfg.EdgeListen == "" {
 		return nil
 	}
 	return a.servers[1].ln.Addr()
+}
+
+// guestsAddr is where services in plain go-micro call those of the mesh, as they reach it; empty where they can't.
+func (a *App) guestsAddr() string {
+	if a.cfg.GuestsListen == "" {
+		return ""
+	}
+	return cmp.Or(a.cfg.GuestsAdvertise, reachable(a.servers[len(a.servers)-1].ln.Addr())[0])
 }
 
 // Ready tells why the gateway can't lead requests yet, or nil.

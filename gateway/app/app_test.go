@@ -174,14 +174,14 @@ func TestBrokenSnapshotIsLeftOut(t *testing.T) {
 }
 
 func TestConfigTellsAllMistakesAtOnce(t *testing.T) {
-	cfg := app.Config{Listen: "nowhere", EdgeListen: "nowhere", MaxMessage: 1, MaxBody: 1, CORS: []string{"evil"}, TrustedProxies: []string{"10.0.0.1"}, DataDir: "/nowhere/at/all"}
+	cfg := app.Config{Listen: "nowhere", EdgeListen: "nowhere", MaxMessage: 1, MaxBody: 1, CORS: []string{"evil"}, TrustedProxies: []string{"10.0.0.1"}, DataDir: "/nowhere/at/all", GuestsAdvertise: "here"}
 	err := cfg.Validate()
 	if err == nil {
 		t.Fatal("no error")
 	}
 	for _, want := range []string{
 		"MICRO_LISTEN is", "MICRO_EDGE_LISTEN is", "must differ", "MICRO_MAX_MESSAGE", "MICRO_MAX_BODY", "MICRO_CALL_TIMEOUT", "MICRO_TUNNEL_CHECK", "MICRO_UPSTREAM_TIMEOUT",
-		"MICRO_CORS_ORIGINS", "MICRO_TRUSTED_PROXIES", "MICRO_GATEWAY_DATA",
+		"MICRO_CORS_ORIGINS", "MICRO_TRUSTED_PROXIES", "MICRO_GATEWAY_DATA", "MICRO_GUESTS_ADVERTISE is \"here\"", "MICRO_GUESTS_LISTEN must be too",
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q lacks %q", err, want)

@@ -21,6 +21,9 @@ type Config struct {
 
 	ExposeStock bool `env:"MICRO_EXPOSE_STOCK" envDefault:"false" help:"POST /{service}/{Handler.Method} leads to services written with plain go-micro that the registry has brought in"`
 
+	GuestsListen    string `env:"MICRO_GUESTS_LISTEN" help:"HOST:PORT where services written with plain go-micro call those of the mesh by go-micro's own client, as anybody from outside may; nowhere where none is set"`
+	GuestsAdvertise string `env:"MICRO_GUESTS_ADVERTISE" help:"HOST:PORT under which they reach it, where that differs"`
+
 	MaxMessage     int64         `env:"MICRO_MAX_MESSAGE" envDefault:"4194304" help:"bytes of a body for RPC"`
 	MaxBody        int64         `env:"MICRO_MAX_BODY" envDefault:"1073741824" help:"bytes of a body that is forwarded"`
 	CallTimeout    time.Duration `env:"MICRO_CALL_TIMEOUT" envDefault:"10s" help:"for an RPC call"`
@@ -34,8 +37,8 @@ type Config struct {
 // Validate tells everything that is wrong at once.
 func (c *Config) Validate() error {
 	var wrong []error
-	for name, v := range map[string]string{"MICRO_LISTEN": c.Listen, "MICRO_EDGE_LISTEN": c.EdgeListen} {
-		if v == "" && name == "MICRO_EDGE_LISTEN" {
+	for name, v := range map[string]string{"MICRO_LISTEN": c.Listen, "MICRO_EDGE_LISTEN": c.EdgeListen, "MICRO_GUESTS_LISTEN": c.GuestsListen, "MICRO_GUESTS_ADVERTISE": c.GuestsAdvertise} {
+		if v == "" && name != "MICRO_LISTEN" {
 			continue
 		}
 		if _, _, err := net.SplitHostPort(v); err != nil {
@@ -44,6 +47,9 @@ func (c *Config) Validate() error {
 	}
 	if c.EdgeListen != "" && c.EdgeListen == c.Listen && !strings.HasSuffix(c.Listen, ":0") {
 		wrong = append(wrong, errors.New("MICRO_EDGE_LISTEN must differ from MICRO_LISTEN"))
+	}
+	if c.GuestsAdvertise != "" && c.GuestsListen == "" {
+		wrong = append(wrong, errors.New("MICRO_GUESTS_ADVERTISE is set; MICRO_GUESTS_LISTEN must be too"))
 	}
 	for name, v := range map[string]int64{"MICRO_MAX_MESSAGE": c.MaxMessage, "MICRO_MAX_BODY": c.MaxBody} {
 		if v < 1024 {

@@ -72,22 +72,27 @@ func (g *Gateway) routed(x *http1.Exchange) (way route, taken bool) {
 		x.Fail(http.StatusMethodNotAllowed, "METHOD_NOT_ALLOWED", "this path takes "+strings.Join(allowed, ", "))
 		return routeNone, true
 	}
-	token := auth.Bearer(string(x.Get("authorization")))
-	claims, err := g.cfg.Verifier.Verify(token)
 	if r.AuthRequired && !set.table.Public(path) {
-		if err == nil {
-			err = g.scoped(r, claims)
-		}
-		if err != nil {
+		if err := g.scoped(x, r); err != nil {
 			g.fail(x, err)
 			return routeNone, true
 		}
 	}
-	return g.follow(x, set, r, params, claims), true
+	return g.follow(x, set, r, params), true
 }
 
-// scoped checks the caller against the route's scopes.
-func (g *Gateway) scoped(r *routes.Route, claims *auth.Claims) error {
+// caller verifies the token of a request. Where nothing depends on it, it is not asked for: a token that is not good costs a check of
+// its signature each time.
+func (g *Gateway) caller(x *http1.Exchange) (*auth.Claims, error) {
+	return g.cfg.Verifier.Verify(auth.Bearer(string(x.Get("authorization"))))
+}
+
+// scoped checks that the caller is signed in, and has the route's scopes.
+func (g *Gateway) scoped(x *http1.Exchange, r *routes.Route) error {
+	claims, err := g.caller(x)
+	if err != nil {
+		return err
+	}
 	for _, p := range r.Permissions {
 		rule := &meshpb.Access{Rule: &meshpb.Access_Permission{Permission: p}}
 		if err := auth.Authorize(rule, claims, g.cfg.Permits); err != nil {
@@ -97,8 +102,8 @@ func (g *Gateway) scoped(r *routes.Route, claims *auth.Claims) error {
 	return nil
 }
 
-// follow answers a request whose route was found and that may take it. Claims are nil where nobody is signed in.
-func (g *Gateway) follow(x *http1.Exchange, set *routeSet, r *routes.Route, params []string, claims *auth.Claims) route {
+// follow answers a request whose route was found and that may take it.
+func (g *Gateway) follow(x *http1.Exchange, set *routeSet, r *routes.Route, params []string) route {
 	group, way := set.groups[r.Upstream.URL], routeHost
 	switch r.Upstream.Kind {
 	case routes.RPC:
@@ -116,6 +121,7 @@ func (g *Gateway) follow(x *http1.Exchange, set *routeSet, r *routes.Route, para
 		g.forward(x, group, nil)
 		return way
 	}
+	claims, _ := g.caller(x) // nil where nobody is signed in
 	g.cfg.Routes.cache.answer(x, keyOf(x, claims), r.CacheTTL, func(rec http1.Recorder) bool { return g.forward(x, group, rec) })
 	return way
 }

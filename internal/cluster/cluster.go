@@ -12,6 +12,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 
 	"micromesh/internal/provision"
@@ -27,6 +28,7 @@ type Config struct {
 	Of       map[string]map[string]string // settings of one service, by its name
 	Replicas map[string]int               // of each service; 1
 	NATS     Place                        // where the NATS server runs; this machine's loopback
+	Guests   bool                         // services in plain go-micro may join, over a NATS server of their own
 	Logs     string                       // folder of what the processes log; one of the test's
 }
 
@@ -39,6 +41,7 @@ type Place struct {
 // Cluster is a mesh that runs.
 type Cluster struct {
 	NATS     *Process
+	Guests   *Process // the NATS server of services in plain go-micro; nil where they may not join
 	Services map[string][]*Process
 
 	tb   testing.TB
@@ -61,6 +64,9 @@ func Start(tb testing.TB, cfg Config) *Cluster {
 		secrets.NATSHosts = []string{cfg.NATS.Host}
 		nats = net.JoinHostPort(cfg.NATS.Host, "4222")
 	}
+	if cfg.Guests {
+		secrets.Guests = FreeAddress(tb)
+	}
 	if _, err := provision.Secrets(secrets); err != nil {
 		tb.Fatalf("make secrets: %v", err)
 	}
@@ -69,6 +75,9 @@ func Start(tb testing.TB, cfg Config) *Cluster {
 	c.NATS = c.process("nats", 0, map[string]string{"NATS_ADDRESS": nats, "NATS_CONFIG": c.natsConfig()})
 	c.NATS.address, c.NATS.enter = nats, cfg.NATS.Enter
 	c.NATS.Start()
+	if cfg.Guests {
+		c.startGuests(secrets.Guests)
+	}
 	for _, name := range Services {
 		env := c.settings(name)
 		maps.Copy(env, cfg.Of[name])
@@ -88,7 +97,14 @@ func (c *Cluster) settings(name string) map[string]string {
 		"MICRO_SECRET_KEY_FILE": c.secret(slug, "secret.key"), "MICRO_NATS_USER": slug, "MICRO_NATS_PASSWORD_FILE": c.secret(slug, "nats.password"),
 		"MICRO_TLS_CERT": c.secret(slug, "cert.pem"), "MICRO_TLS_KEY": c.secret(slug, "key.pem"), "MICRO_TLS_CA": c.secret(slug, "ca.pem"),
 	})
+	if c.Guests != nil && name == "registry" {
+		env["MICRO_STOCK_NATS_FILE"] = c.secret(slug, "guests.url")
+	}
 	if name == "gateway" {
+		env["MICRO_EXPOSE_STOCK"] = strconv.FormatBool(c.Guests != nil)
+		if c.Guests != nil {
+			env["MICRO_GUESTS_LISTEN"] = "127.0.0.1:0"
+		}
 		return env
 	}
 	url, ok := sqldbtest.PostgresURL(c.tb)

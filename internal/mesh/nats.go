@@ -70,6 +70,9 @@ func (m *Mesh) openNATS(ctx context.Context) error {
 	if m.cfg.Registry.StockNATS == "" { // guests are those whom the registry bridges
 		m.cfg.Registry.StockNATS = "nats://" + m.nats.Addr().String()
 	}
+	if m.cfg.Gateway.GuestsListen == "" {
+		m.cfg.Gateway.GuestsListen = "127.0.0.1:0"
+	}
 	return nil
 }
 

@@ -87,7 +87,7 @@ func (r *run) write(name string, content []byte) error {
 		r.written = append(r.written, name)
 	}
 	mode := fs.FileMode(fileMode)
-	if slices.Contains([]string{natsFolder, postgresFolder}, folder) {
+	if slices.Contains([]string{natsFolder, guestsFolder, postgresFolder}, folder) {
 		mode = groupMode // their images run as users of their own
 	}
 	return os.Chmod(file, mode)

@@ -19,30 +19,38 @@ const (
 // login is a user of nats-server.
 type login struct {
 	name, hash string
-	may        Permissions
+	may, not   Permissions // what is not allowed is denied, and so is of that what not names
 }
 
 // nats makes the logins.
 func (r *run) nats() error {
+	if err := r.knownGuests(); err != nil {
+		return err
+	}
 	old, err := r.read(natsFolder + "/users.conf")
 	if err != nil {
 		return fmt.Errorf("read logins: %w", err)
 	}
 	known := hashes(string(old))
-	add := func(all []login, name, folder string, may Permissions) ([]login, error) {
+	add := func(all []login, name, folder string, may, not Permissions) ([]login, error) {
 		password, err := r.keep(folder+"/nats.password", newPassword)
 		if err != nil {
 			return nil, err
 		}
 		hash, err := hashOf(password, known[name])
-		return append(all, login{name, hash, may}), err
+		return append(all, login{name, hash, may, not}), err
 	}
-	logins, err := add(nil, adminLogin, adminFolder, Permissions{Publish: []string{">"}, Subscribe: []string{">"}})
+	logins, err := add(nil, adminLogin, adminFolder, Permissions{Publish: []string{">"}, Subscribe: []string{">"}}, Permissions{})
 	if err != nil {
 		return err
 	}
 	for _, s := range r.cfg.Services {
-		if logins, err = add(logins, s.Slug, s.Slug, s.Permissions()); err != nil {
+		may, not := s.Permissions(), Permissions{}
+		if r.cfg.Guests != "" && s.Slug == bridge {
+			others, denied := bringsIn()
+			may.Publish, not.Publish = append(may.Publish, others...), denied
+		}
+		if logins, err = add(logins, s.Slug, s.Slug, may, not); err != nil {
 			return err
 		}
 	}
@@ -112,20 +120,27 @@ func hashes(conf string) map[string]string {
 }
 
 // usersConf is for nats-server's configuration to include
-// (https://docs.nats.io/running-a-nats-service/configuration/securing_nats/authorization). What is not allowed is denied.
+// (https://docs.nats.io/running-a-nats-service/configuration/securing_nats/authorization).
 func usersConf(logins []login, added []string) string {
 	var b strings.Builder
 	b.WriteString("# Who may do what on NATS. Made by `micro secrets init`, which replaces what is changed here, and\n# keeps the logins of services that it was told of at other times: delete those lines to take one away.\nauthorization {\n  users: [\n")
 	for _, l := range logins {
 		fmt.Fprintf(&b, "    {user: %q, password: %q, permissions: {\n", l.name, l.hash)
-		fmt.Fprintf(&b, "      publish: {allow: [\n%s      ]}\n", list(l.may.Publish))
-		fmt.Fprintf(&b, "      subscribe: {allow: [\n%s      ]}\n    }}\n", list(l.may.Subscribe))
+		fmt.Fprintf(&b, "      publish: {allow: [\n%s      ]%s}\n", list(l.may.Publish), deny(l.not.Publish))
+		fmt.Fprintf(&b, "      subscribe: {allow: [\n%s      ]%s}\n    }}\n", list(l.may.Subscribe), deny(l.not.Subscribe))
 	}
 	for _, l := range added {
 		b.WriteString(l)
 	}
 	b.WriteString("  ]\n}\n")
 	return b.String()
+}
+
+func deny(subjects []string) string {
+	if len(subjects) == 0 {
+		return ""
+	}
+	return ", deny: [\n" + list(subjects) + "      ]"
 }
 
 func list(subjects []string) string {

@@ -28,9 +28,15 @@ func startNATS(t *testing.T, services ...provision.Service) natsServer {
 	t.Helper()
 	dir := t.TempDir()
 	secrets(t, provision.Config{Dir: dir, Services: append(provision.Mesh(), services...)})
-	conf := read(t, "..", "..", "deploy", "nats", "nats.conf")
-	conf = strings.NewReplacer("/etc/nats/secrets", filepath.Join(dir, "nats"), "secrets/users.conf", "nats/users.conf", "/data", t.TempDir(), "$NATS_NAME", "nats").Replace(conf)
-	file := filepath.Join(dir, "nats.conf")
+	return serveNATS(t, dir, "nats.conf", "nats")
+}
+
+// serveNATS runs a server with a configuration of deploy/nats, and with what a folder of the secrets holds.
+func serveNATS(t *testing.T, dir, config, folder string) natsServer {
+	t.Helper()
+	conf := read(t, "..", "..", "deploy", "nats", config)
+	conf = strings.NewReplacer("/etc/nats/secrets", filepath.Join(dir, folder), "secrets/users.conf", folder+"/users.conf", "/data", t.TempDir(), "$NATS_NAME", "nats").Replace(conf)
+	file := filepath.Join(dir, config)
 	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -16,7 +16,13 @@
 //	postgres/init.sql           makes logins and databases, for psql; it can be run again
 //	admin/nats.password         of the operators' login on NATS, which may do everything
 //
-// A service needs its own folder alone. What nats and postgres read is readable for the group too, everything else for its
+// and where services in plain go-micro may join, those of a NATS server of their own:
+//
+//	nats-guests/                cert.pem, key.pem, ca.pem, users.conf of that server
+//	guest/nats.url, ca.pem      what each of these services gets: the server with a login, and whom to trust
+//	registry-svc/guests.url     the server with the registry's login
+//
+// A service needs its own folder alone. What nats, nats-guests and postgres read is readable for the group too, everything else for its
 // owner alone. What is there is kept, so that a folder that was left half-written is completed by the next run.
 package provision
 
@@ -68,6 +74,7 @@ type Config struct {
 	Services  []Service     // Mesh where there are none
 	NATSHosts []string      // further NATS servers of a cluster, beside nats
 	Postgres  string        // host:port; default postgres:5432
+	Guests    string        // host:port of a NATS server for services in plain go-micro; there is none where it is empty
 	Life      time.Duration // of certificates; default 398 days, the most that clients of the web's authorities accept
 }
 
@@ -106,7 +113,7 @@ func (c *Config) check() error {
 	if c.Dir == "" {
 		wrong = append(wrong, errors.New("a folder must be named"))
 	}
-	seen := map[string]bool{authorityFolder: true, natsFolder: true, postgresFolder: true, adminFolder: true}
+	seen := map[string]bool{authorityFolder: true, natsFolder: true, postgresFolder: true, adminFolder: true, guestsFolder: true, guestFolder: true}
 	for _, s := range c.Services {
 		if !slugs.MatchString(s.Slug) || len(s.Slug) > 50 {
 			wrong = append(wrong, fmt.Errorf("%q is no name of a service: lower-case letters, digits and single dashes, at most 50", s.Slug))
@@ -123,6 +130,9 @@ func (c *Config) check() error {
 	if host, port, err := net.SplitHostPort(c.Postgres); err != nil || port == "" || !hosts.MatchString(host) {
 		wrong = append(wrong, fmt.Errorf("postgres is at %q; it must be host:port", c.Postgres))
 	}
+	if host, port, err := net.SplitHostPort(c.Guests); c.Guests != "" && (err != nil || port == "" || !hosts.MatchString(host)) {
+		wrong = append(wrong, fmt.Errorf("the NATS server of guests is at %q; it must be host:port", c.Guests))
+	}
 	if c.Life < leastLife {
 		wrong = append(wrong, fmt.Errorf("certificates live for %v; it must be at least %v", c.Life, leastLife))
 	}
@@ -136,7 +146,13 @@ func Certs(cfg Config) (written []string, err error) {
 
 // Secrets makes all that processes need, and tells which files it has written, relative to the folder.
 func Secrets(cfg Config) (written []string, err error) {
-	return provision(cfg, (*run).certs, (*run).secretKeys, (*run).nats, (*run).postgres)
+	return provision(cfg, (*run).certs, (*run).secretKeys, (*run).nats, (*run).guests, (*run).postgres)
+}
+
+// Databases makes logins and databases alone, for programs that the mesh knows nothing of, and tells which files it has written. Of the
+// configuration it needs Dir, Postgres and Services, which have a database each.
+func Databases(cfg Config) (written []string, err error) {
+	return provision(cfg, (*run).postgres)
 }
 
 func provision(cfg Config, steps ...func(*run) error) ([]string, error) {

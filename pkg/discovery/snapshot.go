@@ -43,9 +43,11 @@ type Node struct {
 }
 
 // Via is the metadata of a node that did not register itself, and ViaStock its value where it was found by go-micro's NATS registry.
+// Guests is that of a gateway which services in plain go-micro call those of the mesh by: at what address.
 const (
 	Via      = "via"
 	ViaStock = "stock"
+	Guests   = "guests"
 )
 
 // Stock tells whether a node is of a service that was written with plain go-micro, and brought in.

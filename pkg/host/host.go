@@ -144,6 +144,9 @@ func (h *Host) Credentials() credentials.TransportCredentials {
 	return h.cfg.Identity.Server()
 }
 
+// Identity is what this process shows, and whom it trusts; nil where it speaks plain text.
+func (h *Host) Identity() *identity.Identity { return h.cfg.Identity }
+
 // Close ends what New began; the connection to NATS stays the caller's.
 func (h *Host) Close() error {
 	h.cancel()

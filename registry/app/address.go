@@ -36,9 +36,9 @@ func (r rpcNodes) RPCNodes() []service.RPCNode {
 
 // reserved adds to the addresses that no instance may have those of the parts that this process is connected to, and
 // where one listens on all of this machine's addresses, each of those.
-func reserved(configured []string, nc *nats.Conn, databaseURL string) []string {
+func reserved(configured []string, nc *nats.Conn, urls ...string) []string {
 	all := append([]string(nil), configured...)
-	for _, raw := range append(nc.Servers(), databaseURL) {
+	for _, raw := range append(nc.Servers(), urls...) {
 		u, err := url.Parse(raw)
 		if err != nil || u.Hostname() == "" {
 			continue // an SQLite file

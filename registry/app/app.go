@@ -63,7 +63,7 @@ func (a *App) open(ctx context.Context, h *host.Host, cfg Config) error {
 	a.peers = newPeers(h.Nodes, h.NATS, h.ID, a.Log)
 	a.svc, err = service.New(ctx, service.Config{
 		Lease: cfg.Lease, CheckInterval: cfg.CheckInterval, MaxInstances: maxInstances,
-		Reserved: reserved(cfg.Reserved, h.NATS, cfg.DatabaseURL), Logger: a.Log, Now: time.Now,
+		Reserved: reserved(cfg.Reserved, h.NATS, cfg.DatabaseURL, cfg.StockNATS), Logger: a.Log, Now: time.Now,
 	}, st, a.checker, a.board, rpcNodes{h.Nodes}, a.peers)
 	if err != nil {
 		return err

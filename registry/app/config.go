@@ -18,7 +18,7 @@ type Config struct {
 
 	Reserved []string `env:"MICRO_RESERVED_ADDRESSES" help:"HOST:PORTs that no instance may have, with commas between: databases and others of the mesh that this process doesn't know"`
 
-	StockNATS string `env:"MICRO_STOCK_NATS" secret:"" help:"nats://… of the NATS server through which plain go-micro services find each other, to bring them in: whoever may publish there is trusted; none where none is set"`
+	StockNATS string `env:"MICRO_STOCK_NATS" secret:"" help:"nats://… of the NATS server through which plain go-micro services find each other, to bring them in: whoever may publish there is trusted; tls:// verifies it by MICRO_TLS_CA; none where none is set"`
 
 	NodeURL          string `env:"MICRO_NODE_URL" help:"URL of this machine; http:// and its name where none is set"`
 	Region           string `env:"MICRO_NODE_REGION" help:"region of this machine"`

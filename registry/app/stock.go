@@ -2,12 +2,19 @@ package app
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"log/slog"
+	"slices"
+	"strings"
 
 	"github.com/nats-io/nats.go"
+	"go-micro.dev/v5/registry"
 
+	"micromesh/pkg/discovery"
 	"micromesh/pkg/host"
 	"micromesh/pkg/natsconn"
+	"micromesh/pkg/rpc/identity"
 	"micromesh/registry/service"
 	"micromesh/registry/stock"
 )
@@ -20,7 +27,7 @@ func openStock(ctx context.Context, url string, h *host.Host, svc *service.Servi
 	if url == "" {
 		return nil, nil, nil
 	}
-	nc, err := natsconn.Connect(ctx, natsconn.Config{URL: url, Name: Name + "-stock", Logger: log, Later: true})
+	nc, err := natsconn.Connect(ctx, natsconn.Config{URL: url, Name: Name + "-stock", Logger: log, Later: true, Extra: stockOptions(url, h.Identity())})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -31,5 +38,39 @@ func openStock(ctx context.Context, url string, h *host.Host, svc *service.Servi
 		}
 		return names, addresses
 	}
-	return stock.New(stock.Config{NATS: nc, Nodes: h.Nodes, Taken: taken, Logger: log}), nc, nil
+	return stock.New(stock.Config{NATS: nc, Nodes: h.Nodes, Taken: taken, Logger: log, Offers: func() []*registry.Service { return offers(h.Nodes) }}), nc, nil
+}
+
+// offers are the mesh's services, at the addresses by which gateways let guests call them; none where no gateway does.
+func offers(nodes *discovery.Registry) []*registry.Service {
+	addresses := map[string]string{}
+	if gateways := nodes.Lookup("gateway-svc"); gateways != nil {
+		for _, n := range gateways.Nodes {
+			if a := n.Metadata[discovery.Guests]; a != "" && !n.Stock() {
+				addresses[n.ID] = a
+			}
+		}
+	}
+	if len(addresses) == 0 {
+		return nil
+	}
+	var out []*registry.Service
+	for _, s := range nodes.Services() {
+		if slices.ContainsFunc(s.Nodes, func(n *discovery.Node) bool { return !n.Stock() && n.Metadata["transport"] != "http" }) {
+			out = append(out, stock.Offer(s.Name, host.Version, addresses))
+		}
+	}
+	return out
+}
+
+// stockOptions are where answers go, and how a server that speaks TLS is verified.
+func stockOptions(url string, id *identity.Identity) []nats.Option {
+	opts := []nats.Option{nats.CustomInboxPrefix("_INBOX_" + Name)}
+	if id != nil && strings.HasPrefix(url, "tls:") {
+		opts = append(opts, nats.ClientTLSConfig(
+			func() (tls.Certificate, error) { return id.TLS().Certificates[0], nil },
+			func() (*x509.CertPool, error) { return id.TLS().RootCAs, nil },
+		))
+	}
+	return opts
 }

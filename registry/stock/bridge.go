@@ -40,6 +40,8 @@ type Config struct {
 	Taken  func() (names, addresses map[string]bool) // that no service may have which comes in
 	Logger *slog.Logger
 
+	Offers func() []*registry.Service // what services may call, beside each other; nil is nothing. It is called by several goroutines.
+
 	Interval time.Duration // between questions; default 2 s
 	Patience time.Duration // with answers to one; default 1 s
 }
@@ -77,6 +79,12 @@ func (b *Bridge) Run(ctx context.Context) {
 		}
 		defer func() { _ = sub.Unsubscribe() }() // the connection may be closed already
 	}
+	stop, err := b.offer(inbox)
+	if err != nil {
+		b.cfg.Logger.Error("stock_bridge_failed", "error", err)
+		return
+	}
+	defer stop()
 	tick := time.NewTicker(b.cfg.Interval)
 	defer tick.Stop()
 	for {
@@ -159,8 +167,8 @@ func (b *Bridge) take(m *nats.Msg) {
 // welcome brings in the nodes of a service that may come in.
 func (b *Bridge) welcome(s *registry.Service) {
 	for _, n := range s.Nodes {
-		if n == nil {
-			continue
+		if n == nil || n.Metadata[discovery.Via] == viaMesh {
+			continue // another bridge, or this one, has said so
 		}
 		g, why := newGuest(s, n)
 		if why == "" {

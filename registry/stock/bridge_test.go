@@ -269,3 +269,61 @@ func TestNonsenseIsLeftOut(t *testing.T) {
 	register(t, r, service("users", "users-1", "127.0.0.1:9001"))
 	eventually(t, "users came in", func() bool { return b.node("users", "users-1") != nil })
 }
+
+// Two registries tell services what the mesh has, and neither takes what the other says for a service that wants to come in.
+func TestServicesFindWhatTheMeshOffers(t *testing.T) {
+	srv := natstest.Start(t)
+	logged := &logs{}
+	log := slog.New(slog.NewTextHandler(logged, nil))
+	dir := &directory{nodes: map[string]*registry.Service{}}
+	for range 2 {
+		nc, err := natsconn.Connect(t.Context(), natsconn.Config{URL: srv.URL(), Name: "bridge", Logger: log})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(nc.Close)
+		offers := func() []*registry.Service {
+			return []*registry.Service{stock.Offer("user-svc", "1", map[string]string{"gateway-1": "127.0.0.1:8090"}), stock.Offer("proxy-svc", "1", map[string]string{"gateway-1": "127.0.0.1:8090"})}
+		}
+		taken := func() (names, addresses map[string]bool) { return map[string]bool{"user-svc": true}, map[string]bool{} }
+		b := stock.New(stock.Config{NATS: nc, Nodes: dir, Taken: taken, Logger: log, Offers: offers, Interval: 100 * time.Millisecond, Patience: 50 * time.Millisecond})
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { b.Run(ctx); close(ended) }()
+		t.Cleanup(func() { stop(); <-ended })
+	}
+	r, _ := (&bridge{srv: srv}).registry(t)
+	eventually(t, "user-svc is found", func() bool {
+		found, err := r.GetService("user-svc")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(found) == 1 && found[0].Name == "user-svc" && found[0].Nodes[0].Address == "127.0.0.1:8090" && found[0].Nodes[0].Metadata["protocol"] == "mucp"
+	})
+	if found, err := r.GetService("other-svc"); err != nil || len(found) != 0 {
+		t.Errorf("what nobody has is found: %v, %v", found, err)
+	}
+	// Before any service is there: go-micro's own registry panics at some of these.
+	for _, question := range []string{"", "{", "null", `{"Action":"get"}`, `{"Action":"drop"}`} {
+		nc, err := nats.Connect(srv.URL())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := nc.PublishRequest("micro.nats.query", "nobody", []byte(question)); err != nil {
+			t.Fatal(err)
+		}
+		nc.Close()
+	}
+	register(t, r, service("good", "good-1", "127.0.0.1:9001"))
+	eventually(t, "a service came in, after several questions of both", func() bool { return dir.node("good", "good-1") != nil })
+	register(t, r, service("late", "late-1", "127.0.0.1:9002"))
+	eventually(t, "another came in", func() bool { return dir.node("late", "late-1") != nil })
+	if n := logged.count("stock_service_refused"); n != 0 {
+		t.Errorf("%d offers were taken for services that want to come in", n)
+	}
+	dir.mu.Lock()
+	defer dir.mu.Unlock()
+	if len(dir.nodes) != 2 {
+		t.Errorf("%d nodes came in", len(dir.nodes))
+	}
+}

@@ -1,9 +1,15 @@
 package sdk_test
 
 import (
+	"os"
 	"testing"
 
 	"micromesh/internal/meshtest"
 )
 
-func TestMain(m *testing.M) { meshtest.Main(m) }
+func TestMain(m *testing.M) {
+	meshtest.Play()
+	code := m.Run()
+	examples.stop()
+	os.Exit(code)
+}

@@ -19,7 +19,8 @@ const day = 24 * time.Hour
 func (c *commands) secrets() *cli.Command {
 	return group("secrets", "make what the processes of a mesh need before they can trust each other",
 		c.provision("init", "make certificates, logins on NATS and Postgres, and keys; what is there is kept", secretsInit, "secrets", provision.Secrets,
-			&cli.StringFlag{Name: "postgres", Usage: "`HOST:PORT` of Postgres", Value: "postgres:5432"}, natsHosts(), services(), life()))
+			&cli.StringFlag{Name: "postgres", Usage: "`HOST:PORT` of Postgres", Value: "postgres:5432"}, guests(), natsHosts(), services(), life()),
+		c.databases())
 }
 
 func (c *commands) certs() *cli.Command {
@@ -45,11 +46,32 @@ func (c *commands) provision(name, usage, description, dir string, do func(provi
 			if _, err := args(cmd, 0, 0); err != nil {
 				return err
 			}
-			cfg := provision.Config{Dir: cmd.String("dir"), Services: provision.Mesh(), NATSHosts: cmd.StringSlice("nats-host"), Postgres: cmd.String("postgres"), Life: time.Duration(cmd.Int("days")) * day}
+			cfg := provision.Config{Dir: cmd.String("dir"), Services: provision.Mesh(), NATSHosts: cmd.StringSlice("nats-host"), Postgres: cmd.String("postgres"), Guests: cmd.String("guests"), Life: time.Duration(cmd.Int("days")) * day}
 			for _, s := range cmd.StringSlice("service") {
 				cfg.Services = append(cfg.Services, provision.Other(s))
 			}
 			return c.written(cmd, cfg, do)
+		},
+	}
+}
+
+const databasesOf = `Each gets NAME/database.url; postgres/init.sql makes them all, for psql as superuser, whose password is in postgres/password.`
+
+// databases makes logins and databases on Postgres, and nothing else.
+func (c *commands) databases() *cli.Command {
+	return &cli.Command{
+		Name: "databases", Usage: "make a login and a database on Postgres for each of some programs, which need not be of a mesh", ArgsUsage: "NAME...", Description: databasesOf,
+		Flags: []cli.Flag{folder("secrets"), &cli.StringFlag{Name: "postgres", Usage: "`HOST:PORT` of Postgres", Value: "postgres:5432"}},
+		Action: func(_ context.Context, cmd *cli.Command) error {
+			names, err := args(cmd, 1, -1)
+			if err != nil {
+				return err
+			}
+			cfg := provision.Config{Dir: cmd.String("dir"), Postgres: cmd.String("postgres")}
+			for _, n := range names {
+				cfg.Services = append(cfg.Services, provision.Service{Slug: n, Database: true})
+			}
+			return c.written(cmd, cfg, provision.Databases)
 		},
 	}
 }
@@ -115,6 +137,10 @@ func services() cli.Flag {
 
 func natsHosts() cli.Flag {
 	return &cli.StringSliceFlag{Name: "nats-host", Usage: "`HOST` of a NATS server of a cluster, beside nats; may be given several times"}
+}
+
+func guests() cli.Flag {
+	return &cli.StringFlag{Name: "guests", Usage: "`HOST:PORT` of a NATS server through which services in plain go-micro join; none where it is left out"}
 }
 
 func life() cli.Flag {

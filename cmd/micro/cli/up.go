@@ -51,6 +51,7 @@ const settings = `Settings, from the environment:
    MICRO_TOKEN_AUTO_REFRESH  accept an expired token as long as its session lives (false)
    MICRO_VERIFY_CONTACTS     a contact needs its one-time code at registration (false)
    MICRO_EDGE_LISTEN         HOST:PORT for host routes alone (they are on --listen)
+   MICRO_GUESTS_LISTEN       HOST:PORT where services written with plain go-micro call the mesh (any port of loopback)
    MICRO_EXPOSE_STOCK        POST /{service}/{Handler.Method} leads to services written with plain go-micro (true)
    MICRO_LEASE               how long an instance lives without a heartbeat (30s)
    MICRO_CORS_ORIGINS        origins that browsers may call the mesh's own services from

@@ -3,31 +3,27 @@ package main
 
 import (
 	"log"
-	"os"
 
 	"go-micro.dev/v5"
+
+	"micromesh/examples/shop/container"
 )
 
 func main() {
-	store, err := open(dsn("products.db"))
+	container.Begin(name)
+	store, err := open(container.Database("products.db"))
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer store.db.Close()
-	service := micro.NewService(micro.Name("products"))
+	service := micro.NewService(micro.Name(name))
 	service.Init()
-	if err := service.Handle(&Products{store}); err != nil {
-		log.Fatal(err) //nolint:gocritic // the process ends, and its database with it
+	for _, h := range []any{&Products{store}, &container.Health{DB: store.db}} {
+		if err := service.Handle(h); err != nil {
+			log.Fatal(err) //nolint:gocritic // the process ends, and its database with it
+		}
 	}
 	if err := service.Run(); err != nil {
 		log.Fatal(err)
 	}
-}
-
-// dsn is where the data is: DATABASE_DSN, postgres://… or an SQLite file.
-func dsn(otherwise string) string {
-	if d := os.Getenv("DATABASE_DSN"); d != "" {
-		return d
-	}
-	return otherwise
 }

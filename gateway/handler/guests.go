@@ -1,0 +1,126 @@
+package handler
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+	"unicode/utf16"
+	"unicode/utf8"
+
+	merrors "go-micro.dev/v5/errors"
+
+	"micromesh/gateway/http1"
+	"micromesh/gateway/transcode"
+	"micromesh/pkg/auth"
+	"micromesh/pkg/errs"
+	"micromesh/pkg/telemetry"
+)
+
+// subtypes are the encodings that programs in plain go-micro may call in, by their content type.
+var subtypes = map[string]string{jsonType: "json", "application/protobuf": "proto"}
+
+// Guests answers calls that programs in plain go-micro make with go-micro's own client: POST / with the service and the method in headers,
+// and a message in JSON or protobuf. They reach what callers of the HTTP API reach, the methods that have a binding, and meet the same
+// checks: where such a call comes from makes nobody more trusted.
+type Guests struct{ Gateway *Gateway }
+
+var _ http1.Handler = (*Guests)(nil)
+
+// ServeHTTP1 answers one call.
+func (h *Guests) ServeHTTP1(x *http1.Exchange) {
+	g := h.Gateway
+	began := time.Now()
+	g.ids.assign(x)
+	service, endpoint := string(x.Get("micro-service")), string(x.Get("micro-endpoint"))
+	if string(x.Method()) != http.MethodPost || string(x.Path()) != "/" || service == "" || endpoint == "" {
+		x.Fail(http.StatusNotFound, "NOT_FOUND", "clients of go-micro alone are answered here")
+		g.metrics.observe(routeNone, x.Status(), time.Since(began))
+		return
+	}
+	body, err := x.ReadBody(g.cfg.MaxMessage)
+	if err != nil {
+		x.Refuse(err)
+		g.metrics.observe(routeRPC, x.Status(), time.Since(began))
+		return
+	}
+	status := http.StatusOK
+	answer, err := h.call(x, service, endpoint, body)
+	if err != nil {
+		status, answer = errs.From(err).Kind.Status(), nil
+		x.Header().Set("Micro-Error", h.microError(x, service, err))
+	}
+	x.Header().Set("Cache-Control", "no-store")
+	contentType := string(x.Get("content-type"))
+	if subtypes[contentType] == "" {
+		contentType = jsonType
+	}
+	x.Respond(http.StatusOK, contentType, answer) // by other statuses a client of go-micro takes the connection for broken
+	g.metrics.observe(routeRPC, status, time.Since(began))
+}
+
+// call checks the caller, and calls the method.
+func (h *Guests) call(x *http1.Exchange, service, endpoint string, body []byte) ([]byte, error) {
+	g := h.Gateway
+	subtype, ok := subtypes[string(x.Get("content-type"))]
+	if !ok {
+		return nil, errs.New(errs.Unsupported, "", "call with content type application/json or application/protobuf")
+	}
+	if err := acceptable(x); err != nil {
+		return nil, err
+	}
+	b := g.cfg.Bindings.Load().Endpoint(service, endpoint)
+	if b == nil {
+		return nil, errs.New(errs.NotFound, "NO_METHOD", "%s has no method %s that can be called from here: see /openapi.json", quote([]byte(service)), quote([]byte(endpoint)))
+	}
+	token := auth.Bearer(string(x.Get("authorization")))
+	if err := g.authorize(b, token); err != nil {
+		return nil, err
+	}
+	if subtype == "json" {
+		var err error
+		if body, err = transcode.Untyped(service, endpoint, http.MethodPost, "/").Message(body, nil, ""); err != nil {
+			return nil, err
+		}
+	}
+	ctx, cancel := context.WithTimeout(x.Context(), g.cfg.CallTimeout)
+	defer cancel()
+	ctx, span := telemetry.Start(telemetry.Extract(ctx, traceparent(x)), service+"/"+endpoint)
+	answer, trailer, err := g.cfg.RPC.Raw(ctx, service, endpoint, subtype, body, g.metadata(ctx, x, token))
+	failed := ""
+	if e := errs.From(err); e != nil && e.Kind.Status() >= http.StatusInternalServerError {
+		failed = e.Code
+	}
+	telemetry.End(span, failed)
+	if err != nil {
+		return nil, err
+	}
+	g.await(ctx, trailer)
+	return answer, nil
+}
+
+// microError is an error as go-micro tells it in a header.
+func (h *Guests) microError(x *http1.Exchange, service string, err error) string {
+	e := errs.From(err)
+	if e.Kind == errs.Internal {
+		h.Gateway.cfg.Logger.ErrorContext(x.Context(), "request_failed", "error", err, "request_id", requestID(x), "service", service)
+	}
+	status := e.Kind.Status()
+	m := merrors.Error{Id: service, Code: int32(status), Detail: e.Message, Status: http.StatusText(status)} //nolint:gosec // three digits
+	return ascii(m.Error())
+}
+
+// ascii writes what a header can't hold as JSON's escapes: outside of its strings, JSON is ASCII anyway.
+func ascii(text string) string {
+	out := make([]byte, 0, len(text))
+	for _, r := range text {
+		if r < utf8.RuneSelf {
+			out = append(out, byte(r)) //nolint:gosec // it is ASCII
+			continue
+		}
+		for _, unit := range utf16.AppendRune(nil, r) {
+			out = fmt.Appendf(out, `\u%04x`, unit)
+		}
+	}
+	return string(out)
+}

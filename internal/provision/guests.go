@@ -1,0 +1,114 @@
+package provision
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+
+	"micromesh/pkg/kv"
+)
+
+const (
+	guestsFolder = "nats-guests" // of the guests' NATS server
+	guestFolder  = "guest"       // of what each guest gets
+	guestLogin   = "guest"
+	bridge       = "registry-svc" // which brings guests in
+	bridgeURL    = bridge + "/guests.url"
+)
+
+// Subjects of go-micro's NATS registry (registry/stock).
+const (
+	askedOn = "micro.nats.query"
+	toldOn  = "micro.nats.watch"
+)
+
+// guests makes what a NATS server needs that services in plain go-micro find each other by, their login on it, and the registry's.
+//
+// It is a server of its own: programs that are set up by variables alone can show no certificate, which the mesh's own server asks
+// everybody for. So nothing of the mesh is there to be read or written, whatever a guest may do.
+func (r *run) guests() error {
+	if r.cfg.Guests == "" {
+		return nil
+	}
+	host, _, err := net.SplitHostPort(r.cfg.Guests)
+	if err != nil {
+		return fmt.Errorf("read address of the guests' NATS server: %w", err)
+	}
+	if err := r.cert(guestsFolder, host, "localhost", "127.0.0.1"); err != nil {
+		return err
+	}
+	old, err := r.read(guestsFolder + "/users.conf")
+	if err != nil {
+		return fmt.Errorf("read logins: %w", err)
+	}
+	known := hashes(string(old))
+	inbox := "_INBOX_" + bridge + ".>"
+	var logins []login
+	for _, l := range []struct {
+		name, file, scheme string
+		may, not           Permissions
+	}{
+		{guestLogin, guestFolder + "/nats.url", "nats", Permissions{Publish: []string{">"}, Subscribe: []string{">"}}, Permissions{Subscribe: []string{inbox}}},
+		{bridge, bridgeURL, "tls", Permissions{Publish: []string{askedOn, "_INBOX.>"}, Subscribe: []string{askedOn, toldOn, inbox}}, Permissions{}},
+	} {
+		password, err := r.natsURL(l.file, l.scheme, l.name)
+		if err != nil {
+			return err
+		}
+		hash, err := hashOf(password, known[l.name])
+		if err != nil {
+			return err
+		}
+		logins = append(logins, login{l.name, hash, l.may, l.not})
+	}
+	if err := r.write(guestFolder+"/ca.pem", r.authority.pem); err != nil {
+		return err
+	}
+	return r.write(guestsFolder+"/users.conf", []byte(usersConf(logins, nil)))
+}
+
+// knownGuests takes up the guests' NATS server that another run was told of: one that is told of none must not take it away.
+func (r *run) knownGuests() error {
+	if r.cfg.Guests != "" {
+		return nil
+	}
+	raw, err := r.read(guestFolder + "/nats.url")
+	if err != nil || len(raw) == 0 {
+		return err
+	}
+	u, err := url.Parse(strings.TrimSpace(string(raw)))
+	if err != nil || u.Host == "" {
+		return fmt.Errorf("%s is not nats://%s:password@host:port", r.path(guestFolder+"/nats.url"), guestLogin)
+	}
+	r.cfg.Guests = u.Host
+	return nil
+}
+
+// natsURL keeps a URL with a login on the guests' NATS server, and gives the login's password. go-micro knows the scheme nats alone,
+// by which a client speaks TLS where the server does.
+func (r *run) natsURL(file, scheme, name string) (password string, err error) {
+	raw, err := r.keep(file, func() string {
+		u := url.URL{Scheme: scheme, User: url.UserPassword(name, newPassword()), Host: r.cfg.Guests}
+		return u.String()
+	})
+	if err != nil {
+		return "", err
+	}
+	u, err := url.Parse(raw)
+	if err != nil || u.User.Username() != name {
+		return "", fmt.Errorf("%s is not %s://%s:password@host:port", r.path(file), scheme, name)
+	}
+	password, _ = u.User.Password()
+	return password, nil
+}
+
+// bringsIn is what it takes to put guests into discovery: under any name but those of the mesh's own services.
+func bringsIn() (allowed, denied []string) {
+	for _, s := range Mesh() {
+		if s.Slug != bridge {
+			denied = append(denied, "$KV."+kv.Nodes+"."+ownNodes(s.Slug))
+		}
+	}
+	return []string{"$KV." + kv.Nodes + ".*.*"}, denied
+}

@@ -1,0 +1,66 @@
+package stock
+
+import (
+	"encoding/json"
+
+	"github.com/nats-io/nats.go"
+	"go-micro.dev/v5/registry"
+
+	"micromesh/pkg/discovery"
+)
+
+// viaMesh marks the nodes that a bridge offers, so that no bridge brings them in.
+const viaMesh = "mesh"
+
+// offer answers services that ask for what the mesh has, until stop is called: at once, since nobody waits for more than 100 ms. Questions
+// of this bridge itself, which are answered to inbox, are none.
+func (b *Bridge) offer(inbox string) (stop func(), err error) {
+	if b.cfg.Offers == nil {
+		return func() {}, nil
+	}
+	sub, err := b.cfg.NATS.Subscribe(querySubject, func(m *nats.Msg) {
+		if m.Reply == "" || m.Reply == inbox || len(m.Data) > maxMessage {
+			return
+		}
+		for _, s := range b.asked(m.Data) {
+			answer, err := json.Marshal(s)
+			if err != nil {
+				continue // it can't be said in JSON, which is no fault of who asks
+			}
+			if err := b.cfg.NATS.Publish(m.Reply, answer); err != nil {
+				b.cfg.Logger.Debug("stock_answer_failed", "error", err)
+			}
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	return func() { _ = sub.Unsubscribe() }, nil // the connection may be closed already
+}
+
+// asked gives what a question asks for.
+func (b *Bridge) asked(question []byte) []*registry.Service {
+	var r *registry.Result
+	if json.Unmarshal(question, &r) != nil || r == nil {
+		return nil
+	}
+	var out []*registry.Service
+	for _, s := range b.cfg.Offers() {
+		if r.Action == "list" || r.Action == "get" && r.Service != nil && r.Service.Name == s.Name {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// Offer is a service of the mesh as services in plain go-micro find it: at the addresses by which they reach it, by the nodes' ids.
+func Offer(name, version string, addresses map[string]string) *registry.Service {
+	s := &registry.Service{Name: name, Version: version}
+	for id, address := range addresses {
+		s.Nodes = append(s.Nodes, &registry.Node{
+			Id: name + "-" + id, Address: address,
+			Metadata: map[string]string{"protocol": "mucp", "transport": "http", discovery.Via: viaMesh},
+		})
+	}
+	return s
+}
