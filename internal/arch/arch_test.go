@@ -17,7 +17,7 @@ import (
 
 const module = "micromesh"
 
-var services = []string{"user", "registry", "proxy", "gateway"}
+var services = []string{"user", "registry", "proxy", "gateway", "forwarder"}
 
 // rule says what a folder of a service may import of the module: prefixes, with {svc} for the service's own folder.
 var rules = map[string][]string{
@@ -40,6 +40,7 @@ var extra = map[string][]string{
 	"registry/health":      {"registry/service", "pkg/"},
 	"registry/node":        {"registry/service", "pkg/"},
 	"registry/stock":       {"pkg/"},
+	"forwarder/target":     {"forwarder/service"},
 	"user/proto/fakes":     {"user/proto"},
 	"proxy/proto/fakes":    {"proxy/proto"},
 	"registry/proto/fakes": {"registry/proto"},

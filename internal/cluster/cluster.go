@@ -12,6 +12,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"micromesh/internal/provision"
@@ -21,10 +22,13 @@ import (
 // Services of a mesh, in the order in which they are started.
 var Services = []string{"user", "registry", "proxy", "gateway"}
 
+// forwarder is a service that a mesh may do without.
+const forwarder = "forwarder"
+
 // Config of a cluster. Its zero value is one process of each service.
 type Config struct {
 	Env      map[string]string            // settings of all services
-	Of       map[string]map[string]string // settings of one service, by its name
+	Of       map[string]map[string]string // settings of one service, by its name; a forwarder runs where it has any
 	Replicas map[string]int               // of each service; 1
 	NATS     Place                        // where the NATS server runs; this machine's loopback
 	Logs     string                       // folder of what the processes log; one of the test's
@@ -41,10 +45,11 @@ type Cluster struct {
 	NATS     *Process
 	Services map[string][]*Process
 
-	tb   testing.TB
-	dir  string
-	logs string
-	env  map[string]string
+	tb    testing.TB
+	names []string // of the services that it has
+	dir   string
+	logs  string
+	env   map[string]string
 }
 
 // Start starts a cluster and waits until all of it is ready. It ends with the test. Where there is no Postgres, the
@@ -69,7 +74,11 @@ func Start(tb testing.TB, cfg Config) *Cluster {
 	c.NATS = c.process("nats", 0, map[string]string{"NATS_ADDRESS": nats, "NATS_CONFIG": c.natsConfig()})
 	c.NATS.address, c.NATS.enter = nats, cfg.NATS.Enter
 	c.NATS.Start()
-	for _, name := range Services {
+	c.names = slices.Clone(Services)
+	if len(cfg.Of[forwarder]) > 0 {
+		c.names = append(c.names, forwarder)
+	}
+	for _, name := range c.names {
 		env := c.settings(name)
 		maps.Copy(env, cfg.Of[name])
 		for i := range max(cfg.Replicas[name], 1) {
@@ -88,7 +97,7 @@ func (c *Cluster) settings(name string) map[string]string {
 		"MICRO_SECRET_KEY_FILE": c.secret(slug, "secret.key"), "MICRO_NATS_USER": slug, "MICRO_NATS_PASSWORD_FILE": c.secret(slug, "nats.password"),
 		"MICRO_TLS_CERT": c.secret(slug, "cert.pem"), "MICRO_TLS_KEY": c.secret(slug, "key.pem"), "MICRO_TLS_CA": c.secret(slug, "ca.pem"),
 	})
-	if name == "gateway" {
+	if name == "gateway" || name == forwarder { // neither has a database
 		return env
 	}
 	url, ok := sqldbtest.PostgresURL(c.tb)
@@ -144,7 +153,7 @@ func (c *Cluster) Gateway(i int) string { return "http://" + c.Services["gateway
 // AwaitReady waits until every process that runs is ready.
 func (c *Cluster) AwaitReady() {
 	c.tb.Helper()
-	for _, name := range Services {
+	for _, name := range c.names {
 		for _, p := range c.Services[name] {
 			p.AwaitReady()
 		}
