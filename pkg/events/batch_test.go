@@ -1,0 +1,154 @@
+package events_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"micromesh/pkg/events"
+)
+
+// TestBatchesKeepTheOrderWhileSomeAreTriedAgain has a batch done in part: what is left comes again before anything later.
+func TestBatchesKeepTheOrderWhileSomeAreTriedAgain(t *testing.T) {
+	nc, js, user := stream(t)
+	about(t, nc, user, 0, 25)
+	var mu sync.Mutex
+	var got []string
+	most, fails := 0, 3
+	consume(t, js, events.ConsumerOptions{Tries: -1, Batch: 10, BatchWait: 10 * time.Millisecond, HandleBatch: func(_ context.Context, records []events.Record) []error {
+		mu.Lock()
+		defer mu.Unlock()
+		most = max(most, len(records))
+		results := make([]error, len(records))
+		var wait error
+		for i, r := range records {
+			if r.ID == "e13" && fails > 0 {
+				fails--
+				wait = events.Later(errors.New("not yet"), time.Millisecond)
+			}
+			if results[i] = wait; wait == nil {
+				got = append(got, r.ID)
+			}
+		}
+		return results
+	}})
+	done := func() []string { mu.Lock(); defer mu.Unlock(); return slices.Clone(got) }
+	eventually(t, "all events are done", func() bool { return len(done()) >= 26 })
+	if diff := cmp.Diff(ids(0, 25, 1), done()[1:]); diff != "" { // the first is there to bring the schema
+		t.Error(diff)
+	}
+	if most > 10 || most < 2 {
+		t.Errorf("batches have up to %d events", most)
+	}
+}
+
+// TestOneOfABatchIsBuried has one event refused for good and one that can't be decoded: the others are done.
+func TestOneOfABatchIsBuried(t *testing.T) {
+	nc, js, user := stream(t)
+	about(t, nc, user, 0, 3)
+	publish(t, nc, message("unreadable", nil, user))
+	about(t, nc, user, 3, 5)
+	var got seen
+	consume(t, js, events.ConsumerOptions{Batch: 100, BatchWait: 10 * time.Millisecond, HandleBatch: func(_ context.Context, records []events.Record) []error {
+		results := make([]error, len(records))
+		for i, r := range records {
+			if r.ID == "e1" {
+				results[i] = events.Permanent(errors.New("refused"))
+				continue
+			}
+			got.add(r)
+		}
+		return results
+	}})
+	eventually(t, "the others are done", func() bool { return len(got.of("even")) == 3 && len(got.of("odd")) == 1 })
+	why := map[string]string{}
+	eventually(t, "two are dead letters", func() bool {
+		letters, err := events.DeadLetters(t.Context(), js, "basket-svc")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, l := range letters {
+			why[l.ID] = l.Why
+		}
+		return len(letters) == 2
+	})
+	if why["e1"] != "refused" || why["unreadable"] == "" {
+		t.Errorf("dead letters are %v", why)
+	}
+}
+
+func TestABatchThatPanicsOrMiscountsIsTriedAgain(t *testing.T) {
+	nc, js, user := stream(t)
+	about(t, nc, user, 0, 2)
+	var got seen
+	calls := 0
+	consume(t, js, events.ConsumerOptions{Tries: -1, Batch: 100, BatchWait: 50 * time.Millisecond, HandleBatch: func(_ context.Context, records []events.Record) []error {
+		switch calls++; calls {
+		case 1:
+			panic("wrong")
+		case 2:
+			return make([]error, len(records)+1)
+		}
+		for _, r := range records {
+			got.add(r)
+		}
+		return nil
+	}})
+	eventually(t, "all events are done", func() bool { return len(got.of("even")) == 1 && len(got.of("odd")) == 1 })
+}
+
+// TestABatchOfAProcessThatIsCutOffComesInOrder has a process lose its connection for good, with a batch that it can't do.
+func TestABatchOfAProcessThatIsCutOffComesInOrder(t *testing.T) {
+	nc, js, user := stream(t)
+	cut, lost := another(t, nc)
+	var got seen
+	stuck := make(chan struct{})
+	var once sync.Once
+	consume(t, cut, events.ConsumerOptions{Tries: -1, Batch: 5, BatchWait: 10 * time.Millisecond, HandleBatch: func(_ context.Context, records []events.Record) []error {
+		results := make([]error, len(records))
+		for i, r := range records {
+			if r.ID == "e7" || i > 0 && results[i-1] != nil {
+				results[i] = errors.New("not here")
+				continue
+			}
+			got.add(r)
+		}
+		if results[len(results)-1] != nil {
+			once.Do(func() { close(stuck) })
+		}
+		return results
+	}})
+	about(t, nc, user, 0, 20)
+	select {
+	case <-stuck:
+	case <-time.After(30 * time.Second):
+		t.Fatal("no batch is stuck")
+	}
+	lost.Close()
+	about(t, nc, user, 20, 30)
+	consume(t, js, events.ConsumerOptions{Batch: 5, BatchWait: 10 * time.Millisecond, HandleBatch: func(_ context.Context, records []events.Record) []error {
+		for _, r := range records {
+			got.add(r)
+		}
+		return nil
+	}})
+	first := func(key string) (ids []string) { // what was done and could not be acknowledged comes again
+		for _, id := range got.of(key) {
+			if !slices.Contains(ids, id) {
+				ids = append(ids, id)
+			}
+		}
+		return ids
+	}
+	eventually(t, "all events are done", func() bool { return len(first("even")) >= 15 && len(first("odd")) >= 15 })
+	for key, want := range map[string][]string{"even": ids(0, 30, 2), "odd": ids(1, 30, 2)} {
+		if diff := cmp.Diff(want, first(key)); diff != "" {
+			t.Errorf("%s: %s", key, diff)
+		}
+	}
+}
