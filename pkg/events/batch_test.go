@@ -2,15 +2,21 @@ package events_test
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
+	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go"
+	"google.golang.org/protobuf/proto"
 
 	"micromesh/pkg/events"
+	"micromesh/pkg/events/proto/accounts"
 )
 
 // TestBatchesKeepTheOrderWhileSomeAreTriedAgain has a batch done in part: what is left comes again before anything later.
@@ -100,6 +106,58 @@ func TestABatchThatPanicsOrMiscountsIsTriedAgain(t *testing.T) {
 		return nil
 	}})
 	eventually(t, "all events are done", func() bool { return len(got.of("even")) == 1 && len(got.of("odd")) == 1 })
+}
+
+// TestLargeEventsInHandAreBounded has more bytes of events than a process may hold wait for one that can't be done.
+func TestLargeEventsInHandAreBounded(t *testing.T) {
+	nc, js, user := stream(t)
+	const events100k = 600
+	data, err := proto.Marshal(&accounts.Event{Type: accounts.EventType_EVENT_TYPE_ACCOUNT_CHANGED, ActorId: strings.Repeat("x", 100_000)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range events100k {
+		publish(t, nc, message(fmt.Sprint("e", i), func(m *nats.Msg) {
+			m.Data = data
+			m.Header.Set("ce-dataschema", schema(t).Hash)
+			m.Header.Set("ce-subject", "large")
+		}, user))
+	}
+	var got seen
+	release := make(chan struct{})
+	consume(t, js, events.ConsumerOptions{Tries: -1, Batch: 500, BatchWait: 10 * time.Millisecond, HandleBatch: func(_ context.Context, records []events.Record) []error {
+		results := make([]error, len(records))
+		for i, r := range records {
+			select {
+			case <-release:
+				got.add(r)
+			default:
+				results[i] = errors.New("not yet")
+			}
+		}
+		return results
+	}})
+	pending := func() (limit, n int) {
+		c, err := js.Consumer(t.Context(), events.Stream, "basket-svc")
+		if err != nil {
+			return 0, 0 // it isn't there yet
+		}
+		return c.CachedInfo().Config.MaxAckPending, c.CachedInfo().NumAckPending
+	}
+	eventually(t, "no more events are asked for", func() bool { limit, _ := pending(); return limit > 0 && limit < 1000 })
+	if limit, n := pending(); n >= events100k || n*len(data) > 60<<20 {
+		t.Errorf("%d events are in hand, and may be %d", n, limit)
+	}
+	close(release)
+	eventually(t, "all events are done", func() bool { return len(got.of("large")) == events100k })
+	eventually(t, "small events are asked for as ever", func() bool {
+		publish(t, nc, message(rand.Text(), func(m *nats.Msg) { m.Header.Set("ce-dataschema", schema(t).Hash) }, user))
+		limit, _ := pending()
+		return limit == 1000
+	})
+	if diff := cmp.Diff(ids(0, events100k, 1), got.of("large")); diff != "" {
+		t.Error(diff)
+	}
 }
 
 // TestABatchOfAProcessThatIsCutOffComesInOrder has a process lose its connection for good, with a batch that it can't do.

@@ -52,6 +52,7 @@ type ConsumerOptions struct {
 const (
 	window = 256              // events in hand at least, those that wait included; twice a batch where that is more
 	most   = 5000             // events of a batch
+	budget = 32 << 20         // bytes of events in hand, above which no more are asked for
 	grace  = 10 * time.Second // that work under way has when a consumer stops
 	group  = "one"            // of the processes, of which one is pinned
 	pinID  = "Nats-Pin-Id"    // says to which process a message was given
@@ -200,13 +201,14 @@ type source struct {
 	subjects []string
 	ensure   func(context.Context, jetstream.JetStream) error
 
+	limit    int    // of messages in hand; 0 is the consumer's window
 	pin      string // to which the last message was given
 	settling bool   // not everything that another process had in hand is here yet
 }
 
 func (s *source) config() jetstream.ConsumerConfig {
 	return jetstream.ConsumerConfig{
-		Durable: s.c.o.Name, FilterSubjects: s.subjects, AckPolicy: jetstream.AckExplicitPolicy, AckWait: s.c.o.Patience, MaxAckPending: s.c.window(),
+		Durable: s.c.o.Name, FilterSubjects: s.subjects, AckPolicy: jetstream.AckExplicitPolicy, AckWait: s.c.o.Patience, MaxAckPending: cmp.Or(s.limit, s.c.window()),
 		PriorityPolicy: jetstream.PriorityPolicyPinned, PriorityGroups: []string{group}, PinnedTTL: s.c.o.Patience,
 	}
 }
@@ -233,11 +235,12 @@ func (s *source) session(ctx context.Context) error {
 	if err := s.ensure(ctx, s.c.v.js); err != nil {
 		return err
 	}
+	s.limit = 0
 	durable, err := s.c.v.js.CreateOrUpdateConsumer(ctx, s.stream, s.config())
 	if err != nil {
 		return fmt.Errorf("open consumer %s of %s: %w", s.c.o.Name, s.stream, err)
 	}
-	msgs, err := durable.Messages(jetstream.PullPriorityGroup(group), jetstream.PullMaxMessages(s.c.window()), jetstream.PullExpiry(max(s.c.o.Patience/4, time.Second)))
+	msgs, err := durable.Messages(jetstream.PullPriorityGroup(group), jetstream.PullMaxMessagesWithBytesLimit(s.c.window(), budget/2), jetstream.PullExpiry(max(s.c.o.Patience/4, time.Second)))
 	if err != nil {
 		return fmt.Errorf("read %s: %w", s.stream, err)
 	}
@@ -251,6 +254,9 @@ func (s *source) session(ctx context.Context) error {
 			return fmt.Errorf("read %s: %w", s.stream, err)
 		case m != nil:
 			s.take(m)
+			if err := s.ration(ctx); err != nil {
+				return err
+			}
 		}
 		if s.settling {
 			if err := s.settle(ctx, durable); err != nil {
@@ -287,6 +293,23 @@ func (s *source) take(m jetstream.Msg) {
 		s.c.lanes.hold(s.stream)
 	}
 	s.c.lanes.add(&inHand{Msg: m, stream: s.stream, seq: meta.Sequence.Stream, stored: meta.Timestamp})
+}
+
+// ration has the server give no more messages than there are in hand while these are large, and as many as ever once they
+// are not.
+func (s *source) ration(ctx context.Context) error {
+	switch bytes := s.c.lanes.size(); {
+	case bytes > budget && s.limit == 0:
+		s.limit = max(s.c.lanes.count(s.stream), 1)
+	case bytes < budget/2 && s.limit != 0:
+		s.limit = 0
+	default:
+		return nil
+	}
+	if _, err := s.c.v.js.UpdateConsumer(ctx, s.stream, s.config()); err != nil {
+		return fmt.Errorf("limit consumer %s of %s: %w", s.c.o.Name, s.stream, err)
+	}
+	return nil
 }
 
 // settle ends the holding of messages as soon as everything that the stream waits for is here.

@@ -47,6 +47,7 @@ type lanes struct {
 
 	mu    sync.Mutex
 	all   map[place]*inHand
+	bytes int                  // of all
 	queue map[any][]*inHand    // by lane; a lane that is there has somebody who works it off
 	held  map[string][]*inHand // by stream; a stream that is there is held
 }
@@ -74,6 +75,7 @@ func (l *lanes) add(m *inHand) {
 		return
 	}
 	l.all[m.place()] = m
+	l.bytes += len(m.Data())
 	if _, ok := l.held[m.stream]; ok {
 		l.held[m.stream] = append(l.held[m.stream], m)
 		return
@@ -165,7 +167,17 @@ func (l *lanes) slot(work func()) {
 func (l *lanes) done(m *inHand) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if _, ok := l.all[m.place()]; ok {
+		l.bytes -= len(m.Data())
+	}
 	delete(l.all, m.place())
+}
+
+// size is how many bytes the messages in hand have.
+func (l *lanes) size() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.bytes
 }
 
 // hold keeps messages of a stream that come from now on, until release.
