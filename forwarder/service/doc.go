@@ -31,7 +31,7 @@ type Target interface {
 	// Send sends events, which are JSON each, in one request. It gives those that the target refuses for good, by their
 	// place, with the reason; it has taken the others.
 	//
-	// Errors: *Failure, and then it may have taken none, or all.
+	// Errors: *TargetError, and then it may have taken none, or all.
 	Send(ctx context.Context, batch [][]byte) (refused map[int]string, err error)
 }
 
@@ -39,7 +39,7 @@ type Target interface {
 type Meter interface {
 	// Forwarded counts events that the target has taken.
 	Forwarded(topic string)
-	// Failed counts requests that have failed, by the reason of their Failure.
+	// Failed counts requests that have failed, by the reason of their TargetError.
 	Failed(reason string)
 }
 
@@ -59,8 +59,8 @@ func Reasons() []string {
 	return []string{ReasonUnreachable, ReasonRefused, ReasonMissing, ReasonBusy, ReasonBroken, ReasonLarge, ReasonInvalid}
 }
 
-// Failure is why a request has failed.
-type Failure struct {
+// TargetError is why a request has failed.
+type TargetError struct {
 	Reason string
 	After  time.Duration // before which another try is of no use; 0 where that is not known
 	Split  bool          // fewer events may do, and one alone that fails is refused for good
@@ -68,10 +68,10 @@ type Failure struct {
 }
 
 // Error implements error.
-func (f *Failure) Error() string { return fmt.Sprintf("send events: %s: %v", f.Reason, f.Cause) }
+func (f *TargetError) Error() string { return fmt.Sprintf("send events: %s: %v", f.Reason, f.Cause) }
 
 // Unwrap gives the cause.
-func (f *Failure) Unwrap() error { return f.Cause }
+func (f *TargetError) Unwrap() error { return f.Cause }
 
 // RefusedError says that the target takes an event neither now nor later.
 type RefusedError struct{ Why string }

@@ -25,7 +25,7 @@ type outgoing struct {
 }
 
 // Forward sends events in their order, and gives an error for each that the target has not taken, by its place: a
-// *RefusedError, or a *Failure. After a failure nothing more is sent: all later events have it too.
+// *RefusedError, or a *TargetError. After a failure nothing more is sent: all later events have it too.
 func (f *Forwarder) Forward(ctx context.Context, batch []Event) []error {
 	results := make([]error, len(batch))
 	var all []outgoing
@@ -76,7 +76,7 @@ func (f *Forwarder) send(ctx context.Context, part []outgoing, results []error) 
 		f.taken(part, refused, results)
 		return nil
 	}
-	failure, ok := errors.AsType[*Failure](err)
+	failure, ok := errors.AsType[*TargetError](err)
 	if ok {
 		f.meter.Failed(failure.Reason)
 	}

@@ -144,8 +144,8 @@ func kinds(results []error) (out []string) {
 }
 
 func TestForward(t *testing.T) {
-	large := &service.Failure{Reason: service.ReasonLarge, Split: true, Cause: errors.New("too large")}
-	away := &service.Failure{Reason: service.ReasonUnreachable, Cause: errors.New("away")}
+	large := &service.TargetError{Reason: service.ReasonLarge, Split: true, Cause: errors.New("too large")}
+	away := &service.TargetError{Reason: service.ReasonUnreachable, Cause: errors.New("away")}
 	without := func(bad string, err error) func([]string) (map[int]string, error) {
 		return func(ids []string) (map[int]string, error) {
 			if slices.Contains(ids, bad) {

@@ -23,7 +23,7 @@ func Handle(f *service.Forwarder) func(context.Context, []events.Record) []error
 			if _, refused := errors.AsType[*service.RefusedError](err); refused {
 				results[i] = events.Permanent(err)
 			}
-			if failure, ok := errors.AsType[*service.Failure](err); ok {
+			if failure, ok := errors.AsType[*service.TargetError](err); ok {
 				results[i] = events.Later(err, failure.After)
 			}
 		}

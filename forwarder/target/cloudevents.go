@@ -23,20 +23,18 @@ func NewCloudEvents(cfg Config, single bool) *CloudEvents {
 
 // Send implements service.Target. What is answered with 400 or 422 is looked for by halves: alone it is refused for good.
 func (c *CloudEvents) Send(ctx context.Context, batch [][]byte) (refused map[int]string, err error) {
-	contentType, body := "application/cloudevents-batch+json", []byte(nil)
+	contentType, body := "application/cloudevents-batch+json", array(batch)
 	if c.single && len(batch) == 1 {
 		contentType, body = "application/cloudevents+json", batch[0]
-	} else {
-		body = array(batch)
 	}
-	rsp, _, err := c.post(ctx, contentType+"; charset=utf-8", body)
+	a, err := c.post(ctx, contentType+"; charset=utf-8", body)
 	if err != nil {
 		return nil, err
 	}
-	if rsp.StatusCode >= 200 && rsp.StatusCode < 300 {
+	if a.status >= 200 && a.status < 300 {
 		return nil, nil
 	}
-	f := failure(rsp)
-	f.Split = f.Split || rsp.StatusCode == http.StatusBadRequest || rsp.StatusCode == http.StatusUnprocessableEntity
+	f := failure(a)
+	f.Split = f.Split || a.status == http.StatusBadRequest || a.status == http.StatusUnprocessableEntity
 	return nil, f
 }

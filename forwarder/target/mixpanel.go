@@ -27,9 +27,8 @@ func NewMixpanel(cfg Config, project string) *Mixpanel {
 	return &Mixpanel{newPoster(cfg)}
 }
 
-// answer is Mixpanel's to events of which some are refused.
-type answer struct {
-	Error  string `json:"error"`
+// strict is Mixpanel's answer where it refuses some events.
+type strict struct {
 	Failed []struct {
 		Index   *int   `json:"index"`
 		Field   string `json:"field"`
@@ -39,22 +38,22 @@ type answer struct {
 
 // Send implements service.Target.
 func (m *Mixpanel) Send(ctx context.Context, batch [][]byte) (refused map[int]string, err error) {
-	rsp, body, err := m.post(ctx, "application/json", array(batch))
+	a, err := m.post(ctx, "application/json", array(batch))
 	switch {
 	case err != nil:
 		return nil, err
-	case rsp.StatusCode == http.StatusOK:
+	case a.status == http.StatusOK:
 		return nil, nil
-	case rsp.StatusCode != http.StatusBadRequest:
-		return nil, failure(rsp)
+	case a.status != http.StatusBadRequest:
+		return nil, failure(a)
 	}
-	f := failure(rsp)
-	var a answer
-	if err := json.Unmarshal(body, &a); err != nil || len(a.Failed) == 0 {
+	f := failure(a)
+	var said strict
+	if err := json.Unmarshal(a.body, &said); err != nil || len(said.Failed) == 0 {
 		return nil, f // it is not about events: a project that there isn't, for one
 	}
 	refused = map[int]string{}
-	for _, r := range a.Failed {
+	for _, r := range said.Failed {
 		if r.Index == nil || *r.Index < 0 || *r.Index >= len(batch) {
 			f.Cause = fmt.Errorf("%w, and names an event that was not sent", f.Cause)
 			return nil, f

@@ -44,14 +44,21 @@ func newPoster(cfg Config) poster {
 	}}
 }
 
-// post posts a body, and gives the answer's status and body. Errors: *service.Failure, where there was no whole answer.
-func (p poster) post(ctx context.Context, contentType string, body []byte) (*http.Response, []byte, error) {
+// answer is what a request was answered with.
+type answer struct {
+	status int
+	after  string // Retry-After
+	body   []byte
+}
+
+// post posts a body. Errors: *service.TargetError, where there was no whole answer.
+func (p poster) post(ctx context.Context, contentType string, body []byte) (answer, error) {
 	if p.cfg.Gzip {
 		body = zipped(body)
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, p.cfg.URL, bytes.NewReader(body))
 	if err != nil {
-		return nil, nil, unreachable(err)
+		return answer{}, unreachable(err)
 	}
 	req.Header.Set("Content-Type", contentType)
 	req.Header.Set("Accept", "application/json")
@@ -67,14 +74,14 @@ func (p poster) post(ctx context.Context, contentType string, body []byte) (*htt
 	}
 	rsp, err := p.client.Do(req)
 	if err != nil {
-		return nil, nil, unreachable(err)
+		return answer{}, unreachable(err)
 	}
 	defer rsp.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(rsp.Body, maxAnswer))
+	text, err := io.ReadAll(io.LimitReader(rsp.Body, maxAnswer))
 	if err != nil {
-		return nil, nil, unreachable(err)
+		return answer{}, unreachable(err)
 	}
-	return rsp, answer, nil
+	return answer{rsp.StatusCode, rsp.Header.Get("Retry-After"), text}, nil
 }
 
 // unreachable leaves the URL out of what the log says: its query may name a project.
@@ -82,7 +89,7 @@ func unreachable(err error) error {
 	if u, ok := errors.AsType[*url.Error](err); ok {
 		err = u.Err
 	}
-	return &service.Failure{Reason: service.ReasonUnreachable, Cause: err}
+	return &service.TargetError{Reason: service.ReasonUnreachable, Cause: err}
 }
 
 func zipped(body []byte) []byte {
@@ -95,9 +102,11 @@ func zipped(body []byte) []byte {
 
 // failure says what a status means, other than of success. A login that is wrong, or a URL, says nothing about events: none of
 // them is refused for it.
-func failure(rsp *http.Response) *service.Failure {
-	f := &service.Failure{Reason: service.ReasonBroken, After: after(rsp.Header.Get("Retry-After"), time.Now()), Cause: fmt.Errorf("the target answers %s", rsp.Status)}
-	switch code := rsp.StatusCode; {
+func failure(a answer) *service.TargetError {
+	f := &service.TargetError{
+		Reason: service.ReasonBroken, After: after(a.after, time.Now()), Cause: fmt.Errorf("the target answers %d %s", a.status, http.StatusText(a.status)),
+	}
+	switch code := a.status; {
 	case code == http.StatusUnauthorized || code == http.StatusForbidden || code == http.StatusProxyAuthRequired:
 		f.Reason = service.ReasonRefused
 	case code == http.StatusTooManyRequests:

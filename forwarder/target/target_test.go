@@ -140,7 +140,7 @@ func TestAnswers(t *testing.T) {
 
 func checkFailure(t *testing.T, err error, reason string, split bool) {
 	t.Helper()
-	f, ok := errors.AsType[*service.Failure](err)
+	f, ok := errors.AsType[*service.TargetError](err)
 	if !ok || f.Reason != reason || f.Split != split || f.After != 7*time.Second {
 		t.Errorf("fails with %+v, not of %s", err, reason)
 	}
@@ -157,7 +157,7 @@ func TestRetryAfterIsBounded(t *testing.T) {
 	} {
 		s := serve(t, 429, http.Header{"Retry-After": {header}}, "")
 		_, err := target.NewMixpanel(config(s.URL), "").Send(t.Context(), two)
-		if f, ok := errors.AsType[*service.Failure](err); !ok || !fits(f.After) {
+		if f, ok := errors.AsType[*service.TargetError](err); !ok || !fits(f.After) {
 			t.Errorf("%q: %+v", header, err)
 		}
 	}
@@ -170,7 +170,7 @@ func TestNobodyAnswers(t *testing.T) {
 	cfg := config(s.URL)
 	cfg.User, cfg.Password = "service", "secret-of-service"
 	_, err := target.NewMixpanel(cfg, "project-id").Send(t.Context(), two)
-	f, ok := errors.AsType[*service.Failure](err)
+	f, ok := errors.AsType[*service.TargetError](err)
 	if !ok || f.Reason != service.ReasonUnreachable || f.Split {
 		t.Fatalf("fails with %+v", err)
 	}
