@@ -59,11 +59,14 @@ type query struct{ where, text string }
 
 // TestMetricsOfDashboardAndAlertsExist scrapes the processes of a mesh that has served requests of each kind.
 func TestMetricsOfDashboardAndAlertsExist(t *testing.T) {
-	c := cluster.Start(t, cluster.Config{Of: map[string]map[string]string{"user": {"MICRO_ADMIN_PASSWORD": password}}})
+	c := cluster.Start(t, cluster.Config{Of: map[string]map[string]string{
+		"user":      {"MICRO_ADMIN_PASSWORD": password},
+		"forwarder": {"MICRO_FORWARD_TARGET": "cloudevents", "MICRO_FORWARD_URL": upstream.Start(t).URL},
+	}})
 	serve(t, c)
 	given := series{"up": {}}
-	for _, name := range cluster.Services {
-		given.scrape(t, c.Services[name][0].Health())
+	for _, processes := range c.Services {
+		given.scrape(t, processes[0].Health())
 	}
 	queries := append(alerts(t), dashboard(t)...)
 	if len(queries) < 20 {
@@ -349,13 +352,13 @@ func TestScrapesEveryService(t *testing.T) {
 	if len(file.Scrape) != 1 || len(file.Scrape[0].DNS) != 1 || len(file.Scrape[0].Relabel) != 1 {
 		t.Fatalf("scrapes %+v", file.Scrape)
 	}
-	job := file.Scrape[0]
-	if job.Job != "micromesh" || !slices.Equal(job.DNS[0].Names, cluster.Services) || job.Relabel[0].To != "process" {
+	job, all := file.Scrape[0], append(slices.Clone(cluster.Services), "forwarder")
+	if job.Job != "micromesh" || !slices.Equal(job.DNS[0].Names, all) || job.Relabel[0].To != "process" {
 		t.Errorf("scrapes %+v", job)
 	}
 	process := regexp.MustCompile("^(?:" + job.Relabel[0].Regex + ")$")
-	for _, name := range append([]string{"user.micromesh", "gateway-pods.micromesh"}, cluster.Services...) {
-		if m := process.FindStringSubmatch(name); m == nil || !slices.Contains(cluster.Services, m[1]) {
+	for _, name := range append([]string{"user.micromesh", "gateway-pods.micromesh"}, all...) {
+		if m := process.FindStringSubmatch(name); m == nil || !slices.Contains(all, m[1]) {
 			t.Errorf("%s is process %v", name, m)
 		}
 	}

@@ -57,6 +57,7 @@ var extra = map[string][]string{
 	"registry/health":      {"registry/service", "pkg/"},
 	"registry/node":        {"registry/service", "pkg/"},
 	"registry/stock":       {"pkg/"},
+	"forwarder/target":     {"forwarder/service"},
 	"user/proto/fakes":     {"user/proto"},
 	"proxy/proto/fakes":    {"proxy/proto"},
 	"registry/proto/fakes": {"registry/proto"},

@@ -20,7 +20,7 @@ import (
 // StopAll ends all processes in order, as `docker compose down` does: the gateways first, NATS last.
 func (c *Cluster) StopAll() {
 	c.tb.Helper()
-	for _, name := range slices.Backward(Services) {
+	for _, name := range slices.Backward(c.names) {
 		for _, p := range c.Services[name] {
 			if p.Running() {
 				p.Stop()
@@ -36,7 +36,7 @@ func (c *Cluster) StartAll() {
 	if !c.NATS.Running() {
 		c.NATS.Start()
 	}
-	for _, name := range Services {
+	for _, name := range c.names {
 		for _, p := range c.Services[name] {
 			if !p.Running() {
 				p.Start()

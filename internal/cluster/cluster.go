@@ -12,6 +12,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"testing"
 
@@ -22,10 +23,13 @@ import (
 // Services of a mesh, in the order in which they are started.
 var Services = []string{"user", "registry", "proxy", "gateway"}
 
+// forwarder is a service that a mesh may do without.
+const forwarder = "forwarder"
+
 // Config of a cluster. Its zero value is one process of each service.
 type Config struct {
 	Env      map[string]string            // settings of all services
-	Of       map[string]map[string]string // settings of one service, by its name
+	Of       map[string]map[string]string // settings of one service, by its name; a forwarder runs where it has any
 	Replicas map[string]int               // of each service; 1
 	NATS     Place                        // where the NATS server runs; this machine's loopback
 	Guests   bool                         // services in plain go-micro may join, over a NATS server of their own
@@ -44,10 +48,11 @@ type Cluster struct {
 	Guests   *Process // the NATS server of services in plain go-micro; nil where they may not join
 	Services map[string][]*Process
 
-	tb   testing.TB
-	dir  string
-	logs string
-	env  map[string]string
+	tb    testing.TB
+	names []string // of the services that it has
+	dir   string
+	logs  string
+	env   map[string]string
 }
 
 // Start starts a cluster and waits until all of it is ready. It ends with the test. Where there is no Postgres, the
@@ -78,7 +83,11 @@ func Start(tb testing.TB, cfg Config) *Cluster {
 	if cfg.Guests {
 		c.startGuests(secrets.Guests)
 	}
-	for _, name := range Services {
+	c.names = slices.Clone(Services)
+	if len(cfg.Of[forwarder]) > 0 {
+		c.names = append(c.names, forwarder)
+	}
+	for _, name := range c.names {
 		env := c.settings(name)
 		maps.Copy(env, cfg.Of[name])
 		for i := range max(cfg.Replicas[name], 1) {
@@ -105,6 +114,9 @@ func (c *Cluster) settings(name string) map[string]string {
 		if c.Guests != nil {
 			env["MICRO_GUESTS_LISTEN"] = "127.0.0.1:0"
 		}
+		return env
+	}
+	if name == forwarder { // it has no database either
 		return env
 	}
 	url, ok := sqldbtest.PostgresURL(c.tb)
@@ -160,7 +172,7 @@ func (c *Cluster) Gateway(i int) string { return "http://" + c.Services["gateway
 // AwaitReady waits until every process that runs is ready.
 func (c *Cluster) AwaitReady() {
 	c.tb.Helper()
-	for _, name := range Services {
+	for _, name := range c.names {
 		for _, p := range c.Services[name] {
 			p.AwaitReady()
 		}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 
+	forwarding "micromesh/forwarder/app"
 	gateway "micromesh/gateway/app"
 	"micromesh/pkg/interrupt"
 	"micromesh/pkg/process"
@@ -32,7 +33,9 @@ func Play() {
 			os.Exit(1)
 		}
 	default:
-		services := map[string]func() process.Service{"user": user.Service, "registry": registry.Service, "proxy": proxy.Service, "gateway": gateway.Service}
+		services := map[string]func() process.Service{
+			"user": user.Service, "registry": registry.Service, "proxy": proxy.Service, "gateway": gateway.Service, forwarder: forwarding.Service,
+		}
 		process.Main(services[role]())
 	}
 	os.Exit(0)

@@ -16,6 +16,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
 
+	forwarder "micromesh/forwarder/app"
 	gateway "micromesh/gateway/app"
 	"micromesh/pkg/config"
 	"micromesh/pkg/host"
@@ -30,12 +31,13 @@ import (
 
 // Config of a mesh. Databases and folders of the services are set by Start.
 type Config struct {
-	Dir      string // of all data; it is created
-	Logger   *slog.Logger
-	User     user.Config
-	Registry registry.Config
-	Proxy    proxy.Config
-	Gateway  gateway.Config
+	Dir       string // of all data; it is created
+	Logger    *slog.Logger
+	User      user.Config
+	Registry  registry.Config
+	Proxy     proxy.Config
+	Gateway   gateway.Config
+	Forwarder forwarder.Config // where it names a target
 
 	NATSListen   string // "host:port" on loopback where services join over NATS; empty is nowhere
 	NATSOptional bool   // where that is taken by another program the mesh starts without it
@@ -43,7 +45,14 @@ type Config struct {
 
 // Validate tells everything that is wrong with the settings at once.
 func (c *Config) Validate() error {
-	return errors.Join(config.Validate(&c.User, &c.Registry, &c.Proxy, &c.Gateway), c.validateNATS())
+	return errors.Join(config.Validate(&c.User, &c.Registry, &c.Proxy, &c.Gateway), c.validateForwarder(), c.validateNATS())
+}
+
+func (c *Config) validateForwarder() error {
+	if c.Forwarder.Target == "" {
+		return nil
+	}
+	return c.Forwarder.Validate()
 }
 
 // Mesh is a mesh that runs.
@@ -57,6 +66,7 @@ type Mesh struct {
 	reg   *registry.App
 	proxy *proxy.App
 	gate  *gateway.App
+	fwd   *forwarder.App // nil where events are sent nowhere
 
 	natsTaken bool
 
@@ -169,6 +179,11 @@ func (m *Mesh) openServices(ctx context.Context) error {
 	if a := m.gate.EdgeAddr(); a != nil {
 		c.Registry.Reserved = append(c.Registry.Reserved, a.String())
 	}
+	if c.Forwarder.Target != "" {
+		if m.fwd, err = forwarder.New(m.Host, c.Forwarder); err != nil {
+			return err
+		}
+	}
 	var g errgroup.Group
 	g.Go(func() (err error) { m.user, err = user.New(ctx, m.Host, c.User); return err })
 	g.Go(func() (err error) { m.reg, err = registry.New(ctx, m.Host, c.Registry); return err })
@@ -185,6 +200,9 @@ func (m *Mesh) run(ctx context.Context) {
 	rest.Go(func() error { return m.user.Run(restCtx) })
 	rest.Go(func() error { return m.reg.Run(restCtx) })
 	rest.Go(func() error { return m.proxy.Run(restCtx) })
+	if m.fwd != nil {
+		rest.Go(func() error { return m.fwd.Run(restCtx) })
+	}
 	context.AfterFunc(restCtx, stopGate)
 	go func() {
 		err := m.gate.Run(gateCtx)
@@ -205,6 +223,9 @@ func (m *Mesh) close() {
 	}
 	if m.gate != nil {
 		closeOf("gateway", m.gate.Close)
+	}
+	if m.fwd != nil {
+		closeOf("forwarder", m.fwd.Close)
 	}
 	if m.proxy != nil {
 		closeOf("proxy", m.proxy.Close)

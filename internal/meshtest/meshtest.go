@@ -53,6 +53,14 @@ func At(address string) Option { return func(c *mesh.Config) { c.Gateway.Listen 
 // WithRoutes configures routes of the gateway: the path of a routes.yaml.
 func WithRoutes(file string) Option { return func(c *mesh.Config) { c.Gateway.Routes = file } }
 
+// WithForwarder sends events to a URL that takes what Mixpanel's import does.
+func WithForwarder(url string) Option {
+	return func(c *mesh.Config) {
+		c.Forwarder.Target, c.Forwarder.URL, c.Forwarder.Token = "mixpanel", url, "token"
+		c.Forwarder.Wait, c.Forwarder.MaxRetry = 20*time.Millisecond, 100*time.Millisecond
+	}
+}
+
 // InDir uses a data folder that outlives the mesh.
 func InDir(dir string) Option { return func(c *mesh.Config) { c.Dir = dir } }
 
@@ -61,7 +69,7 @@ func InDir(dir string) Option { return func(c *mesh.Config) { c.Dir = dir } }
 func Config(dir string, log *slog.Logger) (mesh.Config, error) {
 	cfg := mesh.Config{Dir: dir, Logger: log}
 	env := map[string]string{"MICRO_ADMIN_SLUG": AdminSlug, "MICRO_ADMIN_PASSWORD": AdminPassword}
-	err := config.Parse(env, &cfg.User, &cfg.Registry, &cfg.Proxy, &cfg.Gateway)
+	err := config.Parse(env, &cfg.User, &cfg.Registry, &cfg.Proxy, &cfg.Gateway, &cfg.Forwarder)
 	cfg.Gateway.Listen = "127.0.0.1:0"
 	return cfg, err
 }

@@ -40,6 +40,9 @@ func startProcesses(t testing.TB, cfg mesh.Config) *Mesh {
 	of := map[string]map[string]string{
 		"user": config.Format(&cfg.User), "registry": config.Format(&cfg.Registry), "proxy": config.Format(&cfg.Proxy), "gateway": config.Format(&cfg.Gateway),
 	}
+	if cfg.Forwarder.Target != "" {
+		of["forwarder"] = config.Format(&cfg.Forwarder)
+	}
 	if cfg.Gateway.Listen == "127.0.0.1:0" {
 		delete(of["gateway"], "MICRO_LISTEN")
 	}

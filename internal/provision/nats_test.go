@@ -139,10 +139,11 @@ var own = map[string][]string{
 		"$KV.keys.x", "$KV.permits.x", "$KV.revocations.s.x", "events.accounts", "$KV.nodes.user-svc.1", "$KV.signers.user-svc.x",
 		"$JS.API.STREAM.CREATE.KV_keys", "$JS.API.STREAM.CREATE.KV_permits", "$JS.API.STREAM.CREATE.KV_revocations", "mesh.user-svc.x",
 	},
-	"registry-svc": {"$KV.instances.x.y", "events.instances", "$KV.nodes.registry-svc.1", "$KV.signers.registry-svc.x", "$JS.API.STREAM.CREATE.KV_instances", "mesh.registry-svc.changed"},
-	"proxy-svc":    {"$KV.routing.x.y", "events.routes", "$KV.nodes.proxy-svc.1", "$KV.signers.proxy-svc.x", "$JS.API.STREAM.CREATE.KV_routing", "$JS.API.CONSUMER.CREATE.KV_instances.x.$KV.instances.>"},
-	"gateway-svc":  {"$KV.nodes.gateway-svc.1", "$JS.API.CONSUMER.CREATE.KV_routing.x.$KV.routing.>", "$JS.API.CONSUMER.CREATE.events.x", "$JS.API.CONSUMER.MSG.NEXT.events.x", "replay.basket-svc", "$JS.API.STREAM.MSG.DELETE.dead"},
-	"basket-svc":   {"events.basket-svc", "$KV.nodes.basket-svc.1", "$KV.signers.basket-svc.x", "dead.basket-svc", "$JS.ACK.events.basket-svc.1.1.1.1.1", "$JS.ACK.dead.basket-svc.1.1.1.1.1"},
+	"registry-svc":  {"$KV.instances.x.y", "events.instances", "$KV.nodes.registry-svc.1", "$KV.signers.registry-svc.x", "$JS.API.STREAM.CREATE.KV_instances", "mesh.registry-svc.changed"},
+	"proxy-svc":     {"$KV.routing.x.y", "events.routes", "$KV.nodes.proxy-svc.1", "$KV.signers.proxy-svc.x", "$JS.API.STREAM.CREATE.KV_routing", "$JS.API.CONSUMER.CREATE.KV_instances.x.$KV.instances.>"},
+	"gateway-svc":   {"$KV.nodes.gateway-svc.1", "$JS.API.CONSUMER.CREATE.KV_routing.x.$KV.routing.>", "$JS.API.CONSUMER.CREATE.events.x", "$JS.API.CONSUMER.MSG.NEXT.events.x", "replay.basket-svc", "$JS.API.STREAM.MSG.DELETE.dead"},
+	"forwarder-svc": {"$KV.nodes.forwarder-svc.1", "dead.forwarder-svc", "$JS.ACK.events.forwarder-svc.1.1.1.1.1", "$JS.ACK.dead.forwarder-svc.1.1.1.1.1"},
+	"basket-svc":    {"events.basket-svc", "$KV.nodes.basket-svc.1", "$KV.signers.basket-svc.x", "dead.basket-svc", "$JS.ACK.events.basket-svc.1.1.1.1.1", "$JS.ACK.dead.basket-svc.1.1.1.1.1"},
 }
 
 // mayWatch are what is another's own, and a service may do too.

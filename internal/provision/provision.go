@@ -59,6 +59,7 @@ func Mesh() []Service {
 		{Slug: "registry-svc", Database: true, Owns: []string{kv.Instances}, Topics: []string{instances.Topic}},
 		{Slug: "proxy-svc", Database: true, Owns: []string{kv.Routing}, Watches: []string{kv.Instances}, Topics: []string{routes.Topic}},
 		{Slug: "gateway-svc", Watches: []string{kv.Routing}, Tails: true, Replays: true},
+		{Slug: "forwarder-svc", Consumes: []string{"forwarder-svc"}},
 	}
 }
 

@@ -252,7 +252,7 @@ func TestRenewReplacesWhatEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{}
-	for _, name := range []string{"gateway-svc", "nats", "proxy-svc", "registry-svc", "user-svc"} {
+	for _, name := range []string{"forwarder-svc", "gateway-svc", "nats", "proxy-svc", "registry-svc", "user-svc"} {
 		want = append(want, name+"/key.pem", name+"/cert.pem")
 	}
 	if diff := cmp.Diff(want, written); diff != "" {

@@ -25,7 +25,7 @@ const (
 var (
 	baseForm = regexp.MustCompile(`^[a-z][a-z0-9]*(-[a-z][a-z0-9]*)*$`)
 	// taken are the slugs of the mesh, those that it keeps, and topics of its events, without their ending.
-	taken = []string{"user", "registry", "proxy", "gateway", "config", "deploy", "policy", "secret", "mesh", "micromesh", "accounts", "instances", "routes"}
+	taken = []string{"user", "registry", "proxy", "gateway", "forwarder", "config", "deploy", "policy", "secret", "mesh", "micromesh", "accounts", "instances", "routes"}
 	// unfit are names of folders that Go does not look into, or keeps from others.
 	unfit = []string{"internal", "vendor", "testdata", "main", "google", "events"}
 )

@@ -28,7 +28,7 @@ func TestBadNamesAreRefused(t *testing.T) {
 		"": "lower-case letters", "Account": "lower-case letters", "a_b": "lower-case letters", "-a": "lower-case letters", "a--b": "lower-case letters",
 		"a-": "lower-case letters", "1a": "begin with a letter", "a-1": "begin with a letter", "../x": "lower-case letters", "a/b": "lower-case letters",
 		"a b": "lower-case letters", "ä": "lower-case letters", "-svc": "lower-case letters", "a.b": "lower-case letters",
-		"user": "the mesh's own", "user-svc": "the mesh's own", "gateway": "the mesh's own", "accounts": "the mesh's own",
+		"user": "the mesh's own", "user-svc": "the mesh's own", "gateway": "the mesh's own", "forwarder": "the mesh's own", "accounts": "the mesh's own",
 		"func": "means something in Go", "type-svc": "means something in Go", "go": "means something in Go", "internal": "means something in Go", "vendor": "means something in Go",
 		strings.Repeat("a", 47): "too long",
 	} {

@@ -16,7 +16,10 @@ import (
 	"micromesh/pkg/sqldb"
 )
 
-// ConsumerOptions say what a [Consumer] does. Name, Topics and Handle must be set.
+// AllTopics stands for every topic in [ConsumerOptions], also those that are published for the first time later.
+const AllTopics = "*"
+
+// ConsumerOptions say what a [Consumer] does. Name, Topics and either Handle or HandleBatch must be set.
 type ConsumerOptions struct {
 	// Name of the consumer, the same in all processes of the service and for ever: the service's slug, or where it has
 	// several, its slug, a dash and more.
@@ -25,6 +28,14 @@ type ConsumerOptions struct {
 	// Handle does the work of an event. It may be called again for the same event, even after it has succeeded: where
 	// that matters, it applies the event by [Once]. Its context ends some time after Run's.
 	Handle func(context.Context, Record) error
+	// HandleBatch does the work of many events at once, in place of Handle: of all keys together, in the stream's order, one
+	// batch after the other. It gives an error for each event that it has not done, by the event's place, or nil where all
+	// are done. Only those come again, before any later event does; so that a key keeps its order, the events after one that
+	// is to be tried again must have errors too.
+	HandleBatch func(context.Context, []Record) []error
+	// Batch is how many events HandleBatch gets at most; default 500. BatchWait is how long fewer wait for more; default 1 s.
+	Batch     int
+	BatchWait time.Duration
 	// Tries that an event gets before it is a dead letter; default 8. Negative tries for ever.
 	Tries int
 	// FirstRetry and LastRetry are the waits between tries, which double; default 100 ms and 30 s.
@@ -39,7 +50,9 @@ type ConsumerOptions struct {
 }
 
 const (
-	window = 256              // events in hand at most, those that wait included
+	window = 256              // events in hand at least, those that wait included; twice a batch where that is more
+	most   = 5000             // events of a batch
+	budget = 32 << 20         // bytes of events in hand, above which no more are asked for
 	grace  = 10 * time.Second // that work under way has when a consumer stops
 	group  = "one"            // of the processes, of which one is pinned
 	pinID  = "Nats-Pin-Id"    // says to which process a message was given
@@ -55,6 +68,8 @@ func (o *ConsumerOptions) complete() error {
 	o.LastRetry = cmp.Or(o.LastRetry, 30*time.Second)
 	o.Parallel = cmp.Or(o.Parallel, 16)
 	o.Patience = cmp.Or(o.Patience, 10*time.Second)
+	o.Batch = cmp.Or(o.Batch, 500)
+	o.BatchWait = cmp.Or(o.BatchWait, time.Second)
 	var wrong []error
 	add := func(format string, args ...any) { wrong = append(wrong, fmt.Errorf(format, args...)) }
 	if !consumerNames.MatchString(o.Name) {
@@ -63,8 +78,11 @@ func (o *ConsumerOptions) complete() error {
 	if len(o.Topics) == 0 {
 		add("the consumer %s names no topics", o.Name)
 	}
-	if o.Handle == nil {
-		add("the consumer %s has nothing that handles events", o.Name)
+	if (o.Handle == nil) == (o.HandleBatch == nil) {
+		add("the consumer %s must have one of Handle and HandleBatch", o.Name)
+	}
+	if o.Batch < 1 || o.Batch > most || o.BatchWait < 0 {
+		add("batches have %d events or wait for %v; it must be 1 to %d events", o.Batch, o.BatchWait, most)
 	}
 	if o.FirstRetry < 0 || o.LastRetry < o.FirstRetry {
 		add("retries wait from %v to %v; the first must not be longer than the last", o.FirstRetry, o.LastRetry)
@@ -96,14 +114,36 @@ func NewConsumer(v *Verifier, log *slog.Logger, o ConsumerOptions) (*Consumer, e
 		return nil, err
 	}
 	v.dead.WithLabelValues(o.Name)
-	return &Consumer{v: v, o: o, log: log.With("consumer", o.Name)}, nil
+	c := &Consumer{v: v, o: o, log: log.With("consumer", o.Name), lanes: newLanes(o.Parallel)}
+	if o.HandleBatch != nil {
+		c.lanes.gather(o.Batch, o.BatchWait)
+	}
+	return c, nil
+}
+
+// Oldest is when the oldest event was stored that this process has in hand and has not done; zero where there is none. It
+// asks nobody.
+func (c *Consumer) Oldest() time.Time { return c.lanes.oldest() }
+
+// window is how many events are in hand at most.
+func (c *Consumer) window() int {
+	if c.o.HandleBatch == nil {
+		return window
+	}
+	return max(window, 2*c.o.Batch)
 }
 
 // Run consumes until ctx ends; then work under way is finished, and what was not begun is given back. Call it once.
 func (c *Consumer) Run(ctx context.Context) {
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	c.lanes = newLanes(c.o.Parallel, func(m *inHand) { c.process(ctx, work, m) })
+	c.lanes.begin(ctx, func(batch []*inHand) {
+		if c.o.HandleBatch != nil {
+			c.processBatch(ctx, work, batch)
+			return
+		}
+		c.process(ctx, work, batch[0])
+	})
 	var wg sync.WaitGroup
 	sources := c.sources()
 	for _, s := range sources {
@@ -161,13 +201,14 @@ type source struct {
 	subjects []string
 	ensure   func(context.Context, jetstream.JetStream) error
 
+	limit    int    // of messages in hand; 0 is the consumer's window
 	pin      string // to which the last message was given
 	settling bool   // not everything that another process had in hand is here yet
 }
 
 func (s *source) config() jetstream.ConsumerConfig {
 	return jetstream.ConsumerConfig{
-		Durable: s.c.o.Name, FilterSubjects: s.subjects, AckPolicy: jetstream.AckExplicitPolicy, AckWait: s.c.o.Patience, MaxAckPending: window,
+		Durable: s.c.o.Name, FilterSubjects: s.subjects, AckPolicy: jetstream.AckExplicitPolicy, AckWait: s.c.o.Patience, MaxAckPending: cmp.Or(s.limit, s.c.window()),
 		PriorityPolicy: jetstream.PriorityPolicyPinned, PriorityGroups: []string{group}, PinnedTTL: s.c.o.Patience,
 	}
 }
@@ -194,11 +235,12 @@ func (s *source) session(ctx context.Context) error {
 	if err := s.ensure(ctx, s.c.v.js); err != nil {
 		return err
 	}
+	s.limit = 0
 	durable, err := s.c.v.js.CreateOrUpdateConsumer(ctx, s.stream, s.config())
 	if err != nil {
 		return fmt.Errorf("open consumer %s of %s: %w", s.c.o.Name, s.stream, err)
 	}
-	msgs, err := durable.Messages(jetstream.PullPriorityGroup(group), jetstream.PullMaxMessages(window), jetstream.PullExpiry(max(s.c.o.Patience/4, time.Second)))
+	msgs, err := durable.Messages(jetstream.PullPriorityGroup(group), jetstream.PullMaxMessagesWithBytesLimit(s.c.window(), budget/2), jetstream.PullExpiry(max(s.c.o.Patience/4, time.Second)))
 	if err != nil {
 		return fmt.Errorf("read %s: %w", s.stream, err)
 	}
@@ -212,6 +254,9 @@ func (s *source) session(ctx context.Context) error {
 			return fmt.Errorf("read %s: %w", s.stream, err)
 		case m != nil:
 			s.take(m)
+			if err := s.ration(ctx); err != nil {
+				return err
+			}
 		}
 		if s.settling {
 			if err := s.settle(ctx, durable); err != nil {
@@ -247,7 +292,24 @@ func (s *source) take(m jetstream.Msg) {
 		s.pin, s.settling = pin, true
 		s.c.lanes.hold(s.stream)
 	}
-	s.c.lanes.add(&inHand{Msg: m, stream: s.stream, seq: meta.Sequence.Stream})
+	s.c.lanes.add(&inHand{Msg: m, stream: s.stream, seq: meta.Sequence.Stream, stored: meta.Timestamp})
+}
+
+// ration has the server give no more messages than there are in hand while these are large, and as many as ever once they
+// are not.
+func (s *source) ration(ctx context.Context) error {
+	switch bytes := s.c.lanes.size(); {
+	case bytes > budget && s.limit == 0:
+		s.limit = max(s.c.lanes.count(s.stream), 1)
+	case bytes < budget/2 && s.limit != 0:
+		s.limit = 0
+	default:
+		return nil
+	}
+	if _, err := s.c.v.js.UpdateConsumer(ctx, s.stream, s.config()); err != nil {
+		return fmt.Errorf("limit consumer %s of %s: %w", s.c.o.Name, s.stream, err)
+	}
+	return nil
 }
 
 // settle ends the holding of messages as soon as everything that the stream waits for is here.

@@ -253,18 +253,25 @@ func TestAnEventIsAppliedOnce(t *testing.T) {
 	})
 }
 
-// TestEventsOfAProcessThatIsCutOffComeInOrder has a process lose its connection for good, with events in hand.
-func TestEventsOfAProcessThatIsCutOffComeInOrder(t *testing.T) {
-	nc, js, user := stream(t)
+// another is a connection that can be lost.
+func another(t *testing.T, nc *nats.Conn) (jetstream.JetStream, *nats.Conn) {
+	t.Helper()
 	lost, err := nats.Connect(nc.ConnectedUrl())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer lost.Close()
-	cut, err := jetstream.New(lost)
+	t.Cleanup(lost.Close)
+	js, err := jetstream.New(lost)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return js, lost
+}
+
+// TestEventsOfAProcessThatIsCutOffComeInOrder has a process lose its connection for good, with events in hand.
+func TestEventsOfAProcessThatIsCutOffComeInOrder(t *testing.T) {
+	nc, js, user := stream(t)
+	cut, lost := another(t, nc)
 	var got seen
 	var stuck sync.Map
 	consume(t, cut, events.ConsumerOptions{Tries: -1, Handle: func(_ context.Context, r events.Record) error {

@@ -24,6 +24,13 @@ type problemError struct{ error }
 
 func problem(format string, args ...any) error { return &problemError{fmt.Errorf(format, args...)} }
 
+// Decode gives the data of an event as JSON, without asking whose it is: whoever acts on it needs [Verifier.Check].
+//
+// Errors: what is wrong with the event for good, or for now.
+func (v *Verifier) Decode(ctx context.Context, m jetstream.Msg) (json.RawMessage, error) {
+	return v.decode(ctx, m)
+}
+
 // decode decodes an event by the schema that its header names.
 //
 // Errors: *problemError; any other is for now.

@@ -19,6 +19,7 @@ type Record struct {
 	Time    string          `json:"time"`
 	Topic   string          `json:"topic"`
 	Seq     uint64          `json:"sequence"`
+	Schema  string          `json:"-"` // the hash of the schema by which it was decoded
 	Trace   string          `json:"traceparent,omitempty"`
 	Data    json.RawMessage `json:"data,omitempty"`
 	Problem string          `json:"problem,omitempty"` // why Data is missing

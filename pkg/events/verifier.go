@@ -144,7 +144,7 @@ func newRecord(m jetstream.Msg) Record {
 	h := m.Headers()
 	r := Record{
 		ID: h.Get(headerID), Source: h.Get(headerSource), Type: h.Get(headerType), Subject: h.Get(headerSubject), Time: h.Get(headerTime),
-		Topic: strings.TrimPrefix(m.Subject(), Subject("")), Trace: h.Get(telemetry.Header),
+		Topic: strings.TrimPrefix(m.Subject(), Subject("")), Trace: h.Get(telemetry.Header), Schema: h.Get(headerSchema),
 	}
 	if meta, err := m.Metadata(); err == nil {
 		r.Seq = meta.Sequence.Stream

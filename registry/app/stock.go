@@ -20,7 +20,7 @@ import (
 )
 
 // ownSlugs are those of the mesh's own services, whether they run or not.
-var ownSlugs = []string{"user-svc", Name, "proxy-svc", "gateway-svc"}
+var ownSlugs = []string{"user-svc", Name, "proxy-svc", "gateway-svc", "forwarder-svc"}
 
 // openStock opens the bridge to services written with plain go-micro; nil where there is none. Nobody waits for their NATS server.
 func openStock(ctx context.Context, url string, h *host.Host, svc *service.Service, log *slog.Logger) (*stock.Bridge, *nats.Conn, error) {

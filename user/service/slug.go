@@ -10,7 +10,7 @@ import (
 // reservedSlugs belong to the mesh, or would be mistaken for a part of it.
 var reservedSlugs = []string{
 	".well-known", "1backend", "admin", "administrator", "api", "apis", "app", "apps", "assets", "auth", "config", "config-svc", "console", "dashboard",
-	"debug", "deploy", "deploy-svc", "docs", "echo", "events", "favicon-ico", "gateway", "gateway-svc", "health", "healthcheck", "healthz",
+	"debug", "deploy", "deploy-svc", "docs", "echo", "events", "favicon-ico", "forwarder", "forwarder-svc", "gateway", "gateway-svc", "health", "healthcheck", "healthz",
 	"help", "internal", "livez", "localhost", "login", "logout", "mesh", "metrics", "micro", "micromesh", "nats", "oauth", "oauth2", "oidc",
 	"openapi", "openapi.json", "operator", "ping", "policy", "policy-svc", "postgres", "pprof", "proxy", "proxy-svc", "ready", "readyz", "register",
 	"registry", "registry-svc", "root", "rpc", "secret", "secret-svc", "signin", "signup", "static", "status", "sys", "system", "unnamed", "user",

@@ -56,6 +56,7 @@ const settings = `Settings, from the environment:
    MICRO_LEASE               how long an instance lives without a heartbeat (30s)
    MICRO_CORS_ORIGINS        origins that browsers may call the mesh's own services from
    MICRO_TRUSTED_PROXIES     CIDRs of proxies in front, whose X-Forwarded-* are believed
+   MICRO_FORWARD_TARGET      mixpanel or cloudevents: where events are sent, by MICRO_FORWARD_… as in forwarder --help (nowhere)
 
 Ctrl-C lets requests under way finish and stops; a second one stops at once.`
 
@@ -69,6 +70,10 @@ func (c *commands) upConfig(cmd *cli.Command) (mesh.Config, error) {
 	}
 	environ := config.Environ()
 	err := config.Parse(environ, &cfg.User, &cfg.Registry, &cfg.Proxy, &cfg.Gateway)
+	if environ["MICRO_FORWARD_TARGET"] != "" {
+		resolved, missing := config.Resolve(environ, config.Settings(&cfg.Forwarder))
+		err = errors.Join(err, missing, config.Parse(resolved, &cfg.Forwarder))
+	}
 	cfg.Gateway.Listen = cmd.String("listen")
 	if _, set := environ["MICRO_EXPOSE_STOCK"]; !set {
 		cfg.Gateway.ExposeStock = true
