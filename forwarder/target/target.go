@@ -10,7 +10,9 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"micromesh/forwarder/service"
@@ -18,6 +20,7 @@ import (
 
 const (
 	maxAnswer = 4 << 20          // bytes of an answer that are read: two thousand failed records fit
+	maxSaid   = 300              // and of them in an error
 	maxAfter  = 10 * time.Minute // that a target may ask to be left alone for
 )
 
@@ -104,7 +107,7 @@ func zipped(body []byte) []byte {
 // them is refused for it.
 func failure(a answer) *service.TargetError {
 	f := &service.TargetError{
-		Reason: service.ReasonBroken, After: after(a.after, time.Now()), Cause: fmt.Errorf("the target answers %d %s", a.status, http.StatusText(a.status)),
+		Reason: service.ReasonBroken, After: after(a.after, time.Now()), Cause: fmt.Errorf("the target answers %d %s%s", a.status, http.StatusText(a.status), said(a)),
 	}
 	switch code := a.status; {
 	case code == http.StatusUnauthorized || code == http.StatusForbidden || code == http.StatusProxyAuthRequired:
@@ -119,6 +122,15 @@ func failure(a answer) *service.TargetError {
 		f.Reason = service.ReasonMissing
 	}
 	return f
+}
+
+// said is the begin of what an answer says of events, on one line. What it says of a login is left out: it may repeat it.
+func said(a answer) string {
+	text := strings.Join(strings.Fields(strings.ToValidUTF8(string(a.body[:min(len(a.body), maxSaid)]), "")), " ")
+	if text == "" || !slices.Contains([]int{http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity}, a.status) {
+		return ""
+	}
+	return ": " + text
 }
 
 // after reads a Retry-After (RFC 9110, 10.2.3): seconds, or a date.

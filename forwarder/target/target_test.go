@@ -178,3 +178,13 @@ func TestNobodyAnswers(t *testing.T) {
 		t.Errorf("it says %s", err)
 	}
 }
+
+// A dead letter says what the target has said of the event, and no log what it says of a login.
+func TestWhatATargetSaysOfEventsIsTold(t *testing.T) {
+	for status, want := range map[int]string{400: "the target answers 400 Bad Request: seven is no number", 401: "the target answers 401 Unauthorized"} {
+		s := serve(t, status, nil, "seven is\nno number\xff")
+		if _, err := target.NewCloudEvents(config(s.URL), false).Send(t.Context(), two); err == nil || !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("%d: %v, want %s", status, err, want)
+		}
+	}
+}
