@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +15,7 @@ import (
 
 	"micromesh/cmd/micro/cli"
 	"micromesh/internal/protogen"
+	"micromesh/pkg/porttest"
 )
 
 // patience is how long a command may take: Go builds for some of them.
@@ -55,7 +55,7 @@ const (
 // newReader has `micro` and what is on this machine, and types the same password wherever it is asked for one.
 func newReader(t *testing.T) *reader {
 	t.Helper()
-	r := &reader{dir: t.TempDir(), address: free(t)}
+	r := &reader{dir: t.TempDir(), address: porttest.Free(t)}
 	bin, home := t.TempDir(), t.TempDir()
 	self, err := os.Executable()
 	if err != nil {
@@ -70,21 +70,10 @@ func newReader(t *testing.T) *reader {
 		}
 	}
 	r.environ = append(r.environ, "PATH="+bin+":"+os.Getenv("PATH"), "MICRO_CONFIG="+filepath.Join(home, "config.json"),
-		"MICRO_LISTEN="+r.address, "MICRO_NATS_LISTEN="+free(t), "MICRO_SERVER=http://"+r.address,
+		"MICRO_LISTEN="+r.address, "MICRO_NATS_LISTEN="+porttest.Free(t), "MICRO_SERVER=http://"+r.address,
 		"MICRO_PASSWORD="+password, "MICRO_ADMIN_PASSWORD="+password,
 		"GOWORK=off")
 	return r
-}
-
-// free is an address on loopback that nobody listens at.
-func free(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // here writes the reader's gateway where the page has the usual one.

@@ -3,13 +3,13 @@ package main
 import (
 	"bytes"
 	"context"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
 
 	"micromesh/internal/meshtest"
+	"micromesh/pkg/porttest"
 )
 
 func TestMain(m *testing.M) { meshtest.Main(m) }
@@ -19,12 +19,7 @@ type obj = map[string]any
 // start runs the service, and a mesh whose gateway leads to it by the example's routes.yaml.
 func start(t *testing.T) *meshtest.Mesh {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := ln.Addr().String()
-	_ = ln.Close()
+	address := porttest.Free(t)
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
 	ended := make(chan error, 1)
 	go func() { ended <- run(ctx, address, "sqlite:"+filepath.Join(t.TempDir(), "widgets.db")) }()

@@ -6,7 +6,6 @@
 package cluster
 
 import (
-	"context"
 	"fmt"
 	"maps"
 	"net"
@@ -17,6 +16,7 @@ import (
 	"testing"
 
 	"micromesh/internal/provision"
+	"micromesh/pkg/porttest"
 	"micromesh/pkg/sqldb/sqldbtest"
 )
 
@@ -182,13 +182,7 @@ func (c *Cluster) AwaitReady() {
 // FreeAddress is one on which nobody listens right now.
 func FreeAddress(tb testing.TB) string {
 	tb.Helper()
-	var lc net.ListenConfig
-	ln, err := lc.Listen(context.Background(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().String()
+	return porttest.Free(tb)
 }
 
 func (c *Cluster) process(name string, i int, env map[string]string) *Process {

@@ -6,6 +6,7 @@ import (
 	"encoding/base32"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -64,6 +65,22 @@ func Text(key string) (string, bool) {
 // rounds bounds how often a write is tried again because others wrote meanwhile.
 const rounds = 20
 
+// yield lets others go first who write the same: at once after the first few rounds, then after longer and longer.
+func yield(ctx context.Context, round int) error {
+	const quick, longest = 3, 6 // rounds, and the power of two of milliseconds
+	if round < quick {
+		return ctx.Err()
+	}
+	timer := time.NewTimer(rand.N(time.Millisecond << min(round-quick, longest)))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // Write makes the value of a key what read gives, nil for none, and gives that. Read is told what the bucket holds. Its
 // value is written only where nobody has written meanwhile; else both are read again. So of several processes that write
 // what one database says, the last one writes what it says last.
@@ -74,7 +91,10 @@ func Write(ctx context.Context, b jetstream.KeyValue, key string, read func(have
 
 // write is Write, and gives the revision too, 0 for none.
 func write(ctx context.Context, b jetstream.KeyValue, key string, read func(have []byte) (want []byte, err error)) (entry, error) {
-	for range rounds {
+	for round := range rounds {
+		if err := yield(ctx, round); err != nil {
+			return entry{}, err
+		}
 		have, revision, err := get(ctx, b, key)
 		if err != nil {
 			return entry{}, err
@@ -93,7 +113,10 @@ func write(ctx context.Context, b jetstream.KeyValue, key string, read func(have
 
 // WriteAll is Write for some keys at once: load gives the values of those that are to have one.
 func WriteAll(ctx context.Context, b jetstream.KeyValue, keys []string, load func() (map[string][]byte, error)) error {
-	for range rounds {
+	for round := range rounds {
+		if err := yield(ctx, round); err != nil {
+			return err
+		}
 		have := make(map[string]entry, len(keys))
 		for _, k := range keys {
 			value, revision, err := get(ctx, b, k)
@@ -160,7 +183,10 @@ func outrun(err error) bool {
 // Sync makes a bucket's content what load gives, which is told what it holds: it puts what is missing or differs and
 // deletes what is too much. As with Write, others may do the same, from the same database.
 func Sync(ctx context.Context, b jetstream.KeyValue, load func(have map[string][]byte) (map[string][]byte, error)) error {
-	for range rounds {
+	for round := range rounds {
+		if err := yield(ctx, round); err != nil {
+			return err
+		}
 		have, err := contents(ctx, b)
 		if err != nil {
 			return err

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"strconv"
 	"testing"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"micromesh/pkg/natsconn"
+	"micromesh/pkg/porttest"
 )
 
 // Server is a NATS server with JetStream that can be stopped and started again, on the same port and folder.
@@ -75,11 +77,13 @@ func (s *Server) Connect() (*nats.Conn, jetstream.JetStream) {
 
 func freePort(t testing.TB) int {
 	t.Helper()
-	var lc net.ListenConfig
-	ln, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	_, port, err := net.SplitHostPort(porttest.Free(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ln.Close()
-	return ln.Addr().(*net.TCPAddr).Port
+	n, err := strconv.Atoi(port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
