@@ -34,7 +34,7 @@ type TailOptions struct {
 // Tail gives events to f in their order until ctx ends or f fails. It keeps no place in the stream: it is for people
 // who watch, not for work that must not miss anything. What v drops, and an event that comes again, is left out.
 //
-// Events of the past come at a pace, which all who watch by the same verifier share: 1,000 a second for each processor. Else
+// Events of the past come at a pace, which all who watch by the same verifier share: 500 a second for each processor. Else
 // those who ask for the events of a day would keep whoever else needs the process waiting.
 func Tail(ctx context.Context, v *Verifier, o TailOptions, f func(Record) error) error {
 	cfg := jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverNewPolicy}

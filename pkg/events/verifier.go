@@ -60,7 +60,7 @@ const (
 	maxSchemas  = 1000        // that are kept
 	maxKeys     = 1000        // that are kept
 	impatience  = 10 * time.Second
-	pastPace    = 1000 // events a second for each processor
+	pastPace    = 500 // events a second for each processor
 	pastBurst   = 10
 	otherTopics = "other"
 	maxSource   = 100 // bytes of what an event says it is from, in the log
