@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"go/parser"
 	"go/token"
-	"io"
 	"io/fs"
-	"log"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -86,19 +84,9 @@ func (p *Program) build(ctx context.Context, state string) ([]string, error) {
 	return []string{binary}, nil
 }
 
-// protoRoots are where a module's .proto sources may lie.
-var protoRoots = []string{"proto", filepath.Join("pkg", "events", "proto")}
-
 // generate makes the module's generated code anew.
 func (p *Program) generate(ctx context.Context) ([]string, error) {
-	cfg := protogen.Config{Dir: p.module, Module: p.path}
-	for _, root := range protoRoots {
-		if _, err := os.Stat(filepath.Join(p.module, root)); err == nil {
-			cfg.Roots = append(cfg.Roots, root)
-		}
-	}
-	log.SetOutput(io.Discard) // counterfeiter tells what it does
-	written, err := protogen.Run(ctx, cfg)
+	written, err := protogen.Run(ctx, protogen.Config{Dir: p.module, Module: p.path})
 	if err != nil {
 		return written, fmt.Errorf("generate code: %w", err)
 	}
@@ -115,7 +103,7 @@ func (p *Program) sources() (snapshot, error) {
 	if p.module == "" {
 		return s, nil
 	}
-	for _, root := range protoRoots {
+	for _, root := range protogen.Roots() {
 		if err := s.below(filepath.Join(p.module, root), isProto); err != nil {
 			return nil, err
 		}

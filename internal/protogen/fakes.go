@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"go/format"
+	"io"
+	"log"
 	"path"
 	"path/filepath"
 	"regexp"
@@ -37,6 +39,9 @@ func (c Config) fakes(ctx context.Context, files []protoreflect.FileDescriptor, 
 	if len(interfaces) == 0 {
 		return out, nil
 	}
+	to := log.Writer()
+	log.SetOutput(io.Discard) // counterfeiter tells what it does
+	defer log.SetOutput(to)
 	loaded, err := c.load(ctx, interfaces)
 	if err != nil {
 		return nil, err

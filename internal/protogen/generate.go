@@ -27,9 +27,12 @@ import (
 type Config struct {
 	Dir    string   // of the module; the working one where it is empty
 	Module string   // path of the module, in which go_package options lie
-	Roots  []string // folders of .proto sources; imports are looked for in each
+	Roots  []string // folders of .proto sources, of which some may be missing; imports are looked for in each. Default Roots()
 	Check  bool     // write nothing, and fail where a file would change
 }
+
+// Roots are where a module's .proto sources may lie: those of its services, and those of its events.
+func Roots() []string { return []string{"proto", "pkg/events/proto"} }
 
 // Run generates, and gives the files that it has written, by their path in the module.
 //
@@ -37,6 +40,9 @@ type Config struct {
 //
 // Errors: what is wrong in a source, with its file and line; with Check, the files that are out of date.
 func Run(ctx context.Context, cfg Config) (written []string, err error) {
+	if len(cfg.Roots) == 0 {
+		cfg.Roots = Roots()
+	}
 	sources, err := cfg.sources()
 	if err != nil {
 		return nil, err

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"log"
 	"os"
 	"path"
 	"path/filepath"
@@ -53,7 +51,7 @@ func (s *Spec) intoModule(ctx context.Context) (w Written, err error) {
 		return Written{}, err
 	}
 	if v.RPC() {
-		if err := generate(ctx, protogen.Config{Dir: beside, Module: v.Root, Roots: v.roots()}); err != nil {
+		if err := generate(ctx, protogen.Config{Dir: beside, Module: v.Root}); err != nil {
 			return Written{}, err
 		}
 	}
@@ -104,17 +102,7 @@ func (v view) requirements(of []byte) ([]byte, error) {
 	return f.Format()
 }
 
-// roots are the folders of .proto sources.
-func (v view) roots() []string {
-	roots := []string{"proto"}
-	if v.Events {
-		roots = append(roots, "pkg/events/proto")
-	}
-	return roots
-}
-
 func generate(ctx context.Context, cfg protogen.Config) error {
-	log.SetOutput(io.Discard) // counterfeiter tells what it does
 	if _, err := protogen.Run(ctx, cfg); err != nil {
 		return fmt.Errorf("generate code: %w", err)
 	}

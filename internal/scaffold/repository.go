@@ -27,7 +27,7 @@ func (s *Spec) intoRepository(ctx context.Context) (w Written, err error) {
 	if err != nil {
 		return Written{}, err
 	}
-	generated := protogen.Config{Dir: s.Dir, Module: mesh, Roots: []string{"proto", "pkg/events/proto"}}
+	generated := protogen.Config{Dir: s.Dir, Module: mesh}
 	if v.RPC() {
 		old := generated
 		old.Check = true // else others' code would change too

@@ -3,9 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
-	"io"
 	"io/fs"
-	"log"
 	"os"
 	"path/filepath"
 
@@ -14,9 +12,6 @@ import (
 
 	"micromesh/internal/protogen"
 )
-
-// protoRoots are where a module's .proto sources may lie.
-var protoRoots = []string{"proto", filepath.Join("pkg", "events", "proto")}
 
 func (c *commands) gen() *cli.Command {
 	return &cli.Command{
@@ -38,7 +33,6 @@ func (c *commands) gen() *cli.Command {
 				return err
 			}
 			cfg.Check = cmd.Bool("check")
-			log.SetOutput(io.Discard) // counterfeiter tells what it does
 			written, err := protogen.Run(ctx, cfg)
 			if err != nil {
 				return fmt.Errorf("%w:\n%w", errMistakes, err)
@@ -71,8 +65,8 @@ func module(dir string) (cfg protogen.Config, err error) {
 			return cfg, usagef("%s is in no Go module: there is no go.mod in it, or above", dir)
 		}
 	}
-	for _, root := range protoRoots {
-		if fi, err := fs.Stat(os.DirFS(cfg.Dir), filepath.ToSlash(root)); err == nil && fi.IsDir() {
+	for _, root := range protogen.Roots() {
+		if fi, err := fs.Stat(os.DirFS(cfg.Dir), root); err == nil && fi.IsDir() {
 			cfg.Roots = append(cfg.Roots, root)
 		}
 	}

@@ -9,8 +9,6 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"io"
-	"log"
 	"os"
 
 	"micromesh/internal/protogen"
@@ -20,9 +18,7 @@ func main() {
 	protogen.Plugin()
 	check := flag.Bool("check", false, "write nothing; fail where a file would change")
 	flag.Parse()
-	log.SetOutput(io.Discard) // counterfeiter tells what it does
-	cfg := protogen.Config{Module: "micromesh", Roots: []string{"proto", "pkg/events/proto"}, Check: *check}
-	if _, err := protogen.Run(context.Background(), cfg); err != nil {
+	if _, err := protogen.Run(context.Background(), protogen.Config{Module: "micromesh", Check: *check}); err != nil {
 		fmt.Fprintln(os.Stderr, "protogen:", err)
 		os.Exit(1)
 	}
