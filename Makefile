@@ -38,6 +38,10 @@ chaos: ## Break a mesh of real processes, for as long and as often as docs/relia
 	go test -race -tags chaos -count 1 -timeout 40m ./internal/chaos
 	go test -tags chaos -count 1 -timeout 20m -run 'TestTenThousandInstances|TestGatewayHasLittleMemory' ./internal/chaos # which the race detector is too slow and too large for
 
+.PHONY: chaos-hour
+chaos-hour: ## What takes an hour: an analytics service that is away for as long
+	CI=true go test -tags hour -count 1 -timeout 90m -run 'ForAnHour$$' -v ./internal/chaos
+
 .PHONY: check
 check: fmt vet tidy generated arch proto lint kubernetes ## Check format, vet, go.mod, generated code, import rules, protos, lint, manifests
 

@@ -96,6 +96,16 @@ func (s *Server) Failing() int {
 	return len(s.faults)
 }
 
+// Heal takes back what Fail has said, and ends the requests that hang.
+func (s *Server) Heal() {
+	s.mu.Lock()
+	s.faults = nil
+	srv := s.srv
+	s.mu.Unlock()
+	_ = srv.Close()
+	s.Up()
+}
+
 // Refuse has events refused for which f gives a reason, as Mixpanel's strict mode does; nil refuses none.
 func (s *Server) Refuse(f func(Event) string) {
 	s.mu.Lock()

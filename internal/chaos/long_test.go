@@ -17,6 +17,8 @@ const (
 	rollingRate   = 500 // requests a second
 
 	slowSpan = 20 * time.Second // of slow consumers, and before and after them
+
+	targetSpan = 2 * time.Minute // without the forwarder's target
 )
 
 func TestPostgresAwayFor10Minutes(t *testing.T) {

@@ -12,4 +12,6 @@ const (
 	rollingRate   = 100 // requests a second
 
 	slowSpan = 4 * time.Second // of slow consumers, and before and after them
+
+	targetSpan = 8 * time.Second // without the forwarder's target
 )
