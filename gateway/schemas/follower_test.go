@@ -244,7 +244,7 @@ func TestLiesAreRefused(t *testing.T) {
 		{"no hash", func(*world) string { return "../../etc/passwd" }, "names no hash"},
 		{"a hash with wildcards", func(*world) string { return ">" }, "names no hash"},
 		{"no schema", func(*world) string { return strings.Repeat("2", 32) }, "not in its bucket"},
-		{"nothing", func(w *world) string { return w.put(schema.Hash([]byte{}), []byte{}) }, "no files"},
+		{"nothing", func(w *world) string { return w.put(schema.Hash([]byte{}), []byte{}) }, "there are no files"},
 		{"nonsense", func(w *world) string { b := []byte("nonsense"); return w.put(schema.Hash(b), b) }, "no set of descriptors"},
 		{"cyclic imports", func(w *world) string { return w.files(file("a", "b"), file("b", "a")) }, "cycle"},
 		{"another's path", func(w *world) string { return w.source(methods("other-svc", "Evil")) }, "must begin with /shop-svc"},
@@ -252,9 +252,9 @@ func TestLiesAreRefused(t *testing.T) {
 		{"another's permission", func(w *world) string {
 			return w.source(one(`option (google.api.http) = {get: "/shop-svc/evil"}; option (mesh.v1.access) = {permission: "user-svc:user:edit"};`))
 		}, "must begin with shop-svc:"},
-		{"clashing routes", func(w *world) string { return w.source(methods("shop-svc", "Evil", "EVIL")) }, ".proto: shop.v1.Shop.EVIL: GET /shop-svc/evil is bound to shop.v1.Shop.Evil already"},
-		{"no binding", func(w *world) string { return w.source(one(public)) }, "google.api.http"},
-		{"no access rule", func(w *world) string { return w.source(one(`option (google.api.http) = {get: "/shop-svc/evil"};`)) }, "mesh.v1.access"},
+		{"clashing routes", func(w *world) string { return w.source(methods("shop-svc", "Evil", "EVIL")) }, "shop/v1.proto:7: shop.v1.Shop.EVIL: GET /shop-svc/evil is bound to shop.v1.Shop.Evil already"},
+		{"no binding", func(w *world) string { return w.source(one(public)) }, "shop/v1.proto:5: shop.v1.Shop.Evil: add `option (google.api.http)`"},
+		{"no access rule", func(w *world) string { return w.source(one(`option (google.api.http) = {get: "/shop-svc/evil"};`)) }, "shop/v1.proto:5: shop.v1.Shop.Evil: add `option (mesh.v1.access)`"},
 	}
 	w := newWorld(t)
 	w.node("shop-svc", "good", w.source(methods("shop-svc", "A")), 1)

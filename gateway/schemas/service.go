@@ -167,12 +167,9 @@ func (f *Follower) accept(s *service, one schema.Schema) error {
 	if err != nil {
 		return &refusal{err}
 	}
-	if len(files) == 0 {
-		return &refusal{errors.New("the schema has no files")}
-	}
 	bindings, err := transcode.NewService(s.slug, files...)
-	if err != nil { // lines don't travel with descriptors: `micro gen` tells them
-		return &refusal{fmt.Errorf("%s: %w", files[len(files)-1].Path(), err)}
+	if err != nil {
+		return &refusal{err}
 	}
 	s.schema, s.bindings, s.problem, s.delay = one, bindings, "", 0
 	return nil

@@ -15,6 +15,7 @@ import (
 
 	"micromesh/pkg/meshpb"
 	rpcserver "micromesh/pkg/rpc/server"
+	"micromesh/pkg/schema/source"
 )
 
 // Binding leads an HTTP method and path to an RPC method.
@@ -46,7 +47,7 @@ type Bindings struct {
 	byService map[string][]*Binding
 }
 
-// New compiles the bindings of files. It tells all that are wrong at once: a method without a binding or an access
+// New compiles the bindings of files. It tells all that are wrong at once, each as a [*source.Mistake]: a method without a binding or an access
 // rule, a path whose first segment is a parameter, a parameter that is no field, two bindings of one route.
 func New(files ...protoreflect.FileDescriptor) (*Bindings, error) {
 	return compile(files, func(protoreflect.MethodDescriptor) bool { return true })
@@ -64,7 +65,7 @@ func compile(files []protoreflect.FileDescriptor, wanted func(protoreflect.Metho
 					continue
 				}
 				if err := b.add(methods.Get(j)); err != nil {
-					wrong = append(wrong, fmt.Errorf("%s: %w", methods.Get(j).FullName(), err))
+					wrong = append(wrong, source.Wrong(methods.Get(j), err))
 				}
 			}
 		}
@@ -171,7 +172,7 @@ func clashes(list []*Binding) (wrong []error) {
 	for _, n := range list {
 		key := n.Method + " " + n.rank()
 		if first, ok := seen[key]; ok {
-			wrong = append(wrong, fmt.Errorf("%s: %s %s is bound to %s already", n.Desc.FullName(), n.Method, n.Pattern, first.Desc.FullName()))
+			wrong = append(wrong, source.Wrong(n.Desc, fmt.Errorf("%s %s is bound to %s already", n.Method, n.Pattern, first.Desc.FullName())))
 			continue
 		}
 		seen[key] = n

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"micromesh/pkg/meshpb"
+	"micromesh/pkg/schema/source"
 )
 
 // object of a JSON document.
@@ -259,9 +260,9 @@ func errorSchema() doc {
 
 func jsonOf(schema doc) doc { return doc{"application/json": doc{"schema": schema}} }
 
-// comment is a descriptor's leading comment on one line. Descriptors that are linked in carry none.
+// comment is a descriptor's leading comment on one line.
 func comment(d protoreflect.Descriptor) string {
-	return strings.Join(strings.Fields(d.ParentFile().SourceLocations().ByDescriptor(d).LeadingComments), " ")
+	return strings.Join(strings.Fields(source.Location(d).LeadingComments), " ")
 }
 
 func lowerFirst(s string) string { return strings.ToLower(s[:1]) + s[1:] }

@@ -10,6 +10,7 @@ import (
 
 	"micromesh/pkg/auth"
 	"micromesh/pkg/meshpb"
+	"micromesh/pkg/schema/source"
 )
 
 // Bounds of a service that publishes its schema, which is small beside what could be made of it.
@@ -20,26 +21,30 @@ const (
 
 // NewService compiles the bindings of a service that is not the mesh's own, from the files that it has published. Beyond
 // what New refuses, nothing may reach out of the service's slug: paths, permissions and roles begin with it (a role may be
-// the mesh's own too). Methods that stream have no binding, and are left out.
+// the mesh's own too). Methods that stream have no binding, and are left out. The last file is the service's own where a mistake
+// is of no method.
 func NewService(slug string, files ...protoreflect.FileDescriptor) (*Bindings, error) {
+	if len(files) == 0 {
+		return nil, errors.New("there are no files")
+	}
 	if err := measure(files); err != nil {
-		return nil, err
+		return nil, wrongFile(files, err)
 	}
 	b, err := compile(files, func(m protoreflect.MethodDescriptor) bool {
 		return !m.IsStreamingClient() && !m.IsStreamingServer() || boundTo(m) != nil
 	})
 	all := b.All()
 	if len(all) == 0 && err == nil {
-		return nil, errors.New("no method has a binding: add `option (google.api.http)`")
+		return nil, wrongFile(files, errors.New("no method has a binding: add `option (google.api.http)`"))
 	}
 	wrong := []error{err}
 	endpoints := map[string]protoreflect.FullName{}
 	for _, n := range all {
 		if err := n.within(slug); err != nil {
-			wrong = append(wrong, fmt.Errorf("%s: %w", n.Desc.FullName(), err))
+			wrong = append(wrong, source.Wrong(n.Desc, err))
 		}
 		if other, ok := endpoints[n.Endpoint]; ok && other != n.Desc.FullName() {
-			wrong = append(wrong, fmt.Errorf("%s: %s is called %s too", n.Desc.FullName(), other, n.Endpoint))
+			wrong = append(wrong, source.Wrong(n.Desc, fmt.Errorf("%s is called %s too", other, n.Endpoint)))
 		}
 		endpoints[n.Endpoint] = n.Desc.FullName()
 	}
@@ -51,6 +56,11 @@ func NewService(slug string, files ...protoreflect.FileDescriptor) (*Bindings, e
 		n.names = names
 	}
 	return b, nil
+}
+
+// wrongFile is a mistake of a whole service.
+func wrongFile(files []protoreflect.FileDescriptor, err error) error {
+	return &source.Mistake{File: files[len(files)-1].Path(), Err: err}
 }
 
 // measure refuses what would take too much to compile and to describe, before any of it is done.

@@ -43,7 +43,7 @@ var rules = map[string][]string{
 	"store":      {"{svc}/service", "pkg/sqldb"},
 	"handler":    {"{svc}/service", "*/proto", "pkg/", "sdk/"},
 	"subscriber": {"{svc}/service", "pkg/events", "pkg/sqldb"},
-	"proto":      {"pkg/meshpb", "{svc}/proto"}, // fakes lie beside what they stand for
+	"proto":      {"pkg/meshpb", "pkg/schema/source", "{svc}/proto"}, // fakes lie beside what they stand for
 }
 
 // extra are folders that one service has beside those, and what each may import.

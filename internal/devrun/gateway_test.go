@@ -92,6 +92,9 @@ func crud(t *testing.T, m *meshtest.Mesh, admin string) {
 	if all, _ := list.Field("widgets").([]any); len(all) != 1 {
 		t.Errorf("widgets are %s", list.Body)
 	}
+	if page := m.Do(t, "GET", "/docs", "", nil).Must(t, http.StatusOK).Body; !strings.Contains(string(page), "CreateWidget adds a widget, under an id of its own.") {
+		t.Error("the page doesn't show what the .proto says")
+	}
 }
 
 // workspace builds modules on this one in the place of their copies of it: it is built already.

@@ -16,6 +16,7 @@ import (
 
 	"micromesh/gateway/transcode"
 	"micromesh/pkg/schema"
+	"micromesh/pkg/schema/source"
 )
 
 // check refuses what a gateway would refuse when the service starts: methods without a binding or an access rule, bindings
@@ -37,9 +38,7 @@ func (c Config) check(files []protoreflect.FileDescriptor) error {
 		}
 		served := opened[len(opened)-1]
 		_, err = transcode.NewService(cmp.Or(c.defined(f), slugOf(served)), served)
-		for _, e := range each(err) {
-			wrong = append(wrong, c.locate(f, e))
-		}
+		wrong = append(wrong, c.located(err)...)
 	}
 	return errors.Join(wrong...)
 }
@@ -75,28 +74,21 @@ func slugOf(f protoreflect.FileDescriptor) string {
 	return ""
 }
 
-// each takes joined errors apart.
-func each(err error) []error {
+// located gives the mistakes of an error, each by its file as the module has it.
+func (c Config) located(err error) (out []error) {
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
-		var out []error
-		for _, e := range joined.Unwrap() {
-			out = append(out, each(e)...)
+		for _, one := range joined.Unwrap() {
+			out = append(out, c.located(one)...)
 		}
 		return out
 	}
-	if err == nil {
-		return nil
+	if m, ok := errors.AsType[*source.Mistake](err); ok {
+		there := *m
+		there.File, there.Method = c.file(m.File), protoreflect.FullName(m.Method.Name())
+		return []error{&there}
 	}
-	return []error{err}
-}
-
-// locate says where a mistake is: its text begins with the full name of a method, unless it is of the whole file.
-func (c Config) locate(f protoreflect.FileDescriptor, mistake error) error {
-	name, rest, _ := strings.Cut(mistake.Error(), ": ")
-	for i := range f.Services().Len() {
-		if m := f.Services().Get(i).Methods().ByName(protoreflect.FullName(name).Name()); m != nil && string(m.FullName()) == name {
-			return fmt.Errorf("%s:%d: %s: %s", c.file(f.Path()), f.SourceLocations().ByDescriptor(m).StartLine+1, m.Name(), strings.TrimPrefix(rest, name+": "))
-		}
+	if err != nil {
+		out = append(out, err)
 	}
-	return fmt.Errorf("%s: %w", c.file(f.Path()), mistake)
+	return out
 }

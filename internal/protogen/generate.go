@@ -1,5 +1,5 @@
-// Package protogen generates the Go code of .proto files: messages (protoc-gen-go), go-micro stubs (protoc-gen-micro) and
-// counterfeiter fakes of their interfaces. It needs no protoc: it compiles the sources itself, and the generators, in the
+// Package protogen generates the Go code of .proto files: messages (protoc-gen-go) with their comments, go-micro stubs
+// (protoc-gen-micro) and counterfeiter fakes of their interfaces. It needs no protoc: it compiles the sources itself, and the generators, in the
 // versions that go.mod has, are linked in. A main that runs it calls [Plugin] first.
 package protogen
 
@@ -62,6 +62,9 @@ func Run(ctx context.Context, cfg Config) (written []string, err error) {
 		return nil, err
 	}
 	for _, f := range files {
+		if err := cfg.source(f, out); err != nil {
+			return nil, err
+		}
 		if f.Services().Len() == 0 {
 			continue
 		}

@@ -16,6 +16,8 @@ import (
 	"google.golang.org/protobuf/reflect/protodesc"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/descriptorpb"
+
+	"micromesh/pkg/schema/source"
 )
 
 // MaxSize is the largest schema in bytes. A hundred methods with their messages and comments take a tenth of it.
@@ -36,8 +38,8 @@ type Schema struct {
 	Set  []byte // a serialized google.protobuf.FileDescriptorSet
 }
 
-// Pack makes the schema of files and of all that they import; the same files always give the same schema. Files that
-// are only imported are without their services, so that each service in the set is one that is served.
+// Pack makes the schema of files and of all that they import, with their comments and lines where these are known (see
+// package source); the same files always give the same schema. Files that are only imported are without their services, so that each service in the set is one that is served.
 //
 // Errors: one for what is larger than [MaxSize].
 func Pack(files ...protoreflect.FileDescriptor) (Schema, error) {
@@ -68,7 +70,7 @@ func collect(f protoreflect.FileDescriptor, served, seen map[string]bool, set *d
 	for i := range f.Imports().Len() {
 		collect(f.Imports().Get(i).FileDescriptor, served, seen, set)
 	}
-	d := protodesc.ToFileDescriptorProto(f)
+	d := source.Describe(f)
 	if !served[f.Path()] {
 		d.Service = nil
 	}

@@ -28,8 +28,9 @@ const (
 )
 
 type SaveCertsRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Certs         []*CertInput           `protobuf:"bytes,1,rep,name=certs,proto3" json:"certs,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// All of them are saved, or none.
+	Certs         []*CertInput `protobuf:"bytes,1,rep,name=certs,proto3" json:"certs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -108,8 +109,9 @@ func (*SaveCertsResponse) Descriptor() ([]byte, []int) {
 }
 
 type ListCertsRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Ids           []string               `protobuf:"bytes,1,rep,name=ids,proto3" json:"ids,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// These hosts alone; none lists all.
+	Ids           []string `protobuf:"bytes,1,rep,name=ids,proto3" json:"ids,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -196,8 +198,9 @@ func (x *ListCertsResponse) GetCerts() []*Cert {
 }
 
 type SaveRoutesRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Routes        []*RouteInput          `protobuf:"bytes,1,rep,name=routes,proto3" json:"routes,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// All of them are saved, or none.
+	Routes        []*RouteInput `protobuf:"bytes,1,rep,name=routes,proto3" json:"routes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -284,8 +287,9 @@ func (x *SaveRoutesResponse) GetRoutes() []*Route {
 }
 
 type ListRoutesRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Ids           []string               `protobuf:"bytes,1,rep,name=ids,proto3" json:"ids,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// These routes alone; none lists all.
+	Ids           []string `protobuf:"bytes,1,rep,name=ids,proto3" json:"ids,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -372,8 +376,9 @@ func (x *ListRoutesResponse) GetRoutes() []*Route {
 }
 
 type DeleteRoutesRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Ids           []string               `protobuf:"bytes,1,rep,name=ids,proto3" json:"ids,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The routes, as they were saved: "host" or "host/path".
+	Ids           []string `protobuf:"bytes,1,rep,name=ids,proto3" json:"ids,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -508,20 +513,25 @@ func (x *CertInput) GetId() string {
 type Cert struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// PEM of the certificate and what it chains to, without the private key.
-	Cert               string   `protobuf:"bytes,1,opt,name=cert,proto3" json:"cert,omitempty"`
-	CommonName         string   `protobuf:"bytes,2,opt,name=common_name,json=commonName,proto3" json:"common_name,omitempty"`
-	CreatedAt          string   `protobuf:"bytes,3,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
-	DnsNames           []string `protobuf:"bytes,4,rep,name=dns_names,json=dnsNames,proto3" json:"dns_names,omitempty"`
-	Id                 string   `protobuf:"bytes,5,opt,name=id,proto3" json:"id,omitempty"`
-	IsCa               bool     `protobuf:"varint,6,opt,name=is_ca,json=isCA,proto3" json:"is_ca,omitempty"`
-	Issuer             string   `protobuf:"bytes,7,opt,name=issuer,proto3" json:"issuer,omitempty"`
-	NotAfter           string   `protobuf:"bytes,8,opt,name=not_after,json=notAfter,proto3" json:"not_after,omitempty"`
-	NotBefore          string   `protobuf:"bytes,9,opt,name=not_before,json=notBefore,proto3" json:"not_before,omitempty"`
-	PublicKeyAlgorithm string   `protobuf:"bytes,10,opt,name=public_key_algorithm,json=publicKeyAlgorithm,proto3" json:"public_key_algorithm,omitempty"`
-	PublicKeyBitLength int32    `protobuf:"varint,11,opt,name=public_key_bit_length,json=publicKeyBitLength,proto3" json:"public_key_bit_length,omitempty"`
-	SerialNumber       string   `protobuf:"bytes,12,opt,name=serial_number,json=serialNumber,proto3" json:"serial_number,omitempty"`
-	SignatureAlgorithm string   `protobuf:"bytes,13,opt,name=signature_algorithm,json=signatureAlgorithm,proto3" json:"signature_algorithm,omitempty"`
-	UpdatedAt          string   `protobuf:"bytes,14,opt,name=updated_at,json=updatedAt,proto3" json:"updated_at,omitempty"`
+	Cert       string `protobuf:"bytes,1,opt,name=cert,proto3" json:"cert,omitempty"`
+	CommonName string `protobuf:"bytes,2,opt,name=common_name,json=commonName,proto3" json:"common_name,omitempty"`
+	CreatedAt  string `protobuf:"bytes,3,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
+	// Hosts that it holds for.
+	DnsNames []string `protobuf:"bytes,4,rep,name=dns_names,json=dnsNames,proto3" json:"dns_names,omitempty"`
+	// The host that the certificate is for.
+	Id     string `protobuf:"bytes,5,opt,name=id,proto3" json:"id,omitempty"`
+	IsCa   bool   `protobuf:"varint,6,opt,name=is_ca,json=isCA,proto3" json:"is_ca,omitempty"`
+	Issuer string `protobuf:"bytes,7,opt,name=issuer,proto3" json:"issuer,omitempty"`
+	// Until when it holds.
+	NotAfter string `protobuf:"bytes,8,opt,name=not_after,json=notAfter,proto3" json:"not_after,omitempty"`
+	// From when it holds.
+	NotBefore          string `protobuf:"bytes,9,opt,name=not_before,json=notBefore,proto3" json:"not_before,omitempty"`
+	PublicKeyAlgorithm string `protobuf:"bytes,10,opt,name=public_key_algorithm,json=publicKeyAlgorithm,proto3" json:"public_key_algorithm,omitempty"`
+	// Bits of the public key.
+	PublicKeyBitLength int32  `protobuf:"varint,11,opt,name=public_key_bit_length,json=publicKeyBitLength,proto3" json:"public_key_bit_length,omitempty"`
+	SerialNumber       string `protobuf:"bytes,12,opt,name=serial_number,json=serialNumber,proto3" json:"serial_number,omitempty"`
+	SignatureAlgorithm string `protobuf:"bytes,13,opt,name=signature_algorithm,json=signatureAlgorithm,proto3" json:"signature_algorithm,omitempty"`
+	UpdatedAt          string `protobuf:"bytes,14,opt,name=updated_at,json=updatedAt,proto3" json:"updated_at,omitempty"`
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
 }
@@ -710,9 +720,11 @@ func (x *RouteInput) GetTarget() string {
 
 // Route leads a host, or a path below it, to a URL. The longest matching path wins.
 type Route struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	Target        string                 `protobuf:"bytes,2,opt,name=target,proto3" json:"target,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "host" or "host/path".
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Where it leads: a URL.
+	Target        string `protobuf:"bytes,2,opt,name=target,proto3" json:"target,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }

@@ -109,8 +109,9 @@ func (*SaveDefinitionResponse) Descriptor() ([]byte, []int) {
 }
 
 type DeleteDefinitionRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The service's slug.
+	Id            string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -269,14 +270,21 @@ func (x *ListDefinitionsResponse) GetDefinitions() []*Definition {
 }
 
 type RegisterInstanceRequest struct {
-	state        protoimpl.MessageState `protogen:"open.v1"`
-	DeploymentId string                 `protobuf:"bytes,1,opt,name=deployment_id,json=deploymentId,proto3" json:"deployment_id,omitempty"`
-	Host         string                 `protobuf:"bytes,2,opt,name=host,proto3" json:"host,omitempty"`
-	Id           string                 `protobuf:"bytes,3,opt,name=id,proto3" json:"id,omitempty"`
-	Ip           string                 `protobuf:"bytes,4,opt,name=ip,proto3" json:"ip,omitempty"`
-	Path         string                 `protobuf:"bytes,5,opt,name=path,proto3" json:"path,omitempty"`
-	Port         int32                  `protobuf:"varint,6,opt,name=port,proto3" json:"port,omitempty"`
-	Scheme       string                 `protobuf:"bytes,7,opt,name=scheme,proto3" json:"scheme,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Names what was deployed, for your own use.
+	DeploymentId string `protobuf:"bytes,1,opt,name=deployment_id,json=deploymentId,proto3" json:"deployment_id,omitempty"`
+	// In place of url, with scheme and port.
+	Host string `protobuf:"bytes,2,opt,name=host,proto3" json:"host,omitempty"`
+	// Names the instance: a name of your own, or what an earlier call has answered; empty is the one at this URL.
+	Id string `protobuf:"bytes,3,opt,name=id,proto3" json:"id,omitempty"`
+	// In place of host.
+	Ip string `protobuf:"bytes,4,opt,name=ip,proto3" json:"ip,omitempty"`
+	// In place of url: what its path begins with.
+	Path string `protobuf:"bytes,5,opt,name=path,proto3" json:"path,omitempty"`
+	// In place of url: 1 to 65535.
+	Port int32 `protobuf:"varint,6,opt,name=port,proto3" json:"port,omitempty"`
+	// In place of url: http or https.
+	Scheme string `protobuf:"bytes,7,opt,name=scheme,proto3" json:"scheme,omitempty"`
 	// Where the instance listens; or scheme, host or ip, port and path instead.
 	Url string `protobuf:"bytes,8,opt,name=url,proto3" json:"url,omitempty"`
 	// The owner, where an admin registers for another slug.
@@ -287,7 +295,8 @@ type RegisterInstanceRequest struct {
 	HealthPath string `protobuf:"bytes,11,opt,name=health_path,json=healthPath,proto3" json:"health_path,omitempty"`
 	// Labels of the instance: at most 64 and 16 KiB in all.
 	Metadata map[string]string `protobuf:"bytes,12,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	Tags     []string          `protobuf:"bytes,13,rep,name=tags,proto3" json:"tags,omitempty"`
+	// Words by which you find it again: at most 64.
+	Tags []string `protobuf:"bytes,13,rep,name=tags,proto3" json:"tags,omitempty"`
 	// Not settable: naming it answers 400, since the mesh measures health itself.
 	Status *structpb.Value `protobuf:"bytes,14,opt,name=status,proto3" json:"status,omitempty"`
 	// Not settable: naming it answers 400, since traffic is shared by load.
@@ -433,7 +442,8 @@ func (x *RegisterInstanceRequest) GetWeight() *structpb.Value {
 
 type RegisterInstanceResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Names the instance in later calls.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// Grows with each registration after a removal or a change of the instance.
 	Generation int32 `protobuf:"varint,2,opt,name=generation,proto3" json:"generation,omitempty"`
 	// How long the registration lives without a heartbeat.
@@ -574,13 +584,19 @@ func (*RemoveInstanceResponse) Descriptor() ([]byte, []int) {
 }
 
 type ListInstancesRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Scheme        string                 `protobuf:"bytes,1,opt,name=scheme,proto3" json:"scheme,omitempty"`
-	Ip            string                 `protobuf:"bytes,2,opt,name=ip,proto3" json:"ip,omitempty"`
-	DeploymentId  string                 `protobuf:"bytes,3,opt,name=deployment_id,json=deploymentId,proto3" json:"deployment_id,omitempty"`
-	Host          string                 `protobuf:"bytes,4,opt,name=host,proto3" json:"host,omitempty"`
-	Id            string                 `protobuf:"bytes,5,opt,name=id,proto3" json:"id,omitempty"`
-	Slug          string                 `protobuf:"bytes,6,opt,name=slug,proto3" json:"slug,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Filters are exact and combine; empty ones are none. http or https.
+	Scheme string `protobuf:"bytes,1,opt,name=scheme,proto3" json:"scheme,omitempty"`
+	// Instances at this address alone.
+	Ip string `protobuf:"bytes,2,opt,name=ip,proto3" json:"ip,omitempty"`
+	// Instances of this deployment alone.
+	DeploymentId string `protobuf:"bytes,3,opt,name=deployment_id,json=deploymentId,proto3" json:"deployment_id,omitempty"`
+	// Instances at this host alone.
+	Host string `protobuf:"bytes,4,opt,name=host,proto3" json:"host,omitempty"`
+	// This instance alone.
+	Id string `protobuf:"bytes,5,opt,name=id,proto3" json:"id,omitempty"`
+	// Instances of this account alone.
+	Slug          string `protobuf:"bytes,6,opt,name=slug,proto3" json:"slug,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -782,8 +798,9 @@ func (x *NodeSelfResponse) GetNode() *Node {
 }
 
 type DeleteNodeRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Url           string                 `protobuf:"bytes,1,opt,name=url,proto3" json:"url,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The node, as listNodes gives it.
+	Url           string `protobuf:"bytes,1,opt,name=url,proto3" json:"url,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -862,8 +879,9 @@ func (*DeleteNodeResponse) Descriptor() ([]byte, []int) {
 }
 
 type ListNodesRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Ids           []string               `protobuf:"bytes,1,rep,name=ids,proto3" json:"ids,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// These nodes alone; none lists all.
+	Ids           []string `protobuf:"bytes,1,rep,name=ids,proto3" json:"ids,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -951,14 +969,20 @@ func (x *ListNodesResponse) GetNodes() []*Node {
 
 // Definition describes a service: how it is built and run, and the APIs that it has.
 type Definition struct {
-	state    protoimpl.MessageState `protogen:"open.v1"`
-	ApiSpecs []*APISpec             `protobuf:"bytes,1,rep,name=api_specs,json=apiSpecs,proto3" json:"api_specs,omitempty"`
-	Clients  []*Client              `protobuf:"bytes,2,rep,name=clients,proto3" json:"clients,omitempty"`
-	Envars   []*EnvVar              `protobuf:"bytes,3,rep,name=envars,proto3" json:"envars,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The APIs that it has.
+	ApiSpecs []*APISpec `protobuf:"bytes,1,rep,name=api_specs,json=apiSpecs,proto3" json:"api_specs,omitempty"`
+	// Clients of its APIs.
+	Clients []*Client `protobuf:"bytes,2,rep,name=clients,proto3" json:"clients,omitempty"`
+	// Its environment.
+	Envars []*EnvVar `protobuf:"bytes,3,rep,name=envars,proto3" json:"envars,omitempty"`
 	// The service's slug.
-	Id            string          `protobuf:"bytes,4,opt,name=id,proto3" json:"id,omitempty"`
-	Image         *ImageSpec      `protobuf:"bytes,5,opt,name=image,proto3" json:"image,omitempty"`
-	Ports         []*PortMapping  `protobuf:"bytes,6,rep,name=ports,proto3" json:"ports,omitempty"`
+	Id string `protobuf:"bytes,4,opt,name=id,proto3" json:"id,omitempty"`
+	// The image that it runs from; or repository.
+	Image *ImageSpec `protobuf:"bytes,5,opt,name=image,proto3" json:"image,omitempty"`
+	// Ports that it is reached at.
+	Ports []*PortMapping `protobuf:"bytes,6,rep,name=ports,proto3" json:"ports,omitempty"`
+	// Where it is built from; or image.
 	Repository    *RepositorySpec `protobuf:"bytes,7,opt,name=repository,proto3" json:"repository,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1045,25 +1069,31 @@ func (x *Definition) GetRepository() *RepositorySpec {
 
 // Instance is a running process of a service, at one URL.
 type Instance struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	DeploymentId  string                 `protobuf:"bytes,1,opt,name=deployment_id,json=deploymentId,proto3" json:"deployment_id,omitempty"`
-	Details       string                 `protobuf:"bytes,2,opt,name=details,proto3" json:"details,omitempty"`
-	Host          string                 `protobuf:"bytes,3,opt,name=host,proto3" json:"host,omitempty"`
-	Id            string                 `protobuf:"bytes,4,opt,name=id,proto3" json:"id,omitempty"`
-	Ip            string                 `protobuf:"bytes,5,opt,name=ip,proto3" json:"ip,omitempty"`
-	LastHeartbeat string                 `protobuf:"bytes,6,opt,name=last_heartbeat,json=lastHeartbeat,proto3" json:"last_heartbeat,omitempty"`
-	NodeUrl       string                 `protobuf:"bytes,7,opt,name=node_url,json=nodeUrl,proto3" json:"node_url,omitempty"`
-	Path          string                 `protobuf:"bytes,8,opt,name=path,proto3" json:"path,omitempty"`
-	Port          int32                  `protobuf:"varint,9,opt,name=port,proto3" json:"port,omitempty"`
-	Scheme        string                 `protobuf:"bytes,10,opt,name=scheme,proto3" json:"scheme,omitempty"`
-	Slug          string                 `protobuf:"bytes,11,opt,name=slug,proto3" json:"slug,omitempty"`
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	DeploymentId string                 `protobuf:"bytes,1,opt,name=deployment_id,json=deploymentId,proto3" json:"deployment_id,omitempty"`
+	// Why the status is what it is, in one line.
+	Details string `protobuf:"bytes,2,opt,name=details,proto3" json:"details,omitempty"`
+	Host    string `protobuf:"bytes,3,opt,name=host,proto3" json:"host,omitempty"`
+	Id      string `protobuf:"bytes,4,opt,name=id,proto3" json:"id,omitempty"`
+	Ip      string `protobuf:"bytes,5,opt,name=ip,proto3" json:"ip,omitempty"`
+	// When it was registered or has registered again.
+	LastHeartbeat string `protobuf:"bytes,6,opt,name=last_heartbeat,json=lastHeartbeat,proto3" json:"last_heartbeat,omitempty"`
+	// The machine that it runs on.
+	NodeUrl string `protobuf:"bytes,7,opt,name=node_url,json=nodeUrl,proto3" json:"node_url,omitempty"`
+	Path    string `protobuf:"bytes,8,opt,name=path,proto3" json:"path,omitempty"`
+	Port    int32  `protobuf:"varint,9,opt,name=port,proto3" json:"port,omitempty"`
+	Scheme  string `protobuf:"bytes,10,opt,name=scheme,proto3" json:"scheme,omitempty"`
+	// The owner's.
+	Slug string `protobuf:"bytes,11,opt,name=slug,proto3" json:"slug,omitempty"`
 	// Unknown, Healthy, Degraded, Unreachable or Error.
-	Status        string            `protobuf:"bytes,12,opt,name=status,proto3" json:"status,omitempty"`
-	Tags          []string          `protobuf:"bytes,13,rep,name=tags,proto3" json:"tags,omitempty"`
-	Url           string            `protobuf:"bytes,14,opt,name=url,proto3" json:"url,omitempty"`
-	Generation    int32             `protobuf:"varint,15,opt,name=generation,proto3" json:"generation,omitempty"`
-	Metadata      map[string]string `protobuf:"bytes,16,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	HealthPath    string            `protobuf:"bytes,17,opt,name=health_path,json=healthPath,proto3" json:"health_path,omitempty"`
+	Status string   `protobuf:"bytes,12,opt,name=status,proto3" json:"status,omitempty"`
+	Tags   []string `protobuf:"bytes,13,rep,name=tags,proto3" json:"tags,omitempty"`
+	Url    string   `protobuf:"bytes,14,opt,name=url,proto3" json:"url,omitempty"`
+	// Grows with each registration after a removal or a change of the instance.
+	Generation int32             `protobuf:"varint,15,opt,name=generation,proto3" json:"generation,omitempty"`
+	Metadata   map[string]string `protobuf:"bytes,16,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// The path of its health check; empty checks that the port accepts connections.
+	HealthPath    string `protobuf:"bytes,17,opt,name=health_path,json=healthPath,proto3" json:"health_path,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1223,12 +1253,14 @@ type Node struct {
 	AvailabilityZone string                 `protobuf:"bytes,1,opt,name=availability_zone,json=availabilityZone,proto3" json:"availability_zone,omitempty"`
 	Gpus             []*GPU                 `protobuf:"bytes,2,rep,name=gpus,proto3" json:"gpus,omitempty"`
 	Id               string                 `protobuf:"bytes,3,opt,name=id,proto3" json:"id,omitempty"`
-	LastHeartbeat    string                 `protobuf:"bytes,4,opt,name=last_heartbeat,json=lastHeartbeat,proto3" json:"last_heartbeat,omitempty"`
-	Region           string                 `protobuf:"bytes,5,opt,name=region,proto3" json:"region,omitempty"`
-	Url              string                 `protobuf:"bytes,6,opt,name=url,proto3" json:"url,omitempty"`
-	Usage            *ResourceUsage         `protobuf:"bytes,7,opt,name=usage,proto3" json:"usage,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// When it was last heard of.
+	LastHeartbeat string `protobuf:"bytes,4,opt,name=last_heartbeat,json=lastHeartbeat,proto3" json:"last_heartbeat,omitempty"`
+	Region        string `protobuf:"bytes,5,opt,name=region,proto3" json:"region,omitempty"`
+	Url           string `protobuf:"bytes,6,opt,name=url,proto3" json:"url,omitempty"`
+	// How busy it is.
+	Usage         *ResourceUsage `protobuf:"bytes,7,opt,name=usage,proto3" json:"usage,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Node) Reset() {
@@ -1311,11 +1343,13 @@ func (x *Node) GetUsage() *ResourceUsage {
 }
 
 type APISpec struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Metadata      map[string]string      `protobuf:"bytes,1,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	ProtocolType  string                 `protobuf:"bytes,2,opt,name=protocol_type,json=protocolType,proto3" json:"protocol_type,omitempty"`
-	Url           string                 `protobuf:"bytes,3,opt,name=url,proto3" json:"url,omitempty"`
-	Version       string                 `protobuf:"bytes,4,opt,name=version,proto3" json:"version,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Metadata map[string]string      `protobuf:"bytes,1,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Such as OpenAPI or gRPC.
+	ProtocolType string `protobuf:"bytes,2,opt,name=protocol_type,json=protocolType,proto3" json:"protocol_type,omitempty"`
+	// Where the specification lies.
+	Url           string `protobuf:"bytes,3,opt,name=url,proto3" json:"url,omitempty"`
+	Version       string `protobuf:"bytes,4,opt,name=version,proto3" json:"version,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1379,9 +1413,11 @@ func (x *APISpec) GetVersion() string {
 }
 
 type Client struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Language      string                 `protobuf:"bytes,1,opt,name=language,proto3" json:"language,omitempty"`
-	Url           string                 `protobuf:"bytes,2,opt,name=url,proto3" json:"url,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What it is written in.
+	Language string `protobuf:"bytes,1,opt,name=language,proto3" json:"language,omitempty"`
+	// Where it lies.
+	Url           string `protobuf:"bytes,2,opt,name=url,proto3" json:"url,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1431,9 +1467,10 @@ func (x *Client) GetUrl() string {
 }
 
 type EnvVar struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Key           string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
-	Value         string                 `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the variable.
+	Key           string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Value         string `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1483,9 +1520,11 @@ func (x *EnvVar) GetValue() string {
 }
 
 type ImageSpec struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	InternalPorts []int32                `protobuf:"varint,1,rep,packed,name=internal_ports,json=internalPorts,proto3" json:"internal_ports,omitempty"`
-	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Ports that it listens on.
+	InternalPorts []int32 `protobuf:"varint,1,rep,packed,name=internal_ports,json=internalPorts,proto3" json:"internal_ports,omitempty"`
+	// With its registry and tag.
+	Name          string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1535,9 +1574,11 @@ func (x *ImageSpec) GetName() string {
 }
 
 type PortMapping struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Host          int32                  `protobuf:"varint,1,opt,name=host,proto3" json:"host,omitempty"`
-	Internal      int32                  `protobuf:"varint,2,opt,name=internal,proto3" json:"internal,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The machine's port.
+	Host int32 `protobuf:"varint,1,opt,name=host,proto3" json:"host,omitempty"`
+	// The container's port.
+	Internal      int32 `protobuf:"varint,2,opt,name=internal,proto3" json:"internal,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1587,12 +1628,17 @@ func (x *PortMapping) GetInternal() int32 {
 }
 
 type RepositorySpec struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	BuildContext  string                 `protobuf:"bytes,1,opt,name=build_context,json=buildContext,proto3" json:"build_context,omitempty"`
-	ContainerFile string                 `protobuf:"bytes,2,opt,name=container_file,json=containerFile,proto3" json:"container_file,omitempty"`
-	InternalPorts []int32                `protobuf:"varint,3,rep,packed,name=internal_ports,json=internalPorts,proto3" json:"internal_ports,omitempty"`
-	Url           string                 `protobuf:"bytes,4,opt,name=url,proto3" json:"url,omitempty"`
-	Version       string                 `protobuf:"bytes,5,opt,name=version,proto3" json:"version,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Folder that the image is built in.
+	BuildContext string `protobuf:"bytes,1,opt,name=build_context,json=buildContext,proto3" json:"build_context,omitempty"`
+	// The Dockerfile, in that folder.
+	ContainerFile string `protobuf:"bytes,2,opt,name=container_file,json=containerFile,proto3" json:"container_file,omitempty"`
+	// Ports that it listens on.
+	InternalPorts []int32 `protobuf:"varint,3,rep,packed,name=internal_ports,json=internalPorts,proto3" json:"internal_ports,omitempty"`
+	// Of the repository.
+	Url string `protobuf:"bytes,4,opt,name=url,proto3" json:"url,omitempty"`
+	// Branch, tag or commit.
+	Version       string `protobuf:"bytes,5,opt,name=version,proto3" json:"version,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1932,10 +1978,11 @@ func (x *Process) GetProcessName() string {
 
 // Usage of a resource: CPU in thousandths of a core, memory and disk in bytes.
 type Usage struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Percent       float64                `protobuf:"fixed64,1,opt,name=percent,proto3" json:"percent,omitempty"`
-	Total         float64                `protobuf:"fixed64,2,opt,name=total,proto3" json:"total,omitempty"`
-	Used          float64                `protobuf:"fixed64,3,opt,name=used,proto3" json:"used,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 0 to 100.
+	Percent       float64 `protobuf:"fixed64,1,opt,name=percent,proto3" json:"percent,omitempty"`
+	Total         float64 `protobuf:"fixed64,2,opt,name=total,proto3" json:"total,omitempty"`
+	Used          float64 `protobuf:"fixed64,3,opt,name=used,proto3" json:"used,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }

@@ -28,9 +28,11 @@ const (
 )
 
 type UpdateAppRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	NewHost       string                 `protobuf:"bytes,2,opt,name=new_host,json=newHost,proto3" json:"new_host,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The app, as readApp gives it.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Its host from now on, which no other app may have.
+	NewHost       string `protobuf:"bytes,2,opt,name=new_host,json=newHost,proto3" json:"new_host,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -205,9 +207,11 @@ func (x *ReadAppResponse) GetApp() *App {
 }
 
 type ListAppsRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Host          []string               `protobuf:"bytes,1,rep,name=host,proto3" json:"host,omitempty"`
-	Ids           []string               `protobuf:"bytes,2,rep,name=ids,proto3" json:"ids,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Hosts of the apps to list; with no hosts and no ids, all apps.
+	Host []string `protobuf:"bytes,1,rep,name=host,proto3" json:"host,omitempty"`
+	// Ids of the apps to list.
+	Ids           []string `protobuf:"bytes,2,rep,name=ids,proto3" json:"ids,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -301,11 +305,13 @@ func (x *ListAppsResponse) GetApps() []*App {
 }
 
 type ChangePasswordRequest struct {
-	state           protoimpl.MessageState `protogen:"open.v1"`
-	CurrentPassword string                 `protobuf:"bytes,1,opt,name=current_password,json=currentPassword,proto3" json:"current_password,omitempty"`
-	NewPassword     string                 `protobuf:"bytes,2,opt,name=new_password,json=newPassword,proto3" json:"new_password,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The password as it is.
+	CurrentPassword string `protobuf:"bytes,1,opt,name=current_password,json=currentPassword,proto3" json:"current_password,omitempty"`
+	// The password from now on, 8 to 1024 bytes; every other sign-in of the caller ends.
+	NewPassword   string `protobuf:"bytes,2,opt,name=new_password,json=newPassword,proto3" json:"new_password,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ChangePasswordRequest) Reset() {
@@ -389,8 +395,9 @@ func (*ChangePasswordResponse) Descriptor() ([]byte, []int) {
 }
 
 type SaveEnrollsRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Enrolls       []*EnrollInput         `protobuf:"bytes,1,rep,name=enrolls,proto3" json:"enrolls,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// All of them are saved, or none.
+	Enrolls       []*EnrollInput `protobuf:"bytes,1,rep,name=enrolls,proto3" json:"enrolls,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -477,10 +484,13 @@ func (x *SaveEnrollsResponse) GetEnrolls() []*Enroll {
 }
 
 type ListEnrollsRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	ContactId     string                 `protobuf:"bytes,1,opt,name=contact_id,json=contactId,proto3" json:"contact_id,omitempty"`
-	Role          string                 `protobuf:"bytes,2,opt,name=role,proto3" json:"role,omitempty"`
-	UserId        string                 `protobuf:"bytes,3,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Enrolls of this contact alone.
+	ContactId string `protobuf:"bytes,1,opt,name=contact_id,json=contactId,proto3" json:"contact_id,omitempty"`
+	// Enrolls of this role alone; empty lists all roles that the caller owns.
+	Role string `protobuf:"bytes,2,opt,name=role,proto3" json:"role,omitempty"`
+	// Enrolls of this account alone.
+	UserId        string `protobuf:"bytes,3,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -583,11 +593,14 @@ func (x *ListEnrollsResponse) GetEnrolls() []*Enroll {
 type LoginRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The app's host; empty is "unnamed".
-	AppHost string        `protobuf:"bytes,1,opt,name=app_host,json=appHost,proto3" json:"app_host,omitempty"`
+	AppHost string `protobuf:"bytes,1,opt,name=app_host,json=appHost,proto3" json:"app_host,omitempty"`
+	// Who signs in, by an e-mail address or the like, in place of the slug.
 	Contact *ContactInput `protobuf:"bytes,2,opt,name=contact,proto3" json:"contact,omitempty"`
 	// A name for the device that signs in; empty is "unknown".
-	Device        string `protobuf:"bytes,3,opt,name=device,proto3" json:"device,omitempty"`
-	Password      string `protobuf:"bytes,4,opt,name=password,proto3" json:"password,omitempty"`
+	Device string `protobuf:"bytes,3,opt,name=device,proto3" json:"device,omitempty"`
+	// The account's password; a contact may show a one-time code instead.
+	Password string `protobuf:"bytes,4,opt,name=password,proto3" json:"password,omitempty"`
+	// Who signs in.
 	Slug          string `protobuf:"bytes,5,opt,name=slug,proto3" json:"slug,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -705,10 +718,14 @@ func (x *LoginResponse) GetToken() *Token {
 type SaveOrganizationRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Makes the caller a member, where an admin saves an organization on somebody's behalf.
-	AssignCaller    bool   `protobuf:"varint,1,opt,name=assign_caller,json=assignCaller,proto3" json:"assign_caller,omitempty"`
-	Id              string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
-	Name            string `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
-	Slug            string `protobuf:"bytes,4,opt,name=slug,proto3" json:"slug,omitempty"`
+	AssignCaller bool `protobuf:"varint,1,opt,name=assign_caller,json=assignCaller,proto3" json:"assign_caller,omitempty"`
+	// The organization to change; empty makes one.
+	Id string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	// Its name as people read it.
+	Name string `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	// Its name in addresses: lower-case letters, digits and single dashes.
+	Slug string `protobuf:"bytes,4,opt,name=slug,proto3" json:"slug,omitempty"`
+	// Id of a picture that is kept elsewhere.
 	ThumbnailFileId string `protobuf:"bytes,5,opt,name=thumbnail_file_id,json=thumbnailFileId,proto3" json:"thumbnail_file_id,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
@@ -1009,10 +1026,13 @@ func (*DeleteMembershipResponse) Descriptor() ([]byte, []int) {
 }
 
 type ListOrganizationsRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	AfterTime     string                 `protobuf:"bytes,1,opt,name=after_time,json=afterTime,proto3" json:"after_time,omitempty"`
-	Ids           []string               `protobuf:"bytes,2,rep,name=ids,proto3" json:"ids,omitempty"`
-	Limit         int32                  `protobuf:"varint,3,opt,name=limit,proto3" json:"limit,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Lists those made after this time: RFC 3339.
+	AfterTime string `protobuf:"bytes,1,opt,name=after_time,json=afterTime,proto3" json:"after_time,omitempty"`
+	// Lists these alone.
+	Ids []string `protobuf:"bytes,2,rep,name=ids,proto3" json:"ids,omitempty"`
+	// The most to list: 1 to 1000; 0 is 100.
+	Limit         int32 `protobuf:"varint,3,opt,name=limit,proto3" json:"limit,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1113,11 +1133,15 @@ func (x *ListOrganizationsResponse) GetOrganizations() []*Organization {
 }
 
 type SendOtpRequest struct {
-	state           protoimpl.MessageState `protogen:"open.v1"`
-	AppHost         string                 `protobuf:"bytes,1,opt,name=app_host,json=appHost,proto3" json:"app_host,omitempty"`
-	ContactHandle   string                 `protobuf:"bytes,2,opt,name=contact_handle,json=contactHandle,proto3" json:"contact_handle,omitempty"`
-	ContactId       string                 `protobuf:"bytes,3,opt,name=contact_id,json=contactId,proto3" json:"contact_id,omitempty"`
-	ContactPlatform string                 `protobuf:"bytes,4,opt,name=contact_platform,json=contactPlatform,proto3" json:"contact_platform,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The app that the mail names; empty is "unnamed".
+	AppHost string `protobuf:"bytes,1,opt,name=app_host,json=appHost,proto3" json:"app_host,omitempty"`
+	// Where the code goes: an e-mail address.
+	ContactHandle string `protobuf:"bytes,2,opt,name=contact_handle,json=contactHandle,proto3" json:"contact_handle,omitempty"`
+	// The same, where contactHandle is empty.
+	ContactId string `protobuf:"bytes,3,opt,name=contact_id,json=contactId,proto3" json:"contact_id,omitempty"`
+	// Must be "email".
+	ContactPlatform string `protobuf:"bytes,4,opt,name=contact_platform,json=contactPlatform,proto3" json:"contact_platform,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -1181,14 +1205,21 @@ func (x *SendOtpRequest) GetContactPlatform() string {
 }
 
 type SendOtpResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Body          *string                `protobuf:"bytes,1,opt,name=body,proto3,oneof" json:"body,omitempty"`
-	Code          *string                `protobuf:"bytes,2,opt,name=code,proto3,oneof" json:"code,omitempty"`
-	ContentType   *string                `protobuf:"bytes,3,opt,name=content_type,json=contentType,proto3,oneof" json:"content_type,omitempty"`
-	FromEmail     *string                `protobuf:"bytes,4,opt,name=from_email,json=fromEmail,proto3,oneof" json:"from_email,omitempty"`
-	FromName      *string                `protobuf:"bytes,5,opt,name=from_name,json=fromName,proto3,oneof" json:"from_name,omitempty"`
-	OtpId         string                 `protobuf:"bytes,6,opt,name=otp_id,json=otpId,proto3" json:"otp_id,omitempty"`
-	Subject       *string                `protobuf:"bytes,7,opt,name=subject,proto3,oneof" json:"subject,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The mail's text; as all that is optional here, only admins are told it.
+	Body *string `protobuf:"bytes,1,opt,name=body,proto3,oneof" json:"body,omitempty"`
+	// The six digits.
+	Code *string `protobuf:"bytes,2,opt,name=code,proto3,oneof" json:"code,omitempty"`
+	// The text's media type.
+	ContentType *string `protobuf:"bytes,3,opt,name=content_type,json=contentType,proto3,oneof" json:"content_type,omitempty"`
+	// The sender's address.
+	FromEmail *string `protobuf:"bytes,4,opt,name=from_email,json=fromEmail,proto3,oneof" json:"from_email,omitempty"`
+	// The sender's name.
+	FromName *string `protobuf:"bytes,5,opt,name=from_name,json=fromName,proto3,oneof" json:"from_name,omitempty"`
+	// Names the code where it is shown: otpId of a contact.
+	OtpId string `protobuf:"bytes,6,opt,name=otp_id,json=otpId,proto3" json:"otp_id,omitempty"`
+	// The mail's subject.
+	Subject       *string `protobuf:"bytes,7,opt,name=subject,proto3,oneof" json:"subject,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1353,8 +1384,9 @@ func (x *ListPermissionsResponse) GetPermissions() []string {
 }
 
 type SavePermitsRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Permits       []*PermitInput         `protobuf:"bytes,1,rep,name=permits,proto3" json:"permits,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// All of them are saved, or none.
+	Permits       []*PermitInput `protobuf:"bytes,1,rep,name=permits,proto3" json:"permits,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1433,9 +1465,11 @@ func (*SavePermitsResponse) Descriptor() ([]byte, []int) {
 }
 
 type ListPermitsRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Permission    string                 `protobuf:"bytes,1,opt,name=permission,proto3" json:"permission,omitempty"`
-	Slug          string                 `protobuf:"bytes,2,opt,name=slug,proto3" json:"slug,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Permits of this permission alone.
+	Permission string `protobuf:"bytes,1,opt,name=permission,proto3" json:"permission,omitempty"`
+	// Permits for this slug alone.
+	Slug          string `protobuf:"bytes,2,opt,name=slug,proto3" json:"slug,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1690,13 +1724,19 @@ func (x *RefreshTokenResponse) GetToken() *Token {
 }
 
 type RegisterRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	AppHost       string                 `protobuf:"bytes,1,opt,name=app_host,json=appHost,proto3" json:"app_host,omitempty"`
-	Contact       *ContactInput          `protobuf:"bytes,2,opt,name=contact,proto3" json:"contact,omitempty"`
-	Device        string                 `protobuf:"bytes,3,opt,name=device,proto3" json:"device,omitempty"`
-	Name          string                 `protobuf:"bytes,4,opt,name=name,proto3" json:"name,omitempty"`
-	Password      string                 `protobuf:"bytes,5,opt,name=password,proto3" json:"password,omitempty"`
-	Slug          string                 `protobuf:"bytes,6,opt,name=slug,proto3" json:"slug,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The app to sign in to; empty is "unnamed".
+	AppHost string `protobuf:"bytes,1,opt,name=app_host,json=appHost,proto3" json:"app_host,omitempty"`
+	// Where a person can be reached. It may be left out unless the mesh verifies contacts.
+	Contact *ContactInput `protobuf:"bytes,2,opt,name=contact,proto3" json:"contact,omitempty"`
+	// A name for the device that signs in; empty is "unknown".
+	Device string `protobuf:"bytes,3,opt,name=device,proto3" json:"device,omitempty"`
+	// The name as people read it.
+	Name string `protobuf:"bytes,4,opt,name=name,proto3" json:"name,omitempty"`
+	// 8 to 1024 bytes; a contact with its one-time code needs none.
+	Password string `protobuf:"bytes,5,opt,name=password,proto3" json:"password,omitempty"`
+	// The account's name in the mesh, for ever: 2 to 63 lower-case letters, digits and single dashes.
+	Slug          string `protobuf:"bytes,6,opt,name=slug,proto3" json:"slug,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1818,10 +1858,13 @@ func (x *RegisterResponse) GetToken() *Token {
 }
 
 type SaveSelfRequest struct {
-	state           protoimpl.MessageState `protogen:"open.v1"`
-	Labels          map[string]string      `protobuf:"bytes,1,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	Name            *string                `protobuf:"bytes,2,opt,name=name,proto3,oneof" json:"name,omitempty"`
-	ThumbnailFileId *string                `protobuf:"bytes,3,opt,name=thumbnail_file_id,json=thumbnailFileId,proto3,oneof" json:"thumbnail_file_id,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Replace all labels, where any are given: at most 64.
+	Labels map[string]string `protobuf:"bytes,1,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// The new name; left out it stays.
+	Name *string `protobuf:"bytes,2,opt,name=name,proto3,oneof" json:"name,omitempty"`
+	// Id of a picture that is kept elsewhere; left out it stays.
+	ThumbnailFileId *string `protobuf:"bytes,3,opt,name=thumbnail_file_id,json=thumbnailFileId,proto3,oneof" json:"thumbnail_file_id,omitempty"`
 	// Not settable: naming it answers 403, since roles come from enrolls.
 	Roles         []string `protobuf:"bytes,4,rep,name=roles,proto3" json:"roles,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1923,8 +1966,9 @@ func (*SaveSelfResponse) Descriptor() ([]byte, []int) {
 }
 
 type ReadSelfRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	CountTokens   bool                   `protobuf:"varint,1,opt,name=count_tokens,json=countTokens,proto3" json:"count_tokens,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Asks for tokenCount.
+	CountTokens   bool `protobuf:"varint,1,opt,name=count_tokens,json=countTokens,proto3" json:"count_tokens,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1967,15 +2011,20 @@ func (x *ReadSelfRequest) GetCountTokens() bool {
 }
 
 type ReadSelfResponse struct {
-	state                protoimpl.MessageState `protogen:"open.v1"`
-	ActiveOrganizationId *string                `protobuf:"bytes,1,opt,name=active_organization_id,json=activeOrganizationId,proto3,oneof" json:"active_organization_id,omitempty"`
-	Contacts             []*Contact             `protobuf:"bytes,2,rep,name=contacts,proto3" json:"contacts,omitempty"`
-	Organizations        []*Organization        `protobuf:"bytes,3,rep,name=organizations,proto3" json:"organizations,omitempty"`
-	Roles                []string               `protobuf:"bytes,4,rep,name=roles,proto3" json:"roles,omitempty"`
-	TokenCount           int32                  `protobuf:"varint,5,opt,name=token_count,json=tokenCount,proto3" json:"token_count,omitempty"`
-	User                 *User                  `protobuf:"bytes,6,opt,name=user,proto3" json:"user,omitempty"`
-	unknownFields        protoimpl.UnknownFields
-	sizeCache            protoimpl.SizeCache
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The organization that the caller's token speaks for.
+	ActiveOrganizationId *string `protobuf:"bytes,1,opt,name=active_organization_id,json=activeOrganizationId,proto3,oneof" json:"active_organization_id,omitempty"`
+	// Where the caller can be reached.
+	Contacts []*Contact `protobuf:"bytes,2,rep,name=contacts,proto3" json:"contacts,omitempty"`
+	// Those that the caller is a member of, in the app.
+	Organizations []*Organization `protobuf:"bytes,3,rep,name=organizations,proto3" json:"organizations,omitempty"`
+	// Roles that the caller's token carries.
+	Roles []string `protobuf:"bytes,4,rep,name=roles,proto3" json:"roles,omitempty"`
+	// How many sign-ins of the caller's live in the app, where countTokens asked for it; else 0.
+	TokenCount    int32 `protobuf:"varint,5,opt,name=token_count,json=tokenCount,proto3" json:"token_count,omitempty"`
+	User          *User `protobuf:"bytes,6,opt,name=user,proto3" json:"user,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ReadSelfResponse) Reset() {
@@ -2051,8 +2100,9 @@ func (x *ReadSelfResponse) GetUser() *User {
 }
 
 type HasPermissionRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Permission    string                 `protobuf:"bytes,1,opt,name=permission,proto3" json:"permission,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "slug:resource:verb", such as "shop-svc:item:edit".
+	Permission    string `protobuf:"bytes,1,opt,name=permission,proto3" json:"permission,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2095,13 +2145,17 @@ func (x *HasPermissionRequest) GetPermission() string {
 }
 
 type HasPermissionResponse struct {
-	state      protoimpl.MessageState `protogen:"open.v1"`
-	App        *App                   `protobuf:"bytes,1,opt,name=app,proto3" json:"app,omitempty"`
-	AppId      string                 `protobuf:"bytes,2,opt,name=app_id,json=appId,proto3" json:"app_id,omitempty"`
-	Authorized bool                   `protobuf:"varint,3,opt,name=authorized,proto3" json:"authorized,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The app of the caller's token.
+	App *App `protobuf:"bytes,1,opt,name=app,proto3" json:"app,omitempty"`
+	// Its id.
+	AppId string `protobuf:"bytes,2,opt,name=app_id,json=appId,proto3" json:"app_id,omitempty"`
+	// Whether the caller has the permission: as an admin, or by a permit for the slug or for a role.
+	Authorized bool `protobuf:"varint,3,opt,name=authorized,proto3" json:"authorized,omitempty"`
 	// Until when the answer may be cached.
-	Until         string `protobuf:"bytes,4,opt,name=until,proto3" json:"until,omitempty"`
-	User          *User  `protobuf:"bytes,5,opt,name=user,proto3" json:"user,omitempty"`
+	Until string `protobuf:"bytes,4,opt,name=until,proto3" json:"until,omitempty"`
+	// The caller.
+	User          *User `protobuf:"bytes,5,opt,name=user,proto3" json:"user,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2172,10 +2226,13 @@ func (x *HasPermissionResponse) GetUser() *User {
 }
 
 type ExchangeTokenRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	NewAppHost    string                 `protobuf:"bytes,1,opt,name=new_app_host,json=newAppHost,proto3" json:"new_app_host,omitempty"`
-	NewAppId      string                 `protobuf:"bytes,2,opt,name=new_app_id,json=newAppId,proto3" json:"new_app_id,omitempty"`
-	NewDevice     string                 `protobuf:"bytes,3,opt,name=new_device,json=newDevice,proto3" json:"new_device,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The host of the app that the new token is for; or its id.
+	NewAppHost string `protobuf:"bytes,1,opt,name=new_app_host,json=newAppHost,proto3" json:"new_app_host,omitempty"`
+	// The id of the app that the new token is for; or its host.
+	NewAppId string `protobuf:"bytes,2,opt,name=new_app_id,json=newAppId,proto3" json:"new_app_id,omitempty"`
+	// The new token's device; empty is that of the caller's token.
+	NewDevice     string `protobuf:"bytes,3,opt,name=new_device,json=newDevice,proto3" json:"new_device,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2276,9 +2333,11 @@ func (x *ExchangeTokenResponse) GetToken() *Token {
 }
 
 type RevokeTokensRequest struct {
-	state     protoimpl.MessageState `protogen:"open.v1"`
-	AllTokens bool                   `protobuf:"varint,1,opt,name=all_tokens,json=allTokens,proto3" json:"all_tokens,omitempty"`
-	Device    string                 `protobuf:"bytes,2,opt,name=device,proto3" json:"device,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Every sign-in of the account, in all apps.
+	AllTokens bool `protobuf:"varint,1,opt,name=all_tokens,json=allTokens,proto3" json:"all_tokens,omitempty"`
+	// Every sign-in on this device, in the caller's app. With neither, the caller's own sign-in alone.
+	Device string `protobuf:"bytes,2,opt,name=device,proto3" json:"device,omitempty"`
 	// Whose tokens; empty is the caller's own, and anybody else's takes an admin.
 	UserId        string `protobuf:"bytes,3,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -2373,12 +2432,17 @@ func (*RevokeTokensResponse) Descriptor() ([]byte, []int) {
 }
 
 type CreateUserRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	AppHost       string                 `protobuf:"bytes,1,opt,name=app_host,json=appHost,proto3" json:"app_host,omitempty"`
-	Contacts      []*Contact             `protobuf:"bytes,2,rep,name=contacts,proto3" json:"contacts,omitempty"`
-	Password      string                 `protobuf:"bytes,3,opt,name=password,proto3" json:"password,omitempty"`
-	RoleIds       []string               `protobuf:"bytes,4,rep,name=role_ids,json=roleIds,proto3" json:"role_ids,omitempty"`
-	User          *UserInput             `protobuf:"bytes,5,opt,name=user,proto3" json:"user,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The app of the roles; empty is "unnamed".
+	AppHost string `protobuf:"bytes,1,opt,name=app_host,json=appHost,proto3" json:"app_host,omitempty"`
+	// Where the account can be reached: platform and handle, and whether that is verified already.
+	Contacts []*Contact `protobuf:"bytes,2,rep,name=contacts,proto3" json:"contacts,omitempty"`
+	// 8 to 1024 bytes; empty makes an account that can sign in by a code alone.
+	Password string `protobuf:"bytes,3,opt,name=password,proto3" json:"password,omitempty"`
+	// Roles that the account is given.
+	RoleIds []string `protobuf:"bytes,4,rep,name=role_ids,json=roleIds,proto3" json:"role_ids,omitempty"`
+	// The account.
+	User          *UserInput `protobuf:"bytes,5,opt,name=user,proto3" json:"user,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2494,12 +2558,15 @@ func (x *CreateUserResponse) GetUser() *User {
 }
 
 type SaveUserRequest struct {
-	state           protoimpl.MessageState `protogen:"open.v1"`
-	Name            *string                `protobuf:"bytes,1,opt,name=name,proto3,oneof" json:"name,omitempty"`
-	ThumbnailFileId *string                `protobuf:"bytes,2,opt,name=thumbnail_file_id,json=thumbnailFileId,proto3,oneof" json:"thumbnail_file_id,omitempty"`
-	UserId          string                 `protobuf:"bytes,3,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The new name; left out it stays.
+	Name *string `protobuf:"bytes,1,opt,name=name,proto3,oneof" json:"name,omitempty"`
+	// Id of a picture that is kept elsewhere; left out it stays.
+	ThumbnailFileId *string `protobuf:"bytes,2,opt,name=thumbnail_file_id,json=thumbnailFileId,proto3,oneof" json:"thumbnail_file_id,omitempty"`
+	// The account.
+	UserId        string `protobuf:"bytes,3,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SaveUserRequest) Reset() {
@@ -2670,14 +2737,21 @@ func (*DeleteUserResponse) Descriptor() ([]byte, []int) {
 }
 
 type ListUsersRequest struct {
-	state     protoimpl.MessageState `protogen:"open.v1"`
-	AfterTime string                 `protobuf:"bytes,1,opt,name=after_time,json=afterTime,proto3" json:"after_time,omitempty"`
-	ContactId string                 `protobuf:"bytes,2,opt,name=contact_id,json=contactId,proto3" json:"contact_id,omitempty"`
-	Count     bool                   `protobuf:"varint,3,opt,name=count,proto3" json:"count,omitempty"`
-	Ids       []string               `protobuf:"bytes,4,rep,name=ids,proto3" json:"ids,omitempty"`
-	Limit     int32                  `protobuf:"varint,5,opt,name=limit,proto3" json:"limit,omitempty"`
-	Order     string                 `protobuf:"bytes,6,opt,name=order,proto3" json:"order,omitempty"`
-	OrderBy   string                 `protobuf:"bytes,7,opt,name=order_by,json=orderBy,proto3" json:"order_by,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The after of the page before; empty is the first page.
+	AfterTime string `protobuf:"bytes,1,opt,name=after_time,json=afterTime,proto3" json:"after_time,omitempty"`
+	// Accounts with this contact alone.
+	ContactId string `protobuf:"bytes,2,opt,name=contact_id,json=contactId,proto3" json:"contact_id,omitempty"`
+	// Asks for count, which takes longer.
+	Count bool `protobuf:"varint,3,opt,name=count,proto3" json:"count,omitempty"`
+	// These accounts alone.
+	Ids []string `protobuf:"bytes,4,rep,name=ids,proto3" json:"ids,omitempty"`
+	// The most to list: 1 to 1000; 0 is 100.
+	Limit int32 `protobuf:"varint,5,opt,name=limit,proto3" json:"limit,omitempty"`
+	// Default: desc.
+	Order string `protobuf:"bytes,6,opt,name=order,proto3" json:"order,omitempty"`
+	// Default: createdAt.
+	OrderBy string `protobuf:"bytes,7,opt,name=order_by,json=orderBy,proto3" json:"order_by,omitempty"`
 	// Part of a slug, a name or a contact.
 	Search        string `protobuf:"bytes,8,opt,name=search,proto3" json:"search,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -2833,9 +2907,11 @@ func (x *ListUsersResponse) GetUsers() []*UserRecord {
 }
 
 type ResetPasswordRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	NewPassword   string                 `protobuf:"bytes,1,opt,name=new_password,json=newPassword,proto3" json:"new_password,omitempty"`
-	UserId        string                 `protobuf:"bytes,2,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 8 to 1024 bytes.
+	NewPassword string `protobuf:"bytes,1,opt,name=new_password,json=newPassword,proto3" json:"new_password,omitempty"`
+	// The account, whose sign-ins all end.
+	UserId        string `protobuf:"bytes,2,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2976,10 +3052,14 @@ func (x *App) GetId() string {
 type EnrollInput struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The app; empty is "unnamed", "*" is every app.
-	AppHost       string `protobuf:"bytes,1,opt,name=app_host,json=appHost,proto3" json:"app_host,omitempty"`
-	ContactId     string `protobuf:"bytes,2,opt,name=contact_id,json=contactId,proto3" json:"contact_id,omitempty"`
-	Id            string `protobuf:"bytes,3,opt,name=id,proto3" json:"id,omitempty"`
-	Role          string `protobuf:"bytes,4,opt,name=role,proto3" json:"role,omitempty"`
+	AppHost string `protobuf:"bytes,1,opt,name=app_host,json=appHost,proto3" json:"app_host,omitempty"`
+	// Who gets the role, once it registers or signs in: an e-mail address; or userId.
+	ContactId string `protobuf:"bytes,2,opt,name=contact_id,json=contactId,proto3" json:"contact_id,omitempty"`
+	// The enroll to change; empty makes one.
+	Id string `protobuf:"bytes,3,opt,name=id,proto3" json:"id,omitempty"`
+	// "slug:anything", of a slug whose roles the caller owns.
+	Role string `protobuf:"bytes,4,opt,name=role,proto3" json:"role,omitempty"`
+	// Who gets the role; or contactId.
 	UserId        string `protobuf:"bytes,5,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3052,17 +3132,21 @@ func (x *EnrollInput) GetUserId() string {
 
 // Enroll gives a role to an account or to a contact.
 type Enroll struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	AppId         string                 `protobuf:"bytes,1,opt,name=app_id,json=appId,proto3" json:"app_id,omitempty"`
-	ContactId     *string                `protobuf:"bytes,2,opt,name=contact_id,json=contactId,proto3,oneof" json:"contact_id,omitempty"`
-	CreatedAt     string                 `protobuf:"bytes,3,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
-	CreatedBy     *string                `protobuf:"bytes,4,opt,name=created_by,json=createdBy,proto3,oneof" json:"created_by,omitempty"`
-	DeletedAt     *string                `protobuf:"bytes,5,opt,name=deleted_at,json=deletedAt,proto3,oneof" json:"deleted_at,omitempty"`
-	Id            string                 `protobuf:"bytes,6,opt,name=id,proto3" json:"id,omitempty"`
-	InternalId    *string                `protobuf:"bytes,7,opt,name=internal_id,json=internalId,proto3,oneof" json:"internal_id,omitempty"`
-	Role          string                 `protobuf:"bytes,8,opt,name=role,proto3" json:"role,omitempty"`
-	UpdatedAt     string                 `protobuf:"bytes,9,opt,name=updated_at,json=updatedAt,proto3" json:"updated_at,omitempty"`
-	UserId        *string                `protobuf:"bytes,10,opt,name=user_id,json=userId,proto3,oneof" json:"user_id,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	AppId string                 `protobuf:"bytes,1,opt,name=app_id,json=appId,proto3" json:"app_id,omitempty"`
+	// Who has it, or will have once it registers.
+	ContactId *string `protobuf:"bytes,2,opt,name=contact_id,json=contactId,proto3,oneof" json:"contact_id,omitempty"`
+	CreatedAt string  `protobuf:"bytes,3,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
+	// The account that gave the role.
+	CreatedBy  *string `protobuf:"bytes,4,opt,name=created_by,json=createdBy,proto3,oneof" json:"created_by,omitempty"`
+	DeletedAt  *string `protobuf:"bytes,5,opt,name=deleted_at,json=deletedAt,proto3,oneof" json:"deleted_at,omitempty"`
+	Id         string  `protobuf:"bytes,6,opt,name=id,proto3" json:"id,omitempty"`
+	InternalId *string `protobuf:"bytes,7,opt,name=internal_id,json=internalId,proto3,oneof" json:"internal_id,omitempty"`
+	// "slug:anything".
+	Role      string `protobuf:"bytes,8,opt,name=role,proto3" json:"role,omitempty"`
+	UpdatedAt string `protobuf:"bytes,9,opt,name=updated_at,json=updatedAt,proto3" json:"updated_at,omitempty"`
+	// Who has it.
+	UserId        *string `protobuf:"bytes,10,opt,name=user_id,json=userId,proto3,oneof" json:"user_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3170,9 +3254,11 @@ func (x *Enroll) GetUserId() string {
 type ContactInput struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The handle as people write it, such as an e-mail address.
-	Id      string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// The six digits of a one-time code that was sent there.
 	OtpCode string `protobuf:"bytes,2,opt,name=otp_code,json=otpCode,proto3" json:"otp_code,omitempty"`
-	OtpId   string `protobuf:"bytes,3,opt,name=otp_id,json=otpId,proto3" json:"otp_id,omitempty"`
+	// Which code that is: what sendOtp has answered.
+	OtpId string `protobuf:"bytes,3,opt,name=otp_id,json=otpId,proto3" json:"otp_id,omitempty"`
 	// "email" and the like.
 	Platform      string `protobuf:"bytes,4,opt,name=platform,proto3" json:"platform,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -3239,21 +3325,30 @@ func (x *ContactInput) GetPlatform() string {
 
 // Token is a sign-in: a JWT and what the mesh keeps about it.
 type Token struct {
-	state           protoimpl.MessageState `protogen:"open.v1"`
-	Active          bool                   `protobuf:"varint,1,opt,name=active,proto3" json:"active,omitempty"`
-	App             *App                   `protobuf:"bytes,2,opt,name=app,proto3" json:"app,omitempty"`
-	AppId           string                 `protobuf:"bytes,3,opt,name=app_id,json=appId,proto3" json:"app_id,omitempty"`
-	CreatedAt       string                 `protobuf:"bytes,4,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
-	DeletedAt       *string                `protobuf:"bytes,5,opt,name=deleted_at,json=deletedAt,proto3,oneof" json:"deleted_at,omitempty"`
-	Device          string                 `protobuf:"bytes,6,opt,name=device,proto3" json:"device,omitempty"`
-	ExpiresAt       string                 `protobuf:"bytes,7,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
-	Id              string                 `protobuf:"bytes,8,opt,name=id,proto3" json:"id,omitempty"`
-	InternalId      *string                `protobuf:"bytes,9,opt,name=internal_id,json=internalId,proto3,oneof" json:"internal_id,omitempty"`
-	LastRefreshedAt *string                `protobuf:"bytes,10,opt,name=last_refreshed_at,json=lastRefreshedAt,proto3,oneof" json:"last_refreshed_at,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whether it can be used.
+	Active bool `protobuf:"varint,1,opt,name=active,proto3" json:"active,omitempty"`
+	// The app that it is for.
+	App   *App   `protobuf:"bytes,2,opt,name=app,proto3" json:"app,omitempty"`
+	AppId string `protobuf:"bytes,3,opt,name=app_id,json=appId,proto3" json:"app_id,omitempty"`
+	// When its session began.
+	CreatedAt string  `protobuf:"bytes,4,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
+	DeletedAt *string `protobuf:"bytes,5,opt,name=deleted_at,json=deletedAt,proto3,oneof" json:"deleted_at,omitempty"`
+	// The device that has signed in.
+	Device string `protobuf:"bytes,6,opt,name=device,proto3" json:"device,omitempty"`
+	// Until when it is accepted.
+	ExpiresAt string `protobuf:"bytes,7,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	// The jti of the JWT.
+	Id         string  `protobuf:"bytes,8,opt,name=id,proto3" json:"id,omitempty"`
+	InternalId *string `protobuf:"bytes,9,opt,name=internal_id,json=internalId,proto3,oneof" json:"internal_id,omitempty"`
+	// When its session was refreshed last.
+	LastRefreshedAt *string `protobuf:"bytes,10,opt,name=last_refreshed_at,json=lastRefreshedAt,proto3,oneof" json:"last_refreshed_at,omitempty"`
 	// The JWT.
-	Token     string `protobuf:"bytes,11,opt,name=token,proto3" json:"token,omitempty"`
+	Token string `protobuf:"bytes,11,opt,name=token,proto3" json:"token,omitempty"`
+	// When it was issued.
 	UpdatedAt string `protobuf:"bytes,12,opt,name=updated_at,json=updatedAt,proto3" json:"updated_at,omitempty"`
-	UserId    string `protobuf:"bytes,13,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	// Whose it is.
+	UserId string `protobuf:"bytes,13,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
 	// An opaque secret that only refreshToken takes, in the token's place, as long as the session lives: for clients
 	// that sleep longer than a token lives. It is rotated with the token.
 	RefreshToken  *string `protobuf:"bytes,14,opt,name=refresh_token,json=refreshToken,proto3,oneof" json:"refresh_token,omitempty"`
@@ -3500,10 +3595,14 @@ func (x *Organization) GetUpdatedAt() string {
 type PermitInput struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The app; empty is "unnamed", "*" is every app.
-	AppHost       string   `protobuf:"bytes,1,opt,name=app_host,json=appHost,proto3" json:"app_host,omitempty"`
-	Id            string   `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
-	Permission    string   `protobuf:"bytes,3,opt,name=permission,proto3" json:"permission,omitempty"`
-	Roles         []string `protobuf:"bytes,4,rep,name=roles,proto3" json:"roles,omitempty"`
+	AppHost string `protobuf:"bytes,1,opt,name=app_host,json=appHost,proto3" json:"app_host,omitempty"`
+	// The permit to change; empty makes one.
+	Id string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	// "slug:resource:verb", of a slug whose permissions the caller owns.
+	Permission string `protobuf:"bytes,3,opt,name=permission,proto3" json:"permission,omitempty"`
+	// Roles whose holders are granted it.
+	Roles []string `protobuf:"bytes,4,rep,name=roles,proto3" json:"roles,omitempty"`
+	// Accounts that are granted it, by their slugs.
 	Slugs         []string `protobuf:"bytes,5,rep,name=slugs,proto3" json:"slugs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3576,16 +3675,19 @@ func (x *PermitInput) GetSlugs() []string {
 
 // Permit grants a permission to slugs and roles.
 type Permit struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	AppId         string                 `protobuf:"bytes,1,opt,name=app_id,json=appId,proto3" json:"app_id,omitempty"`
-	CreatedAt     string                 `protobuf:"bytes,2,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
-	DeletedAt     *string                `protobuf:"bytes,3,opt,name=deleted_at,json=deletedAt,proto3,oneof" json:"deleted_at,omitempty"`
-	Id            string                 `protobuf:"bytes,4,opt,name=id,proto3" json:"id,omitempty"`
-	InternalId    *string                `protobuf:"bytes,5,opt,name=internal_id,json=internalId,proto3,oneof" json:"internal_id,omitempty"`
-	Permission    string                 `protobuf:"bytes,6,opt,name=permission,proto3" json:"permission,omitempty"`
-	Roles         []string               `protobuf:"bytes,7,rep,name=roles,proto3" json:"roles,omitempty"`
-	Slugs         []string               `protobuf:"bytes,8,rep,name=slugs,proto3" json:"slugs,omitempty"`
-	UpdatedAt     string                 `protobuf:"bytes,9,opt,name=updated_at,json=updatedAt,proto3" json:"updated_at,omitempty"`
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	AppId      string                 `protobuf:"bytes,1,opt,name=app_id,json=appId,proto3" json:"app_id,omitempty"`
+	CreatedAt  string                 `protobuf:"bytes,2,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
+	DeletedAt  *string                `protobuf:"bytes,3,opt,name=deleted_at,json=deletedAt,proto3,oneof" json:"deleted_at,omitempty"`
+	Id         string                 `protobuf:"bytes,4,opt,name=id,proto3" json:"id,omitempty"`
+	InternalId *string                `protobuf:"bytes,5,opt,name=internal_id,json=internalId,proto3,oneof" json:"internal_id,omitempty"`
+	// "slug:resource:verb".
+	Permission string `protobuf:"bytes,6,opt,name=permission,proto3" json:"permission,omitempty"`
+	// Roles whose holders are granted it.
+	Roles []string `protobuf:"bytes,7,rep,name=roles,proto3" json:"roles,omitempty"`
+	// Accounts that are granted it.
+	Slugs         []string `protobuf:"bytes,8,rep,name=slugs,proto3" json:"slugs,omitempty"`
+	UpdatedAt     string   `protobuf:"bytes,9,opt,name=updated_at,json=updatedAt,proto3" json:"updated_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3685,16 +3787,20 @@ func (x *Permit) GetUpdatedAt() string {
 
 // Contact is where a person can be reached.
 type Contact struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	CreatedAt     string                 `protobuf:"bytes,1,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
-	DeletedAt     *string                `protobuf:"bytes,2,opt,name=deleted_at,json=deletedAt,proto3,oneof" json:"deleted_at,omitempty"`
-	Handle        string                 `protobuf:"bytes,3,opt,name=handle,proto3" json:"handle,omitempty"`
-	Id            string                 `protobuf:"bytes,4,opt,name=id,proto3" json:"id,omitempty"`
-	IsPrimary     bool                   `protobuf:"varint,5,opt,name=is_primary,json=isPrimary,proto3" json:"is_primary,omitempty"`
-	Platform      string                 `protobuf:"bytes,6,opt,name=platform,proto3" json:"platform,omitempty"`
-	UpdatedAt     string                 `protobuf:"bytes,7,opt,name=updated_at,json=updatedAt,proto3" json:"updated_at,omitempty"`
-	UserId        string                 `protobuf:"bytes,8,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
-	Verified      bool                   `protobuf:"varint,9,opt,name=verified,proto3" json:"verified,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	CreatedAt string                 `protobuf:"bytes,1,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
+	DeletedAt *string                `protobuf:"bytes,2,opt,name=deleted_at,json=deletedAt,proto3,oneof" json:"deleted_at,omitempty"`
+	// The handle as people write it, such as an e-mail address.
+	Handle string `protobuf:"bytes,3,opt,name=handle,proto3" json:"handle,omitempty"`
+	Id     string `protobuf:"bytes,4,opt,name=id,proto3" json:"id,omitempty"`
+	// Whether it is the first of the account.
+	IsPrimary bool `protobuf:"varint,5,opt,name=is_primary,json=isPrimary,proto3" json:"is_primary,omitempty"`
+	// "email" and the like.
+	Platform  string `protobuf:"bytes,6,opt,name=platform,proto3" json:"platform,omitempty"`
+	UpdatedAt string `protobuf:"bytes,7,opt,name=updated_at,json=updatedAt,proto3" json:"updated_at,omitempty"`
+	UserId    string `protobuf:"bytes,8,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	// Whether a code that was sent there has come back.
+	Verified      bool `protobuf:"varint,9,opt,name=verified,proto3" json:"verified,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3794,15 +3900,18 @@ func (x *Contact) GetVerified() bool {
 
 // User is an account, of a person or of a service.
 type User struct {
-	state           protoimpl.MessageState `protogen:"open.v1"`
-	CreatedAt       string                 `protobuf:"bytes,1,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
-	DeletedAt       *string                `protobuf:"bytes,2,opt,name=deleted_at,json=deletedAt,proto3,oneof" json:"deleted_at,omitempty"`
-	Id              string                 `protobuf:"bytes,3,opt,name=id,proto3" json:"id,omitempty"`
-	Labels          map[string]string      `protobuf:"bytes,4,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	Name            string                 `protobuf:"bytes,5,opt,name=name,proto3" json:"name,omitempty"`
-	Slug            string                 `protobuf:"bytes,6,opt,name=slug,proto3" json:"slug,omitempty"`
-	ThumbnailFileId *string                `protobuf:"bytes,7,opt,name=thumbnail_file_id,json=thumbnailFileId,proto3,oneof" json:"thumbnail_file_id,omitempty"`
-	UpdatedAt       string                 `protobuf:"bytes,8,opt,name=updated_at,json=updatedAt,proto3" json:"updated_at,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	CreatedAt string                 `protobuf:"bytes,1,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
+	DeletedAt *string                `protobuf:"bytes,2,opt,name=deleted_at,json=deletedAt,proto3,oneof" json:"deleted_at,omitempty"`
+	Id        string                 `protobuf:"bytes,3,opt,name=id,proto3" json:"id,omitempty"`
+	// What its owner has noted of it.
+	Labels map[string]string `protobuf:"bytes,4,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Its name as people read it.
+	Name string `protobuf:"bytes,5,opt,name=name,proto3" json:"name,omitempty"`
+	// Its name in the mesh, for ever.
+	Slug            string  `protobuf:"bytes,6,opt,name=slug,proto3" json:"slug,omitempty"`
+	ThumbnailFileId *string `protobuf:"bytes,7,opt,name=thumbnail_file_id,json=thumbnailFileId,proto3,oneof" json:"thumbnail_file_id,omitempty"`
+	UpdatedAt       string  `protobuf:"bytes,8,opt,name=updated_at,json=updatedAt,proto3" json:"updated_at,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -3896,11 +4005,15 @@ func (x *User) GetUpdatedAt() string {
 type UserInput struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Made up where it is empty.
-	Id              string            `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	Labels          map[string]string `protobuf:"bytes,2,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	Name            string            `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
-	Slug            string            `protobuf:"bytes,4,opt,name=slug,proto3" json:"slug,omitempty"`
-	ThumbnailFileId string            `protobuf:"bytes,5,opt,name=thumbnail_file_id,json=thumbnailFileId,proto3" json:"thumbnail_file_id,omitempty"`
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// At most 64.
+	Labels map[string]string `protobuf:"bytes,2,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// The name as people read it.
+	Name string `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	// 2 to 63 lower-case letters, digits and single dashes.
+	Slug string `protobuf:"bytes,4,opt,name=slug,proto3" json:"slug,omitempty"`
+	// Id of a picture that is kept elsewhere.
+	ThumbnailFileId string `protobuf:"bytes,5,opt,name=thumbnail_file_id,json=thumbnailFileId,proto3" json:"thumbnail_file_id,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -3971,14 +4084,15 @@ func (x *UserInput) GetThumbnailFileId() string {
 }
 
 type UserRecord struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	ContactIds    []string               `protobuf:"bytes,1,rep,name=contact_ids,json=contactIds,proto3" json:"contact_ids,omitempty"`
-	CreatedAt     string                 `protobuf:"bytes,2,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
-	Id            string                 `protobuf:"bytes,3,opt,name=id,proto3" json:"id,omitempty"`
-	Name          string                 `protobuf:"bytes,4,opt,name=name,proto3" json:"name,omitempty"`
-	Roles         []string               `protobuf:"bytes,5,rep,name=roles,proto3" json:"roles,omitempty"`
-	Slug          string                 `protobuf:"bytes,6,opt,name=slug,proto3" json:"slug,omitempty"`
-	UpdatedAt     string                 `protobuf:"bytes,7,opt,name=updated_at,json=updatedAt,proto3" json:"updated_at,omitempty"`
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	ContactIds []string               `protobuf:"bytes,1,rep,name=contact_ids,json=contactIds,proto3" json:"contact_ids,omitempty"`
+	CreatedAt  string                 `protobuf:"bytes,2,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
+	Id         string                 `protobuf:"bytes,3,opt,name=id,proto3" json:"id,omitempty"`
+	Name       string                 `protobuf:"bytes,4,opt,name=name,proto3" json:"name,omitempty"`
+	// Roles of the account, in any app.
+	Roles         []string `protobuf:"bytes,5,rep,name=roles,proto3" json:"roles,omitempty"`
+	Slug          string   `protobuf:"bytes,6,opt,name=slug,proto3" json:"slug,omitempty"`
+	UpdatedAt     string   `protobuf:"bytes,7,opt,name=updated_at,json=updatedAt,proto3" json:"updated_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }

@@ -2,12 +2,12 @@ package server
 
 import (
 	"errors"
-	"fmt"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"micromesh/pkg/meshpb"
+	"micromesh/pkg/schema/source"
 )
 
 // methods are a server's methods by go-micro endpoint: "UserService.Login".
@@ -30,7 +30,7 @@ func compile(files []protoreflect.FileDescriptor) (methods, error) {
 				m := svc.Methods().Get(j)
 				access, err := Access(m)
 				if err != nil {
-					wrong = append(wrong, err)
+					wrong = append(wrong, source.Wrong(m, err))
 					continue
 				}
 				out[string(svc.Name())+"."+string(m.Name())] = &method{access: access, input: c.rules(m.Input())}
@@ -44,7 +44,7 @@ func compile(files []protoreflect.FileDescriptor) (methods, error) {
 func Access(m protoreflect.MethodDescriptor) (*meshpb.Access, error) {
 	access, _ := proto.GetExtension(m.Options(), meshpb.E_Access).(*meshpb.Access)
 	if access.GetRule() == nil || (access.GetRole() == "" && access.GetPermission() == "" && access.GetCaller() == meshpb.Caller_CALLER_UNSPECIFIED) {
-		return nil, fmt.Errorf("%s: add `option (mesh.v1.access)`: it must say who may call the method", m.FullName())
+		return nil, errors.New("add `option (mesh.v1.access)`: it must say who may call the method")
 	}
 	return access, nil
 }

@@ -12,7 +12,9 @@ export interface paths {
             cookie?: never;
         };
         get?: never;
+        /** SaveCerts stores certificates with their private keys, encrypted. */
         put: operations["saveCerts"];
+        /** ListCerts lists certificates, never their private keys. */
         post: operations["listCerts"];
         delete?: never;
         options?: never;
@@ -28,8 +30,11 @@ export interface paths {
             cookie?: never;
         };
         get?: never;
+        /** SaveRoutes creates or replaces host routes, all of them or none. */
         put: operations["saveRoutes"];
+        /** ListRoutes lists host routes. */
         post: operations["listRoutes"];
+        /** DeleteRoutes deletes host routes by id. */
         delete: operations["deleteRoutes"];
         options?: never;
         head?: never;
@@ -44,6 +49,7 @@ export interface paths {
             cookie?: never;
         };
         get?: never;
+        /** SaveDefinition creates or replaces a service's definition. */
         put: operations["saveDefinition"];
         post?: never;
         delete?: never;
@@ -62,6 +68,7 @@ export interface paths {
         get?: never;
         put?: never;
         post?: never;
+        /** DeleteDefinition deletes a service's definition. */
         delete: operations["deleteDefinition"];
         options?: never;
         head?: never;
@@ -75,6 +82,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
+        /** ListDefinitions lists definitions. */
         get: operations["listDefinitions"];
         put?: never;
         post?: never;
@@ -91,8 +99,11 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
+        /** EchoGet answers the query's parameters. */
         get: operations["echoGet"];
+        /** EchoPut answers the body. */
         put: operations["echoPut"];
+        /** EchoPost answers the body. */
         post: operations["echoPost"];
         delete?: never;
         options?: never;
@@ -108,6 +119,7 @@ export interface paths {
             cookie?: never;
         };
         get?: never;
+        /** RegisterInstance registers where an instance of the caller's slug listens. Calling it again is the heartbeat. */
         put: operations["registerInstance"];
         post?: never;
         delete?: never;
@@ -126,6 +138,7 @@ export interface paths {
         get?: never;
         put?: never;
         post?: never;
+        /** RemoveInstance takes an instance out of the mesh. */
         delete: operations["removeInstance"];
         options?: never;
         head?: never;
@@ -139,6 +152,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
+        /** ListInstances lists the caller's instances; for an admin and proxy-svc, all. Filters are exact, and combine. */
         get: operations["listInstances"];
         put?: never;
         post?: never;
@@ -155,6 +169,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
+        /** SelfNode answers the node that the registry runs on. */
         get: operations["selfNode"];
         put?: never;
         post?: never;
@@ -174,6 +189,7 @@ export interface paths {
         get?: never;
         put?: never;
         post?: never;
+        /** DeleteNode forgets a node. */
         delete: operations["deleteNode"];
         options?: never;
         head?: never;
@@ -189,6 +205,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
+        /** ListNodes lists nodes. */
         post: operations["listNodes"];
         delete?: never;
         options?: never;
@@ -204,7 +221,9 @@ export interface paths {
             cookie?: never;
         };
         get?: never;
+        /** UpdateApp gives an app (a tenant) another host. */
         put: operations["updateApp"];
+        /** ReadApp finds the app of a host. Where there is none an admin's call creates it. */
         post: operations["readApp"];
         delete?: never;
         options?: never;
@@ -221,6 +240,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
+        /** ListApps lists apps, all of them or by host and id. */
         post: operations["listApps"];
         delete?: never;
         options?: never;
@@ -237,6 +257,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
+        /** ChangePassword sets the caller's password and ends every other session of the caller. */
         post: operations["changePassword"];
         delete?: never;
         options?: never;
@@ -252,7 +273,9 @@ export interface paths {
             cookie?: never;
         };
         get?: never;
+        /** SaveEnrolls gives roles to accounts, or to contacts that may register later. The caller must own each role. */
         put: operations["saveEnrolls"];
+        /** ListEnrolls lists the enrolls of roles that the caller owns. */
         post: operations["listEnrolls"];
         delete?: never;
         options?: never;
@@ -269,6 +292,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
+        /** Login answers a token for a slug or a contact with a password, or for a contact with a one-time code. */
         post: operations["login"];
         delete?: never;
         options?: never;
@@ -284,6 +308,7 @@ export interface paths {
             cookie?: never;
         };
         get?: never;
+        /** SaveOrganization creates an organization, with the caller as its admin, or changes one. */
         put: operations["saveOrganization"];
         post?: never;
         delete?: never;
@@ -300,8 +325,10 @@ export interface paths {
             cookie?: never;
         };
         get?: never;
+        /** SaveMembership makes an account a member of an organization. */
         put: operations["saveMembership"];
         post?: never;
+        /** DeleteMembership takes an account out of an organization; a member may leave. */
         delete: operations["deleteMembership"];
         options?: never;
         head?: never;
@@ -317,6 +344,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
+        /** ListOrganizations lists the caller's organizations; for an admin, all. */
         post: operations["listOrganizations"];
         delete?: never;
         options?: never;
@@ -333,6 +361,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
+        /** SendOtp mails a one-time code to a contact. */
         post: operations["sendOtp"];
         delete?: never;
         options?: never;
@@ -349,6 +378,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
+        /** ListPermissions lists the permissions that the caller's slug and roles have. */
         post: operations["listPermissions"];
         delete?: never;
         options?: never;
@@ -364,7 +394,9 @@ export interface paths {
             cookie?: never;
         };
         get?: never;
+        /** SavePermits grants permissions that the caller owns to slugs and roles. */
         put: operations["savePermits"];
+        /** ListPermits lists permits: an admin sees all, others those of permissions that they own. */
         post: operations["listPermits"];
         delete?: never;
         options?: never;
@@ -379,6 +411,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
+        /** GetPublicKey answers the PEM of the key that signs tokens now. */
         get: operations["getPublicKey"];
         put?: never;
         post?: never;
@@ -397,6 +430,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
+        /** RefreshToken rotates the token that the call carries. The handler verifies that token itself, since an expired one may be acceptable here. */
         post: operations["refreshToken"];
         delete?: never;
         options?: never;
@@ -413,6 +447,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
+        /** Register creates an account and signs it in. */
         post: operations["register"];
         delete?: never;
         options?: never;
@@ -428,7 +463,9 @@ export interface paths {
             cookie?: never;
         };
         get?: never;
+        /** SaveSelf changes the caller's own account. */
         put: operations["saveSelf"];
+        /** ReadSelf reads the caller's own account. */
         post: operations["readSelf"];
         delete?: never;
         options?: never;
@@ -445,6 +482,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
+        /** HasPermission tells whether the caller has a permission, and how long that answer may be kept. */
         post: operations["hasPermission"];
         delete?: never;
         options?: never;
@@ -460,6 +498,7 @@ export interface paths {
             cookie?: never;
         };
         get?: never;
+        /** ExchangeToken answers a token of the same account for another app or device. */
         put: operations["exchangeToken"];
         post?: never;
         delete?: never;
@@ -478,6 +517,7 @@ export interface paths {
         get?: never;
         put?: never;
         post?: never;
+        /** RevokeTokens ends the session of the token that the call carries, or those of a device, or all of an account. */
         delete: operations["revokeTokens"];
         options?: never;
         head?: never;
@@ -493,6 +533,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
+        /** CreateUser creates an account on somebody's behalf. */
         post: operations["createUser"];
         delete?: never;
         options?: never;
@@ -508,8 +549,10 @@ export interface paths {
             cookie?: never;
         };
         get?: never;
+        /** SaveUser changes an account. */
         put: operations["saveUser"];
         post?: never;
+        /** DeleteUser deletes an account for good; its slug stays taken. */
         delete: operations["deleteUser"];
         options?: never;
         head?: never;
@@ -525,6 +568,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
+        /** ListUsers lists accounts, page by page. */
         post: operations["listUsers"];
         delete?: never;
         options?: never;
@@ -541,6 +585,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
+        /** ResetPassword sets an account's password and ends its sessions. */
         post: operations["resetPassword"];
         delete?: never;
         options?: never;
@@ -556,78 +601,118 @@ export interface components {
             metadata?: {
                 [key: string]: string;
             };
+            /** @description Such as OpenAPI or gRPC. */
             protocolType?: string;
+            /** @description Where the specification lies. */
             url?: string;
             version?: string;
         };
+        /** @description App is a tenant, known by its host. */
         App: {
             host?: string;
             id?: string;
         };
         Cert: {
+            /** @description PEM of the certificate and what it chains to, without the private key. */
             cert?: string;
             commonName?: string;
             createdAt?: string;
+            /** @description Hosts that it holds for. */
             dnsNames?: string[];
+            /** @description The host that the certificate is for. */
             id?: string;
             isCA?: boolean;
             issuer?: string;
+            /** @description Until when it holds. */
             notAfter?: string;
+            /** @description From when it holds. */
             notBefore?: string;
             publicKeyAlgorithm?: string;
+            /** @description Bits of the public key. */
             publicKeyBitLength?: number;
             serialNumber?: string;
             signatureAlgorithm?: string;
             updatedAt?: string;
         };
         CertInput: {
+            /** @description PEM: the certificate, what it chains to, and the private key. */
             cert: string;
+            /** @description The host that the certificate is for. */
             id: string;
         };
         ChangePasswordRequest: {
+            /** @description The password as it is. */
             currentPassword: string;
+            /** @description The password from now on, 8 to 1024 bytes; every other sign-in of the caller ends. */
             newPassword: string;
         };
         ChangePasswordResponse: Record<string, never>;
         Client: {
-            /** @enum {string} */
+            /**
+             * @description What it is written in.
+             * @enum {string}
+             */
             language: "JavaScript" | "Python" | "Java" | "C#" | "C++" | "Ruby" | "Go" | "Swift" | "PHP" | "TypeScript" | "Kotlin" | "Scala" | "Perl" | "Rust" | "Haskell" | "Clojure" | "Elixir" | "Objective-C" | "F#";
+            /** @description Where it lies. */
             url: string;
         };
+        /** @description Contact is where a person can be reached. */
         Contact: {
             createdAt?: string;
             deletedAt?: string;
+            /** @description The handle as people write it, such as an e-mail address. */
             handle?: string;
             id?: string;
+            /** @description Whether it is the first of the account. */
             isPrimary?: boolean;
+            /** @description "email" and the like. */
             platform?: string;
             updatedAt?: string;
             userId?: string;
+            /** @description Whether a code that was sent there has come back. */
             verified?: boolean;
         };
         ContactInput: {
+            /** @description The handle as people write it, such as an e-mail address. */
             id: string;
+            /** @description The six digits of a one-time code that was sent there. */
             otpCode?: string;
+            /** @description Which code that is: what sendOtp has answered. */
             otpId?: string;
+            /** @description "email" and the like. */
             platform: string;
         };
         CreateUserRequest: {
+            /** @description The app of the roles; empty is "unnamed". */
             appHost?: string;
+            /** @description Where the account can be reached: platform and handle, and whether that is verified already. */
             contacts?: components["schemas"]["Contact"][];
+            /** @description 8 to 1024 bytes; empty makes an account that can sign in by a code alone. */
             password?: string;
+            /** @description Roles that the account is given. */
             roleIds?: string[];
+            /** @description The account. */
             user: components["schemas"]["UserInput"];
         };
         CreateUserResponse: {
+            /** @description The account that was made. */
             user?: components["schemas"]["User"];
         };
+        /** @description Definition describes a service: how it is built and run, and the APIs that it has. */
         Definition: {
+            /** @description The APIs that it has. */
             apiSpecs?: components["schemas"]["APISpec"][];
+            /** @description Clients of its APIs. */
             clients?: components["schemas"]["Client"][];
+            /** @description Its environment. */
             envars?: components["schemas"]["EnvVar"][];
+            /** @description The service's slug. */
             id: string;
+            /** @description The image that it runs from; or repository. */
             image?: components["schemas"]["ImageSpec"];
+            /** @description Ports that it is reached at. */
             ports?: components["schemas"]["PortMapping"][];
+            /** @description Where it is built from; or image. */
             repository?: components["schemas"]["RepositorySpec"];
         };
         DeleteMembershipRequest: {
@@ -636,30 +721,42 @@ export interface components {
         };
         DeleteMembershipResponse: Record<string, never>;
         DeleteRoutesRequest: {
+            /** @description The routes, as they were saved: "host" or "host/path". */
             ids: string[];
         };
         DeleteRoutesResponse: Record<string, never>;
         DeleteUserResponse: Record<string, never>;
+        /** @description Enroll gives a role to an account or to a contact. */
         Enroll: {
             appId?: string;
+            /** @description Who has it, or will have once it registers. */
             contactId?: string;
             createdAt?: string;
+            /** @description The account that gave the role. */
             createdBy?: string;
             deletedAt?: string;
             id?: string;
             internalId?: string;
+            /** @description "slug:anything". */
             role?: string;
             updatedAt?: string;
+            /** @description Who has it. */
             userId?: string;
         };
         EnrollInput: {
+            /** @description The app; empty is "unnamed", "*" is every app. */
             appHost?: string;
+            /** @description Who gets the role, once it registers or signs in: an e-mail address; or userId. */
             contactId?: string;
+            /** @description The enroll to change; empty makes one. */
             id?: string;
+            /** @description "slug:anything", of a slug whose roles the caller owns. */
             role: string;
+            /** @description Who gets the role; or contactId. */
             userId?: string;
         };
         EnvVar: {
+            /** @description Name of the variable. */
             key: string;
             value?: string;
         };
@@ -674,8 +771,11 @@ export interface components {
             requestId?: string;
         };
         ExchangeTokenRequest: {
+            /** @description The host of the app that the new token is for; or its id. */
             newAppHost?: string;
+            /** @description The id of the app that the new token is for; or its host. */
             newAppId?: string;
+            /** @description The new token's device; empty is that of the caller's token. */
             newDevice?: string;
         };
         ExchangeTokenResponse: {
@@ -698,51 +798,71 @@ export interface components {
             temperature?: number;
         };
         GetPublicKeyResponse: {
+            /** @description PEM, SubjectPublicKeyInfo. */
             publicKey?: string;
         };
         HasPermissionRequest: {
+            /** @description "slug:resource:verb", such as "shop-svc:item:edit". */
             permission: string;
         };
         HasPermissionResponse: {
+            /** @description The app of the caller's token. */
             app?: components["schemas"]["App"];
+            /** @description Its id. */
             appId?: string;
+            /** @description Whether the caller has the permission: as an admin, or by a permit for the slug or for a role. */
             authorized?: boolean;
+            /** @description Until when the answer may be cached. */
             until?: string;
+            /** @description The caller. */
             user?: components["schemas"]["User"];
         };
         ImageSpec: {
+            /** @description Ports that it listens on. */
             internalPorts?: number[];
+            /** @description With its registry and tag. */
             name: string;
         };
+        /** @description Instance is a running process of a service, at one URL. */
         Instance: {
             deploymentId?: string;
+            /** @description Why the status is what it is, in one line. */
             details?: string;
+            /** @description Grows with each registration after a removal or a change of the instance. */
             generation?: number;
+            /** @description The path of its health check; empty checks that the port accepts connections. */
             healthPath?: string;
             host?: string;
             id?: string;
             ip?: string;
+            /** @description When it was registered or has registered again. */
             lastHeartbeat?: string;
             metadata?: {
                 [key: string]: string;
             };
+            /** @description The machine that it runs on. */
             nodeUrl?: string;
             path?: string;
             port?: number;
             scheme?: string;
+            /** @description The owner's. */
             slug?: string;
+            /** @description Unknown, Healthy, Degraded, Unreachable or Error. */
             status?: string;
             tags?: string[];
             url?: string;
         };
         ListAppsRequest: {
+            /** @description Hosts of the apps to list; with no hosts and no ids, all apps. */
             host?: string[];
+            /** @description Ids of the apps to list. */
             ids?: string[];
         };
         ListAppsResponse: {
             apps?: components["schemas"]["App"][];
         };
         ListCertsRequest: {
+            /** @description These hosts alone; none lists all. */
             ids?: string[];
         };
         ListCertsResponse: {
@@ -752,8 +872,11 @@ export interface components {
             definitions?: components["schemas"]["Definition"][];
         };
         ListEnrollsRequest: {
+            /** @description Enrolls of this contact alone. */
             contactId?: string;
+            /** @description Enrolls of this role alone; empty lists all roles that the caller owns. */
             role?: string;
+            /** @description Enrolls of this account alone. */
             userId?: string;
         };
         ListEnrollsResponse: {
@@ -763,14 +886,18 @@ export interface components {
             instances?: components["schemas"]["Instance"][];
         };
         ListNodesRequest: {
+            /** @description These nodes alone; none lists all. */
             ids?: string[];
         };
         ListNodesResponse: {
             nodes?: components["schemas"]["Node"][];
         };
         ListOrganizationsRequest: {
+            /** @description Lists those made after this time: RFC 3339. */
             afterTime?: string;
+            /** @description Lists these alone. */
             ids?: string[];
+            /** @description The most to list: 1 to 1000; 0 is 100. */
             limit?: number;
         };
         ListOrganizationsResponse: {
@@ -781,52 +908,77 @@ export interface components {
             permissions?: string[];
         };
         ListPermitsRequest: {
+            /** @description Permits of this permission alone. */
             permission?: string;
+            /** @description Permits for this slug alone. */
             slug?: string;
         };
         ListPermitsResponse: {
             permits?: components["schemas"]["Permit"][];
         };
         ListRoutesRequest: {
+            /** @description These routes alone; none lists all. */
             ids?: string[];
         };
         ListRoutesResponse: {
             routes?: components["schemas"]["Route"][];
         };
         ListUsersRequest: {
+            /** @description The after of the page before; empty is the first page. */
             afterTime?: string;
+            /** @description Accounts with this contact alone. */
             contactId?: string;
+            /** @description Asks for count, which takes longer. */
             count?: boolean;
+            /** @description These accounts alone. */
             ids?: string[];
+            /** @description The most to list: 1 to 1000; 0 is 100. */
             limit?: number;
-            /** @enum {string} */
+            /**
+             * @description Default: desc.
+             * @enum {string}
+             */
             order?: "asc" | "desc";
-            /** @enum {string} */
+            /**
+             * @description Default: createdAt.
+             * @enum {string}
+             */
             orderBy?: "createdAt" | "updatedAt";
+            /** @description Part of a slug, a name or a contact. */
             search?: string;
         };
         ListUsersResponse: {
+            /** @description The afterTime of the next page; left out on the last. */
             after?: string;
+            /** @description How many match in all, where count was asked for. */
             count?: number;
             users?: components["schemas"]["UserRecord"][];
         };
         LoginRequest: {
+            /** @description The app's host; empty is "unnamed". */
             appHost?: string;
+            /** @description Who signs in, by an e-mail address or the like, in place of the slug. */
             contact?: components["schemas"]["ContactInput"];
+            /** @description A name for the device that signs in; empty is "unknown". */
             device?: string;
+            /** @description The account's password; a contact may show a one-time code instead. */
             password?: string;
+            /** @description Who signs in. */
             slug?: string;
         };
         LoginResponse: {
             token?: components["schemas"]["Token"];
         };
+        /** @description Node is a machine that services run on. */
         Node: {
             availabilityZone?: string;
             gpus?: components["schemas"]["GPU"][];
             id?: string;
+            /** @description When it was last heard of. */
             lastHeartbeat?: string;
             region?: string;
             url?: string;
+            /** @description How busy it is. */
             usage?: components["schemas"]["ResourceUsage"];
         };
         NodeSelfResponse: {
@@ -843,26 +995,37 @@ export interface components {
             thumbnailFileId?: string;
             updatedAt?: string;
         };
+        /** @description Permit grants a permission to slugs and roles. */
         Permit: {
             appId?: string;
             createdAt?: string;
             deletedAt?: string;
             id?: string;
             internalId?: string;
+            /** @description "slug:resource:verb". */
             permission?: string;
+            /** @description Roles whose holders are granted it. */
             roles?: string[];
+            /** @description Accounts that are granted it. */
             slugs?: string[];
             updatedAt?: string;
         };
         PermitInput: {
+            /** @description The app; empty is "unnamed", "*" is every app. */
             appHost?: string;
+            /** @description The permit to change; empty makes one. */
             id?: string;
+            /** @description "slug:resource:verb", of a slug whose permissions the caller owns. */
             permission: string;
+            /** @description Roles whose holders are granted it. */
             roles?: string[];
+            /** @description Accounts that are granted it, by their slugs. */
             slugs?: string[];
         };
         PortMapping: {
+            /** @description The machine's port. */
             host?: number;
+            /** @description The container's port. */
             internal?: number;
         };
         Process: {
@@ -871,19 +1034,26 @@ export interface components {
             processName?: string;
         };
         ReadAppRequest: {
+            /** @description The app's host; empty is "unnamed". */
             host?: string;
         };
         ReadAppResponse: {
             app?: components["schemas"]["App"];
         };
         ReadSelfRequest: {
+            /** @description Asks for tokenCount. */
             countTokens?: boolean;
         };
         ReadSelfResponse: {
+            /** @description The organization that the caller's token speaks for. */
             activeOrganizationId?: string;
+            /** @description Where the caller can be reached. */
             contacts?: components["schemas"]["Contact"][];
+            /** @description Those that the caller is a member of, in the app. */
             organizations?: components["schemas"]["Organization"][];
+            /** @description Roles that the caller's token carries. */
             roles?: string[];
+            /** @description How many sign-ins of the caller's live in the app, where countTokens asked for it; else 0. */
             tokenCount?: number;
             user?: components["schemas"]["User"];
         };
@@ -892,49 +1062,80 @@ export interface components {
             token?: components["schemas"]["Token"];
         };
         RegisterInstanceRequest: {
+            /** @description Names what was deployed, for your own use. */
             deploymentId?: string;
+            /** @description The generation that the caller knows; an older one than the registry's answers 409. 0 is not checked. */
             generation?: number;
+            /** @description The path of the health check, such as "/healthz"; empty checks that the port accepts connections. */
             healthPath?: string;
+            /** @description In place of url, with scheme and port. */
             host?: string;
+            /** @description Names the instance: a name of your own, or what an earlier call has answered; empty is the one at this URL. */
             id?: string;
+            /** @description In place of host. */
             ip?: string;
+            /** @description Labels of the instance: at most 64 and 16 KiB in all. */
             metadata?: {
                 [key: string]: string;
             };
+            /** @description In place of url: what its path begins with. */
             path?: string;
+            /** @description In place of url: 1 to 65535. */
             port?: number;
+            /** @description In place of url: http or https. */
             scheme?: string;
+            /** @description The owner, where an admin registers for another slug. */
             slug?: string;
+            /** @description Not settable: naming it answers 400, since the mesh measures health itself. */
             status?: unknown;
+            /** @description Words by which you find it again: at most 64. */
             tags?: string[];
+            /** @description Where the instance listens; or scheme, host or ip, port and path instead. */
             url?: string;
+            /** @description Not settable: naming it answers 400, since traffic is shared by load. */
             weight?: unknown;
         };
         RegisterInstanceResponse: {
+            /** @description Grows with each registration after a removal or a change of the instance. */
             generation?: number;
+            /** @description Names the instance in later calls. */
             id?: string;
+            /** @description How long the registration lives without a heartbeat. */
             leaseSeconds?: number;
         };
         RegisterRequest: {
+            /** @description The app to sign in to; empty is "unnamed". */
             appHost?: string;
+            /** @description Where a person can be reached. It may be left out unless the mesh verifies contacts. */
             contact?: components["schemas"]["ContactInput"];
+            /** @description A name for the device that signs in; empty is "unknown". */
             device?: string;
+            /** @description The name as people read it. */
             name?: string;
+            /** @description 8 to 1024 bytes; a contact with its one-time code needs none. */
             password?: string;
+            /** @description The account's name in the mesh, for ever: 2 to 63 lower-case letters, digits and single dashes. */
             slug: string;
         };
         RegisterResponse: {
             token?: components["schemas"]["Token"];
         };
         RepositorySpec: {
+            /** @description Folder that the image is built in. */
             buildContext?: string;
+            /** @description The Dockerfile, in that folder. */
             containerFile?: string;
+            /** @description Ports that it listens on. */
             internalPorts?: number[];
+            /** @description Of the repository. */
             url: string;
+            /** @description Branch, tag or commit. */
             version?: string;
         };
         ResetPasswordRequest: {
+            /** @description 8 to 1024 bytes. */
             newPassword: string;
+            /** @description The account, whose sign-ins all end. */
             userId: string;
         };
         ResetPasswordResponse: Record<string, never>;
@@ -944,20 +1145,29 @@ export interface components {
             memory?: components["schemas"]["Usage"];
         };
         RevokeTokensRequest: {
+            /** @description Every sign-in of the account, in all apps. */
             allTokens?: boolean;
+            /** @description Every sign-in on this device, in the caller's app. With neither, the caller's own sign-in alone. */
             device?: string;
+            /** @description Whose tokens; empty is the caller's own, and anybody else's takes an admin. */
             userId?: string;
         };
         RevokeTokensResponse: Record<string, never>;
+        /** @description Route leads a host, or a path below it, to a URL. The longest matching path wins. */
         Route: {
+            /** @description "host" or "host/path". */
             id?: string;
+            /** @description Where it leads: a URL. */
             target?: string;
         };
         RouteInput: {
+            /** @description "host" or "host/path". */
             id: string;
+            /** @description Where it leads: a URL. */
             target: string;
         };
         SaveCertsRequest: {
+            /** @description All of them are saved, or none. */
             certs: components["schemas"]["CertInput"][];
         };
         SaveCertsResponse: Record<string, never>;
@@ -966,6 +1176,7 @@ export interface components {
         };
         SaveDefinitionResponse: Record<string, never>;
         SaveEnrollsRequest: {
+            /** @description All of them are saved, or none. */
             enrolls: components["schemas"]["EnrollInput"][];
         };
         SaveEnrollsResponse: {
@@ -977,101 +1188,152 @@ export interface components {
         };
         SaveMembershipResponse: Record<string, never>;
         SaveOrganizationRequest: {
+            /** @description Makes the caller a member, where an admin saves an organization on somebody's behalf. */
             assignCaller?: boolean;
+            /** @description The organization to change; empty makes one. */
             id?: string;
+            /** @description Its name as people read it. */
             name?: string;
+            /** @description Its name in addresses: lower-case letters, digits and single dashes. */
             slug: string;
+            /** @description Id of a picture that is kept elsewhere. */
             thumbnailFileId?: string;
         };
         SaveOrganizationResponse: {
             organization?: components["schemas"]["Organization"];
+            /** @description A new token of the caller's, which carries the new role. */
             token?: components["schemas"]["Token"];
         };
         SavePermitsRequest: {
+            /** @description All of them are saved, or none. */
             permits: components["schemas"]["PermitInput"][];
         };
         SavePermitsResponse: Record<string, never>;
         SaveRoutesRequest: {
+            /** @description All of them are saved, or none. */
             routes: components["schemas"]["RouteInput"][];
         };
         SaveRoutesResponse: {
             routes?: components["schemas"]["Route"][];
         };
         SaveSelfRequest: {
+            /** @description Replace all labels, where any are given: at most 64. */
             labels?: {
                 [key: string]: string;
             };
+            /** @description The new name; left out it stays. */
             name?: string;
+            /** @description Not settable: naming it answers 403, since roles come from enrolls. */
             roles?: string[];
+            /** @description Id of a picture that is kept elsewhere; left out it stays. */
             thumbnailFileId?: string;
         };
         SaveSelfResponse: Record<string, never>;
         SaveUserRequest: {
+            /** @description The new name; left out it stays. */
             name?: string;
+            /** @description Id of a picture that is kept elsewhere; left out it stays. */
             thumbnailFileId?: string;
+            /** @description The account. */
             userId: string;
         };
         SaveUserResponse: Record<string, never>;
         SendOtpRequest: {
+            /** @description The app that the mail names; empty is "unnamed". */
             appHost?: string;
+            /** @description Where the code goes: an e-mail address. */
             contactHandle?: string;
+            /** @description The same, where contactHandle is empty. */
             contactId?: string;
+            /** @description Must be "email". */
             contactPlatform?: string;
         };
         SendOtpResponse: {
+            /** @description The mail's text; as all that is optional here, only admins are told it. */
             body?: string;
+            /** @description The six digits. */
             code?: string;
+            /** @description The text's media type. */
             contentType?: string;
+            /** @description The sender's address. */
             fromEmail?: string;
+            /** @description The sender's name. */
             fromName?: string;
+            /** @description Names the code where it is shown: otpId of a contact. */
             otpId?: string;
+            /** @description The mail's subject. */
             subject?: string;
         };
+        /** @description Token is a sign-in: a JWT and what the mesh keeps about it. */
         Token: {
+            /** @description Whether it can be used. */
             active?: boolean;
+            /** @description The app that it is for. */
             app?: components["schemas"]["App"];
             appId?: string;
+            /** @description When its session began. */
             createdAt?: string;
             deletedAt?: string;
+            /** @description The device that has signed in. */
             device?: string;
+            /** @description Until when it is accepted. */
             expiresAt?: string;
+            /** @description The jti of the JWT. */
             id?: string;
             internalId?: string;
+            /** @description When its session was refreshed last. */
             lastRefreshedAt?: string;
+            /** @description An opaque secret that only refreshToken takes, in the token's place, as long as the session lives: for clients that sleep longer than a token lives. It is rotated with the token. */
             refreshToken?: string;
+            /** @description The JWT. */
             token?: string;
+            /** @description When it was issued. */
             updatedAt?: string;
+            /** @description Whose it is. */
             userId?: string;
         };
         UpdateAppRequest: {
+            /** @description The app, as readApp gives it. */
             id: string;
+            /** @description Its host from now on, which no other app may have. */
             newHost: string;
         };
         UpdateAppResponse: Record<string, never>;
+        /** @description Usage of a resource: CPU in thousandths of a core, memory and disk in bytes. */
         Usage: {
+            /** @description 0 to 100. */
             percent?: number;
             total?: number;
             used?: number;
         };
+        /** @description User is an account, of a person or of a service. */
         User: {
             createdAt?: string;
             deletedAt?: string;
             id?: string;
+            /** @description What its owner has noted of it. */
             labels?: {
                 [key: string]: string;
             };
+            /** @description Its name as people read it. */
             name?: string;
+            /** @description Its name in the mesh, for ever. */
             slug?: string;
             thumbnailFileId?: string;
             updatedAt?: string;
         };
         UserInput: {
+            /** @description Made up where it is empty. */
             id?: string;
+            /** @description At most 64. */
             labels?: {
                 [key: string]: string;
             };
+            /** @description The name as people read it. */
             name?: string;
+            /** @description 2 to 63 lower-case letters, digits and single dashes. */
             slug: string;
+            /** @description Id of a picture that is kept elsewhere. */
             thumbnailFileId?: string;
         };
         UserRecord: {
@@ -1079,6 +1341,7 @@ export interface components {
             createdAt?: string;
             id?: string;
             name?: string;
+            /** @description Roles of the account, in any app. */
             roles?: string[];
             slug?: string;
             updatedAt?: string;
