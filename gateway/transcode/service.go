@@ -60,7 +60,7 @@ func NewService(slug string, files ...protoreflect.FileDescriptor) (*Bindings, e
 
 // wrongFile is a mistake of a whole service.
 func wrongFile(files []protoreflect.FileDescriptor, err error) error {
-	return &source.Mistake{File: files[len(files)-1].Path(), Err: err}
+	return &source.MistakeError{File: files[len(files)-1].Path(), Err: err}
 }
 
 // measure refuses what would take too much to compile and to describe, before any of it is done.

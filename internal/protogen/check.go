@@ -82,7 +82,7 @@ func (c Config) located(err error) (out []error) {
 		}
 		return out
 	}
-	if m, ok := errors.AsType[*source.Mistake](err); ok {
+	if m, ok := errors.AsType[*source.MistakeError](err); ok {
 		there := *m
 		there.File, there.Method = c.file(m.File), protoreflect.FullName(m.Method.Name())
 		return []error{&there}

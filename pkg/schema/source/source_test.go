@@ -37,7 +37,7 @@ func stands(t *testing.T, begin string) int {
 
 // TestGeneratedCodeKnowsItsSource asks what the code of the mesh's own services knows, and what travels in their schema.
 func TestGeneratedCodeKnowsItsSource(t *testing.T) {
-	linked := protoreflect.FileDescriptor(userpb.File_user_v1_user_proto)
+	linked := userpb.File_user_v1_user_proto
 	if linked.SourceLocations().Len() > 0 {
 		t.Fatal("protoc-gen-go keeps sources now: this package is not needed any more")
 	}
