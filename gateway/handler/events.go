@@ -20,6 +20,10 @@ const EventsPath = "/gateway-svc/events"
 // keepAlive is how often a stream without events sends a comment, so that nobody on the way closes it.
 const keepAlive = 15 * time.Second
 
+// unread is how many bytes of events lie on the way to a client that doesn't read them. No more are checked and decoded
+// for it before it does.
+const unread = 64 << 10
+
 // EventStream serves events, decoded. Query: topics (with commas; all where it is left out), since (a duration back,
 // such as 10m; events that happen from now on where it is left out).
 type EventStream struct {
@@ -42,6 +46,7 @@ func (s *EventStream) ServeHTTP1(x *http1.Exchange) {
 	}
 	x.Header().Set("Cache-Control", "no-store")
 	out := x.Stream(http.StatusOK, "text/event-stream", -1)
+	out.Bound(unread)
 	if string(x.Method()) == http.MethodHead || out.Flush() != nil {
 		return
 	}

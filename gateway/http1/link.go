@@ -191,12 +191,24 @@ func (l *link) closeWrite() error {
 
 // reset closes the connection so that the peer sees it break, not end: what was being sent is not complete.
 func (l *link) reset() {
-	conn := l.conn
-	if t, ok := conn.(interface{ NetConn() net.Conn }); ok {
-		conn = t.NetConn() // past TLS, whose close would say goodbye properly
-	}
+	conn := l.bare() // past TLS, whose close would say goodbye properly
 	if t, ok := conn.(*net.TCPConn); ok {
 		_ = t.SetLinger(0)
 	}
 	_ = conn.Close()
+}
+
+// bound has the system keep about so many bytes at most that the peer hasn't taken.
+func (l *link) bound(bytes int) {
+	if t, ok := l.bare().(*net.TCPConn); ok {
+		_ = t.SetWriteBuffer(bytes) // a connection that is closed has nothing to bound
+	}
+}
+
+// bare is the connection below TLS.
+func (l *link) bare() net.Conn {
+	if t, ok := l.conn.(interface{ NetConn() net.Conn }); ok {
+		return t.NetConn()
+	}
+	return l.conn
 }

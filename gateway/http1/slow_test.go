@@ -113,6 +113,28 @@ func TestAThousandSlowReaders(t *testing.T) {
 	}
 }
 
+// TestBoundedStreamWaitsForItsReader counts what a stream takes for a client that reads nothing, until it is thrown out.
+func TestBoundedStreamWaitsForItsReader(t *testing.T) {
+	const bound = 64 << 10
+	took := make(chan int, 1)
+	_, addr := newServer(t, http1.Config{WriteTimeout: time.Second}, func(x *http1.Exchange) {
+		s, n := x.Stream(http.StatusOK, "text/event-stream", -1), 0
+		s.Bound(bound)
+		for chunk := make([]byte, 1<<10); ; n += len(chunk) {
+			if _, err := s.Write(chunk); err != nil || s.Flush() != nil {
+				break
+			}
+		}
+		took <- n
+	})
+	if _, err := io.WriteString(dialNarrow(t, addr), "GET / HTTP/1.1\r\nHost: a\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if n := wait(t, "the client is thrown out", took); n < bound/4 || n > 8*bound { // systems take it for advice
+		t.Errorf("%d bytes were taken for a client that reads nothing, want about %d", n, bound)
+	}
+}
+
 // narrow is how much the system buffers of what is not read, on each side; by default that is megabytes.
 const narrow = 16 << 10
 

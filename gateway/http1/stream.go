@@ -45,6 +45,10 @@ func (x *Exchange) Stream(status int, contentType string, length int64) *Stream 
 	return s
 }
 
+// Bound has about so many bytes at most lie on the way to a client that doesn't read; then Write waits. Systems keep some
+// megabytes else, which for a stream without an end is much made for nobody.
+func (s *Stream) Bound(bytes int) { s.x.c.in.bound(bytes) }
+
 // Write sends p, in time: it may wait in a buffer until that is full, or Flush is called. It fails with ErrClientGone, or
 // with ErrBodyLength.
 func (s *Stream) Write(p []byte) (int, error) {

@@ -16,7 +16,8 @@ const (
 	rollingRounds = 20
 	rollingRate   = 500 // requests a second
 
-	slowSpan = 20 * time.Second // of slow consumers, and before and after them
+	slowTurns = 10
+	slowSpan  = 10 * time.Second // of slow consumers, and as long without
 
 	targetSpan = 2 * time.Minute // without the forwarder's target
 )

@@ -11,7 +11,8 @@ const (
 	rollingRounds = 2
 	rollingRate   = 100 // requests a second
 
-	slowSpan = 4 * time.Second // of slow consumers, and before and after them
+	slowTurns = 1
+	slowSpan  = 4 * time.Second // of slow consumers, and as long without
 
 	targetSpan = 8 * time.Second // without the forwarder's target
 )

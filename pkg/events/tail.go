@@ -52,7 +52,7 @@ func Tail(ctx context.Context, v *Verifier, o TailOptions, f func(Record) error)
 	if err != nil {
 		return fmt.Errorf("read events: %w", err)
 	}
-	msgs, err := c.Messages()
+	msgs, err := c.Messages(jetstream.PullMaxMessages(ahead))
 	if err != nil {
 		return fmt.Errorf("read events: %w", err)
 	}
@@ -85,6 +85,9 @@ func Tail(ctx context.Context, v *Verifier, o TailOptions, f func(Record) error)
 		}
 	}
 }
+
+// ahead is how many events are asked for at once: more would come in bursts, which others would wait behind.
+const ahead = 20
 
 // insist checks an event until that can be done, or ctx ends.
 func (v *Verifier) insist(ctx context.Context, m jetstream.Msg) (Record, error) {

@@ -61,7 +61,7 @@ const (
 	maxKeys     = 1000        // that are kept
 	impatience  = 10 * time.Second
 	pastPace    = 500 // events a second for each processor
-	pastBurst   = 10
+	pastBurst   = 1
 	otherTopics = "other"
 	maxSource   = 100 // bytes of what an event says it is from, in the log
 )
