@@ -7,21 +7,27 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"micromesh/internal/cluster"
 )
 
-// failSyncs has all of a process's fsyncs fail, until it is told to end.
-func failSyncs(t *testing.T, pid int) (end func()) {
+// failSyncs has all fsyncs of processes fail, and of those that they start, until it is told to end.
+func failSyncs(t *testing.T, pids ...int) (end func()) {
 	t.Helper()
 	strace, err := exec.LookPath("strace")
 	if err != nil {
 		missing(t, "there is no strace")
 	}
-	cmd := exec.Command(strace, "-f", "-qq", "-o", os.DevNull, "-p", strconv.Itoa(pid), "-e", "trace=fsync,fdatasync", "-e", "inject=fsync,fdatasync:error=EIO")
+	cmd := exec.Command(strace, "-f", "-qq", "-o", os.DevNull, "-e", "trace=fsync,fdatasync", "-e", "inject=fsync,fdatasync:error=EIO")
+	for _, pid := range pids {
+		cmd.Args = append(cmd.Args, "-p", strconv.Itoa(pid))
+	}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -36,8 +42,10 @@ func failSyncs(t *testing.T, pid int) (end func()) {
 	}
 	t.Cleanup(end)
 	eventually(t, "strace is attached", patience, func() bool {
-		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-		return err == nil && strings.Contains(string(b), "\nTracerPid:\t"+strconv.Itoa(cmd.Process.Pid)+"\n")
+		return !slices.ContainsFunc(pids, func(pid int) bool {
+			b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+			return err == nil && !strings.Contains(string(b), "\nTracerPid:\t"+strconv.Itoa(cmd.Process.Pid)+"\n") // else it has ended
+		})
 	})
 	return end
 }
@@ -81,4 +89,60 @@ func TestFsyncFails(t *testing.T) {
 	if falsely > 0 || answers[http.StatusServiceUnavailable] == 0 {
 		t.Errorf("%d writes were acknowledged while nothing reached the disk: %v", falsely, answers)
 	}
+}
+
+// TestFsyncOfPostgresFails has the disk of the services' Postgres server fail, which ends it or its processes; then its power is cut.
+func TestFsyncOfPostgresFails(t *testing.T) {
+	const row = "fsync fails for Postgres"
+	db, of := own(t, t.TempDir())
+	m := start(t, cluster.Config{Of: of})
+	l := begin(t, 50, m.URL+"/shop-svc/")
+	acknowledged := m.registerSome(t, "before", 5)
+	end := failSyncs(t, db.PIDs()...)
+	falsely := m.registerSome(t, "meanwhile", 10)
+	end()
+	back := eventually(t, "register again", patience, func() bool {
+		if !db.Running() { // as whoever supervises it would
+			db.Start()
+		}
+		return len(m.registerSome(t, fmt.Sprint("after-", time.Now().UnixNano()), 1)) == 1
+	})
+	acknowledged = append(acknowledged, m.registerSome(t, "later", 5)...)
+	db.Kill()
+	db.Start()
+	eventually(t, "sign in after the power cut", patience, func() bool { s, _ := m.signIn(t); return s == http.StatusOK })
+	for _, slug := range acknowledged {
+		m.Login(t, slug, "password-of-"+slug)
+	}
+	m.once(t, patience, acknowledged)
+	figure(t, row, "%d of 10 writes acknowledged; writes again after %v; all %d accounts that were acknowledged are there after a power cut, with their events", len(falsely), back.Round(time.Millisecond), len(acknowledged))
+	if len(falsely) > 0 || len(acknowledged) != 10 {
+		t.Errorf("acknowledged while nothing reached the disk: %v; else: %v", falsely, acknowledged)
+	}
+	l.nothingLost(t, row)
+}
+
+// TestFsyncOfNATSFails has the disk of the NATS server fail; then its power is cut.
+func TestFsyncOfNATSFails(t *testing.T) {
+	const row = "fsync fails for NATS, a server of its own"
+	dir := t.TempDir()
+	m := start(t, cluster.Config{Store: dir})
+	l := begin(t, 50, m.URL+"/shop-svc/")
+	slugs := m.registerSome(t, "before", 5)
+	m.once(t, patience, slugs)
+	end := failSyncs(t, m.cluster.NATS.PID())
+	slugs = append(slugs, m.registerSome(t, "meanwhile", 10)...)
+	end()
+	stop := supervise(t, m.cluster.NATS, dir)
+	took := m.once(t, patience, slugs)
+	stop()
+	m.cluster.NATS.Kill()
+	m.cluster.NATS.Start()
+	m.cluster.AwaitReady()
+	m.once(t, patience, slugs)
+	figure(t, row, "%d of 10 accounts registered meanwhile; their events arrived after %v, and are there after a power cut", len(slugs)-5, took.Round(time.Millisecond))
+	if len(slugs) != 15 {
+		t.Errorf("%d of 15 accounts were registered", len(slugs))
+	}
+	l.nothingLost(t, row)
 }

@@ -1,6 +1,8 @@
 package chaos_test
 
 import (
+	"bufio"
+	"context"
 	"fmt"
 	"net"
 	"net/http"
@@ -125,6 +127,29 @@ func fill(t *testing.T, dir string) (file string) {
 	return file
 }
 
+// tells looks whether an event of the last hour has a text in it.
+func (m *mesh) tells(t *testing.T, topic, text string) bool {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, "GET", m.URL+"/gateway-svc/events?since=1h&topics="+topic, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+m.Admin(t))
+	rsp, err := client.Do(req)
+	if err != nil {
+		return false
+	}
+	defer rsp.Body.Close()
+	for lines := bufio.NewScanner(rsp.Body); lines.Scan(); {
+		if strings.Contains(lines.Text(), text) {
+			return true
+		}
+	}
+	return false
+}
+
 // TestDiskIsFull fills the disk that a mesh of one process has for its database and its events.
 func TestDiskIsFull(t *testing.T) {
 	const row = "disk full for the database and NATS"
@@ -148,7 +173,8 @@ func TestDiskIsFull(t *testing.T) {
 	back := eventually(t, "register again", patience, func() bool {
 		return status(t, "POST", m.URL+"/user-svc/register", "", account("after")) == http.StatusOK
 	})
-	figure(t, row, "%d of 20 writes answered 503, all reads 200; writes again after %v", refused, back.Round(time.Millisecond))
+	told := eventually(t, "an event tells of it", patience, func() bool { return m.tells(t, "accounts", `"slug":"after"`) })
+	figure(t, row, "%d of 20 writes answered 503, all reads 200; writes again after %v, events %v later", refused, back.Round(time.Millisecond), told.Round(time.Millisecond))
 	if refused == 0 {
 		t.Error("all writes succeeded on a full disk")
 	}

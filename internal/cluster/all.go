@@ -69,7 +69,7 @@ func (c *Cluster) WipeNATS() {
 	if c.NATS.Running() {
 		c.tb.Fatal("NATS runs")
 	}
-	if err := os.RemoveAll(c.natsStore()); err != nil {
+	if err := os.RemoveAll(c.store); err != nil {
 		c.tb.Fatal(err)
 	}
 }

@@ -32,6 +32,7 @@ type Config struct {
 	Of       map[string]map[string]string // settings of one service, by its name; a forwarder runs where it has any
 	Replicas map[string]int               // of each service; 1
 	NATS     Place                        // where the NATS server runs; this machine's loopback
+	Store    string                       // folder of what NATS keeps; one of the test's
 	Guests   bool                         // services in plain go-micro may join, over a NATS server of their own
 	Logs     string                       // folder of what the processes log; one of the test's
 }
@@ -51,6 +52,7 @@ type Cluster struct {
 	tb    testing.TB
 	names []string // of the services that it has
 	dir   string
+	store string // what NATS keeps
 	logs  string
 	env   map[string]string
 }
@@ -62,6 +64,9 @@ func Start(tb testing.TB, cfg Config) *Cluster {
 	c := &Cluster{tb: tb, dir: tb.TempDir(), logs: cfg.Logs, Services: map[string][]*Process{}}
 	if c.logs == "" {
 		c.logs = c.dir
+	}
+	if c.store = cfg.Store; c.store == "" {
+		c.store = filepath.Join(c.dir, "nats")
 	}
 	secrets := provision.Config{Dir: c.secret()}
 	nats := FreeAddress(tb)
@@ -77,7 +82,8 @@ func Start(tb testing.TB, cfg Config) *Cluster {
 	}
 	c.env = map[string]string{"MICRO_REGISTRY_ADDRESS": "tls://" + nats, "MICRO_LOG_FORMAT": "text"}
 	maps.Copy(c.env, cfg.Env)
-	c.NATS = c.process("nats", 0, map[string]string{"NATS_ADDRESS": nats, "NATS_CONFIG": c.natsConfig()})
+	monitor := FreeAddress(tb)
+	c.NATS = c.process("nats", 0, map[string]string{"NATS_ADDRESS": nats, "NATS_MONITOR": monitor, "NATS_CONFIG": c.natsConfig(monitor)})
 	c.NATS.address, c.NATS.enter = nats, cfg.NATS.Enter
 	c.NATS.Start()
 	if cfg.Guests {
@@ -148,17 +154,15 @@ func (c *Cluster) secret(path ...string) string {
 	return filepath.Join(append([]string{c.dir, "secrets"}, path...)...)
 }
 
-// natsStore is the folder of what NATS keeps.
-func (c *Cluster) natsStore() string { return filepath.Join(c.dir, "nats") }
-
 // natsConfig writes the NATS server's configuration: that of deploy/nats, without what only a container has.
-func (c *Cluster) natsConfig() (file string) {
+func (c *Cluster) natsConfig(monitor string) (file string) {
 	c.tb.Helper()
-	conf := fmt.Sprintf(`max_payload: 8MB
+	conf := fmt.Sprintf(`http: %q
+max_payload: 8MB
 jetstream { store_dir: %q, sync_interval: always }
 tls { cert_file: %q, key_file: %q, ca_file: %q, verify: true }
 include "secrets/nats/users.conf"
-`, c.natsStore(), c.secret("nats", "cert.pem"), c.secret("nats", "key.pem"), c.secret("nats", "ca.pem"))
+`, monitor, c.store, c.secret("nats", "cert.pem"), c.secret("nats", "key.pem"), c.secret("nats", "ca.pem"))
 	file = filepath.Join(c.dir, "nats.conf")
 	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
 		c.tb.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -18,8 +19,11 @@ import (
 // It has two accounts. The mesh's own has JetStream and takes logins alone: this process's, and those that options add.
 // Whoever connects without a login is in the account for guests, which has no JetStream and sees nothing of the other.
 type Server struct {
-	srv      *server.Server
-	password string // of this process's own login
+	srv       *server.Server
+	log       *slog.Logger
+	password  string // of this process's own login
+	jetStream server.JetStreamConfig
+	stop      func() // ends healing, and waits for it
 }
 
 const (
@@ -31,7 +35,7 @@ const (
 // Start starts a server that keeps its streams in dir, and waits until it takes connections.
 func Start(dir string, log *slog.Logger, opts ...Option) (*Server, error) {
 	guests := server.NewAccount(guestsAccount)
-	s := &Server{password: rand.Text()}
+	s := &Server{log: log, password: rand.Text(), stop: func() {}}
 	own, err := hashed(s.password)
 	if err != nil {
 		return nil, err
@@ -68,6 +72,10 @@ func Start(dir string, log *slog.Logger, opts ...Option) (*Server, error) {
 		s.Stop()
 		return nil, fmt.Errorf("enable JetStream: %w", err)
 	}
+	s.jetStream = server.JetStreamConfig{MaxMemory: o.JetStreamMaxMemory, MaxStore: o.JetStreamMaxStore, StoreDir: o.StoreDir, SyncInterval: o.SyncInterval, SyncAlways: o.SyncAlways}
+	ended, done := make(chan struct{}), make(chan struct{})
+	go func() { defer close(done); s.heal(ended) }()
+	s.stop = sync.OnceFunc(func() { close(ended); <-done })
 	return s, nil
 }
 
@@ -94,6 +102,7 @@ func (e *Server) Addr() net.Addr { return e.srv.Addr() }
 
 // Stop stops the server and waits until its streams are on disk.
 func (e *Server) Stop() {
+	e.stop()
 	e.srv.Shutdown()
 	e.srv.WaitForShutdown()
 }
