@@ -51,7 +51,7 @@ func NewOwn(tb testing.TB, dir string) *Own {
 			}
 		}
 	}
-	init := exec.CommandContext(tb.Context(), filepath.Join(bin, "initdb"), "-D", s.dir, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-instructions", "--wal-segsize=1")
+	init := exec.CommandContext(tb.Context(), filepath.Join(bin, "initdb"), "-D", s.dir, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-instructions", "--wal-segsize=1") //nolint:gosec // a program of this machine
 	init.Dir, init.SysProcAttr = run, &syscall.SysProcAttr{Credential: s.cred}
 	if out, err := init.CombinedOutput(); err != nil {
 		tb.Fatalf("initdb: %v: %s", err, out)
@@ -85,7 +85,7 @@ func (s *Own) Start() {
 		s.tb.Fatal(err)
 	}
 	defer log.Close()
-	s.cmd = exec.Command(filepath.Join(s.bin, "postgres"), "-D", s.dir, "-k", s.run, "-c", "listen_addresses=", "-c", "max_connections=200", "-c", "shared_buffers=16MB") //nolint:noctx // Kill ends it
+	s.cmd = exec.Command(filepath.Join(s.bin, "postgres"), "-D", s.dir, "-k", s.run, "-c", "listen_addresses=", "-c", "max_connections=200", "-c", "shared_buffers=16MB") //nolint:gosec,noctx // a program of this machine, which Kill ends
 	s.cmd.Dir, s.cmd.Stdout, s.cmd.Stderr = s.run, log, log
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: s.cred, Setpgid: true}
 	if err := s.cmd.Start(); err != nil {
