@@ -7,6 +7,7 @@ import (
 	"go/token"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path"
 	"path/filepath"
 	"slices"
@@ -210,4 +211,30 @@ func sources(t *testing.T) []file {
 		t.Fatal("the module's root is not where this test looks")
 	}
 	return out
+}
+
+// TestProgramsVerifyTLS looks at each program that has go-micro in it: go-micro verifies no certificates unless it is told to.
+func TestProgramsVerifyTLS(t *testing.T) {
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-f", `{{if eq .Name "main"}}{{.ImportPath}} {{join .Deps " "}}{{end}}`, "./...")
+	cmd.Dir = filepath.Join("..", "..")
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	checked := 0
+	for line := range strings.Lines(string(out)) {
+		deps := strings.Fields(line)
+		program := strings.TrimPrefix(deps[0], module+"/")
+		stock := strings.HasPrefix(program, "examples/shop/") || program == "bench/rpc" // as somebody else wrote them; beside plain go-micro
+		if stock || !slices.Contains(deps, "go-micro.dev/v5/broker") {
+			continue
+		}
+		checked++
+		if !slices.Contains(deps, module+"/pkg/rpc/securetls") {
+			t.Errorf("%s has go-micro, and doesn't import pkg/rpc/securetls", program)
+		}
+	}
+	if checked < 6 {
+		t.Errorf("only %d programs were checked", checked)
+	}
 }

@@ -18,6 +18,7 @@ import (
 
 	"micromesh/pkg/errs"
 	"micromesh/pkg/kv"
+	_ "micromesh/pkg/rpc/securetls" // go-micro's TLS is not verified without it
 )
 
 // Config says where the nodes are stored and how long they live. Its zero value is useful.
