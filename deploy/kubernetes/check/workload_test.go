@@ -1,6 +1,9 @@
 package check_test
 
 import (
+	"errors"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -16,9 +19,12 @@ import (
 
 var services = []string{"user", "registry", "proxy", "gateway"}
 
+// programs are the services, and what an overlay may have beside them.
+var programs = append(slices.Clone(services), "forwarder")
+
 func TestEverythingIsThere(t *testing.T) {
 	eachOverlay(t, func(t *testing.T, c *cluster) {
-		for _, name := range services {
+		for _, name := range programs {
 			if c.deployments[name] == nil {
 				t.Errorf("no Deployment %s", name)
 			}
@@ -119,7 +125,7 @@ func TestProbes(t *testing.T) {
 				}
 			}
 		}
-		for _, name := range services {
+		for _, name := range programs {
 			k := c.deployments[name].Spec.Template.Spec.Containers[0]
 			if k.LivenessProbe.HTTPGet.Path != "/healthz" || k.ReadinessProbe.HTTPGet.Path != "/readyz" {
 				t.Errorf("%s: probes %+v, %+v", name, k.LivenessProbe.HTTPGet, k.ReadinessProbe.HTTPGet)
@@ -139,7 +145,7 @@ const callsUnderWay = 10 * time.Second
 
 func TestPodsHaveTimeToDrain(t *testing.T) {
 	eachOverlay(t, func(t *testing.T, c *cluster) {
-		for _, name := range services {
+		for _, name := range programs {
 			pod := c.deployments[name].Spec.Template.Spec
 			k := pod.Containers[0]
 			least := callsUnderWay
@@ -257,11 +263,11 @@ func settingsOf(t *testing.T, name string) []string {
 
 func TestServicesKnowTheirSettings(t *testing.T) {
 	known := map[string][]string{}
-	for _, name := range services {
+	for _, name := range programs {
 		known[name] = settingsOf(t, name)
 	}
 	eachOverlay(t, func(t *testing.T, c *cluster) {
-		for _, name := range services {
+		for _, name := range programs {
 			env := c.environment(c.deployments[name].Spec.Template.Spec.Containers[0])
 			for v := range env {
 				if !slices.Contains(known[name], v) && !slices.Contains(beside, v) {
@@ -329,7 +335,7 @@ func (c *cluster) checkMounts(t *testing.T, w workload) {
 	names := map[string]bool{"data": c.statefulSets[w.name] != nil}
 	for _, v := range w.template.Spec.Volumes {
 		names[v.Name] = true
-		if s := v.Secret; s != nil && (c.secrets[s.SecretName] == nil || s.DefaultMode == nil || *s.DefaultMode != 0o440) {
+		if s := v.Secret; s != nil && (c.secrets[s.SecretName] == nil && !is(s.Optional) || s.DefaultMode == nil || *s.DefaultMode != 0o440) {
 			t.Errorf("%s: secret %s with mode %v", w.name, s.SecretName, s.DefaultMode)
 		}
 		if m := v.ConfigMap; m != nil && c.configMaps[m.Name] == nil {
@@ -340,5 +346,30 @@ func (c *cluster) checkMounts(t *testing.T, w workload) {
 		if !names[m.Name] {
 			t.Errorf("%s mounts %s, which is no volume", w.name, m.Name)
 		}
+	}
+}
+
+// TestForwarderIsSwitchedOn renders an overlay of the lines that forwarder.yaml gives for it.
+func TestForwarderIsSwitchedOn(t *testing.T) {
+	dir := withSecrets(t)
+	text, err := os.ReadFile(filepath.Join(dir, "base", "forwarder.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	overlay := "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nnamespace: micromesh\nresources: [../../base]\n"
+	for line := range strings.Lines(string(text)) {
+		if given, ok := strings.CutPrefix(line, "#   "); ok {
+			overlay += given
+		}
+	}
+	mine := filepath.Join(dir, "overlays", "mine")
+	if err := errors.Join(os.Mkdir(mine, 0o755), os.WriteFile(filepath.Join(mine, "kustomization.yaml"), []byte(overlay), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	d := render(t, mine)
+	pod := d.deployments["forwarder"]
+	env := d.environment(pod.Spec.Template.Spec.Containers[0])
+	if *pod.Spec.Replicas != 1 || env["MICRO_FORWARD_TARGET"] != "cloudevents" || env["MICRO_FORWARD_TIMEOUT"] != "30s" || !strings.HasPrefix(env["MICRO_FORWARD_TOKEN_FILE"], "/target/") {
+		t.Errorf("%d replicas with %v", *pod.Spec.Replicas, env)
 	}
 }
