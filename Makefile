@@ -4,6 +4,7 @@ SHELL := /bin/bash
 
 GOLANGCI_VERSION := v2.15.0
 BUF_VERSION := 1.69.0
+BIOME_VERSION := 2.6.8
 BIN := $(CURDIR)/.bin
 
 .PHONY: help
@@ -78,7 +79,7 @@ kubernetes:
 .PHONY: lint
 lint: $(BIN)/golangci-lint-$(GOLANGCI_VERSION)
 	$(BIN)/golangci-lint-$(GOLANGCI_VERSION) run ./...
-	.ci/lint-new $(BIN)/golangci-lint-$(GOLANGCI_VERSION)
+	.ci/lint-new $(BIN)/golangci-lint-$(GOLANGCI_VERSION) $(BIOME_VERSION)
 
 $(BIN)/golangci-lint-$(GOLANGCI_VERSION):
 	GOBIN=$(BIN) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)

@@ -1,4 +1,4 @@
-import { Client } from "./client.js";
+import type { Client } from "./client.js";
 import { MeshError } from "./errors.js";
 import { unbase64url } from "./session.js";
 
