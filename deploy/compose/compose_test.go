@@ -4,6 +4,7 @@
 package compose_test
 
 import (
+	"archive/tar"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -13,6 +14,9 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -29,6 +33,7 @@ const adminPassword = "password-of-admin"
 
 // project is a mesh in containers.
 type project struct {
+	name  string
 	files []string
 	env   []string
 	ports []int // of the gateways
@@ -38,9 +43,9 @@ type project struct {
 func newProject(t *testing.T, name string, files ...string) *project {
 	t.Helper()
 	port := freePorts(t)
-	p := &project{files: files, ports: []int{port, port + 1}}
+	p := &project{name: fmt.Sprintf("micromesh-test-%s-%d", name, os.Getpid()), files: files, ports: []int{port, port + 1}}
 	p.env = append(os.Environ(),
-		fmt.Sprintf("COMPOSE_PROJECT_NAME=micromesh-test-%s-%d", name, os.Getpid()),
+		"COMPOSE_PROJECT_NAME="+p.name,
 		fmt.Sprintf("MICRO_PORT=%d", port), fmt.Sprintf("MICRO_PORTS=%d-%d", port, port+1),
 		"MICRO_ADMIN_PASSWORD="+adminPassword,
 	)
@@ -77,12 +82,17 @@ func freePorts(t *testing.T) int {
 // compose runs docker compose, and gives what it prints.
 func (p *project) compose(t *testing.T, args ...string) string {
 	t.Helper()
+	return p.composeIn(t, "../..", args...)
+}
+
+func (p *project) composeIn(t *testing.T, dir string, args ...string) string {
+	t.Helper()
 	var all []string
 	for _, f := range p.files {
 		all = append(all, "-f", f)
 	}
 	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), "docker", append(append([]string{"compose"}, all...), args...)...)
-	cmd.Dir, cmd.Env = "../..", p.env
+	cmd.Dir, cmd.Env = dir, p.env
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
@@ -246,6 +256,74 @@ func TestShopBesideTheMesh(t *testing.T) {
 	}
 	kill(t, p, "products", 0)
 	meshtest.Eventually(t, "products is no instance", func() bool { return !strings.Contains(instances(), `"products"`) })
+}
+
+// TestServiceOfItsOwnFolderJoins has what `micro new` writes into a folder of its own join, by the commands of its README. It sees
+// its own secrets alone, and comes up again with them.
+func TestServiceOfItsOwnFolderJoins(t *testing.T) {
+	p := newProject(t, "own", "docker-compose.yml")
+	p.up(t)
+	dir := t.TempDir()
+	micro, err := filepath.Abs(filepath.Join(dir, "micro"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, argv := range [][]string{{"go", "build", "-o", micro, "micromesh/cmd/micro"}, {micro, "new", "account", "--crud", "Widget", "name:string", "--dir", dir}} {
+		if out, err := exec.CommandContext(t.Context(), argv[0], argv[1:]...).CombinedOutput(); err != nil {
+			t.Fatalf("%q: %v\n%s", argv, err, out)
+		}
+	}
+	file := filepath.Join(dir, "account", "docker-compose.yml")
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte(strings.ReplaceAll(string(text), "name: micromesh_", "name: "+p.name+"_")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	own := &project{name: p.name + "-account", env: append(slices.Clone(p.env), "COMPOSE_PROJECT_NAME="+p.name+"-account")}
+	t.Cleanup(func() {
+		if t.Failed() {
+			_, _ = io.WriteString(t.Output(), own.composeIn(t, filepath.Dir(file), "logs", "--no-color", "--tail=50"))
+		}
+		own.composeIn(t, filepath.Dir(file), "down", "--volumes", "--timeout=5")
+	})
+	own.composeIn(t, filepath.Dir(file), "up", "--detach", "--build")
+	p.compose(t, "exec", "-T", "postgres", "sh", "/docker-entrypoint-initdb.d/init.sh")
+	p.compose(t, "kill", "--signal", "HUP", "nats")
+	m := p.gateway(0)
+	joins := func() {
+		t.Helper()
+		meshtest.Eventually(t, "account-svc answers", func() bool {
+			return m.Do(t, "GET", "/account-svc/widgets", m.Login(t, "admin", adminPassword), nil).Status == 200
+		})
+	}
+	joins()
+	container := strings.TrimSpace(own.composeIn(t, filepath.Dir(file), "ps", "--quiet", "account"))
+	files, err := exec.CommandContext(t.Context(), "docker", "cp", container+":/secrets", "-").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for archive := tar.NewReader(bytes.NewReader(files)); ; {
+		h, err := archive.Next()
+		if err != nil {
+			break
+		}
+		if h.Typeflag == tar.TypeReg {
+			names = append(names, path.Base(h.Name))
+		}
+	}
+	slices.Sort(names)
+	if want := []string{"ca.pem", "cert.pem", "database.url", "key.pem", "nats.password", "secret.key"}; !slices.Equal(names, want) {
+		t.Errorf("it sees %v, want %v", names, want)
+	}
+	own.composeIn(t, filepath.Dir(file), "down")
+	meshtest.Eventually(t, "account-svc is away", func() bool {
+		return m.Do(t, "GET", "/account-svc/widgets", m.Login(t, "admin", adminPassword), nil).Status != 200
+	})
+	own.composeIn(t, filepath.Dir(file), "up", "--detach")
+	joins()
 }
 
 // One process of each kind is killed: the others answer.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -20,13 +21,20 @@ type Config struct {
 	Later  bool          // a server that is not there yet is connected to once it is, and nobody waits for it
 }
 
-// Connect connects, waiting until ctx ends for a server that is not there yet, unless that may be later. Once connected it reconnects for ever:
-// nats.go's own default gives up after 60 tries. A dead peer is noticed within 6 s.
+// quiet is how long an error that comes again and again is not logged anew: a login that is refused is tried ten times a second.
+const quiet = 10 * time.Second
+
+// Connect connects, waiting until ctx ends for a server that is not there yet, or doesn't know the login yet, unless that may be
+// later. Once connected it reconnects for ever: nats.go's own default gives up after 60 tries, and when the same server has refused
+// the login twice, which it may know again after its secrets were read. A dead peer is noticed within 6 s.
 func Connect(ctx context.Context, cfg Config) (*nats.Conn, error) {
 	log := cfg.Logger
+	awaits := once(func(err error) { log.Warn("nats_awaited", "error", err) })
+	errs := once(func(err error) { log.Warn("nats_error", "error", err) })
 	opts := append([]nats.Option{
 		nats.Name(cfg.Name),
 		nats.MaxReconnects(-1),
+		nats.IgnoreAuthErrorAbort(),
 		nats.ReconnectWait(100 * time.Millisecond),
 		nats.ReconnectJitter(50*time.Millisecond, 50*time.Millisecond),
 		nats.PingInterval(2 * time.Second),
@@ -39,7 +47,8 @@ func Connect(ctx context.Context, cfg Config) (*nats.Conn, error) {
 			}
 		}),
 		nats.ReconnectHandler(func(*nats.Conn) { log.Info("nats_reconnected") }),
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { log.Warn("nats_error", "error", err) }),
+		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { awaits(err) }),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { errs(err) }),
 	}, cfg.Extra...)
 	nc, err := nats.Connect(cfg.URL, opts...)
 	if err != nil {
@@ -53,6 +62,24 @@ func Connect(ctx context.Context, cfg Config) (*nats.Conn, error) {
 		return nil, err
 	}
 	return nc, nil
+}
+
+// once leaves out an error that was told a moment ago.
+func once(tell func(error)) func(error) {
+	var mu sync.Mutex
+	var last string
+	var when time.Time
+	return func(err error) {
+		mu.Lock()
+		again := err.Error() == last && time.Since(when) < quiet
+		if !again {
+			last, when = err.Error(), time.Now()
+		}
+		mu.Unlock()
+		if !again {
+			tell(err)
+		}
+	}
 }
 
 func waitConnected(ctx context.Context, nc *nats.Conn) error {

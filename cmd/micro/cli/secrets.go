@@ -19,7 +19,8 @@ const day = 24 * time.Hour
 func (c *commands) secrets() *cli.Command {
 	return group("secrets", "make what the processes of a mesh need before they can trust each other",
 		c.provision("init", "make certificates, logins on NATS and Postgres, and keys; what is there is kept", secretsInit, "secrets", provision.Secrets,
-			&cli.StringFlag{Name: "postgres", Usage: "`HOST:PORT` of Postgres", Value: "postgres:5432"}, guests(), natsHosts(), services(), life()),
+			&cli.StringFlag{Name: "postgres", Usage: "`HOST:PORT` of Postgres", Value: "postgres:5432"}, guests(), natsHosts(), services(), life(),
+			&cli.StringFlag{Name: copyTo, Usage: "`DIR` that gets a copy of what the service has that --service names, such as a volume of its own"}),
 		c.databases())
 }
 
@@ -47,10 +48,24 @@ func (c *commands) provision(name, usage, description, dir string, do func(provi
 				return err
 			}
 			cfg := provision.Config{Dir: cmd.String("dir"), Services: provision.Mesh(), NATSHosts: cmd.StringSlice("nats-host"), Postgres: cmd.String("postgres"), Guests: cmd.String("guests"), Life: time.Duration(cmd.Int("days")) * day}
-			for _, s := range cmd.StringSlice("service") {
+			others := cmd.StringSlice("service")
+			for _, s := range others {
 				cfg.Services = append(cfg.Services, provision.Other(s))
 			}
-			return c.written(cmd, cfg, do)
+			to := cmd.String(copyTo)
+			if to == "" {
+				return c.written(cmd, cfg, do)
+			}
+			if len(others) != 1 {
+				return usagef("--copy %s is for one service: name it by --service", to)
+			}
+			return c.written(cmd, cfg, func(cfg provision.Config) ([]string, error) {
+				files, err := do(cfg)
+				if err == nil {
+					_, err = cfg.Copy(others[0], to)
+				}
+				return files, err
+			})
 		},
 	}
 }
@@ -126,6 +141,8 @@ func (c *commands) written(cmd *cli.Command, cfg provision.Config, do func(provi
 		return nil
 	})
 }
+
+const copyTo = "copy"
 
 func folder(dir string) cli.Flag {
 	return &cli.StringFlag{Name: "dir", Usage: "`DIR` of the files; it is made where there is none", Value: dir}
