@@ -1,20 +1,19 @@
 package docs_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"micromesh/cmd/micro/cli"
 	"micromesh/internal/protogen"
+	"micromesh/pkg/logtest"
 	"micromesh/pkg/porttest"
 )
 
@@ -42,7 +41,7 @@ type reader struct {
 type service struct {
 	block
 	command
-	out   output
+	out   logtest.Buffer
 	read  int // of what it has printed, by pages
 	ended chan error
 }
@@ -80,7 +79,7 @@ func newReader(t *testing.T) *reader {
 func (r *reader) here(s string) string { return strings.ReplaceAll(s, gateway, r.address) }
 
 // process makes a command of a shell, in a group of its own.
-func (r *reader) process(ctx context.Context, c command, out *output) *exec.Cmd {
+func (r *reader) process(ctx context.Context, c command, out *logtest.Buffer) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "bash", "-c", "set -euo pipefail\n"+r.here(c.line))
 	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = r.dir, r.environ, out, out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -109,13 +108,13 @@ func (r *reader) try(t *testing.T, b block, c command) (wrong string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)
 	defer cancel()
-	var out output
+	var out logtest.Buffer
 	err := r.process(ctx, c, &out).Run()
 	switch {
 	case (err != nil) != (b.kind == "console fails"):
-		return fmt.Sprintf("ended with %v; it printed\n%s", err, out.text())
-	case c.prints != "" && !c.printed(out.text(), true):
-		return fmt.Sprintf("printed\n%s\nand the page says\n%s", out.text(), c.prints)
+		return fmt.Sprintf("ended with %v; it printed\n%s", err, out.String())
+	case c.prints != "" && !c.printed(out.String(), true):
+		return fmt.Sprintf("printed\n%s\nand the page says\n%s", out.String(), c.prints)
 	}
 	return ""
 }
@@ -138,7 +137,7 @@ func (r *reader) begin(t *testing.T, b block) {
 		cancel()
 		<-s.ended
 		if t.Failed() {
-			t.Logf("%s: %sprinted\n%s", b, s.line(), s.out.text())
+			t.Logf("%s: %sprinted\n%s", b, s.line(), s.out.String())
 		}
 	})
 	r.last = s
@@ -151,18 +150,18 @@ func (s *service) line() string { return s.command.line }
 func (s *service) await(t *testing.T, b block, prints string) {
 	t.Helper()
 	c := command{line: s.line(), prints: prints}
-	for deadline := time.Now().Add(patience); !c.printed(s.out.text()[s.read:], false); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !c.printed(s.out.String()[s.read:], false); time.Sleep(20 * time.Millisecond) {
 		select {
 		case err := <-s.ended:
 			s.ended <- err
-			t.Fatalf("%s: %shas ended: %v; it printed:\n%s", b, c.line, err, s.out.text())
+			t.Fatalf("%s: %shas ended: %v; it printed:\n%s", b, c.line, err, s.out.String())
 		default:
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("%s: %sprinted\n%s\nand the page says\n%s", b, c.line, s.out.text()[s.read:], c.prints)
+			t.Fatalf("%s: %sprinted\n%s\nand the page says\n%s", b, c.line, s.out.String()[s.read:], c.prints)
 		}
 	}
-	s.read = len(s.out.text())
+	s.read = len(s.out.String())
 }
 
 // write writes a file that a page shows.
@@ -185,24 +184,6 @@ func (r *reader) patch(t *testing.T, b block) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%s: %v\n%s", b, err, out)
 	}
-}
-
-// output is what a process has printed by now.
-type output struct {
-	mu  sync.Mutex
-	all bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.all.Write(p)
-}
-
-func (o *output) text() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.all.String()
 }
 
 // TestPagesInTheirOrder reads the pages one after the other. What one of them begins runs on for the next.

@@ -1,20 +1,19 @@
 package shop_test
 
 import (
-	"bytes"
 	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"micromesh/internal/cluster"
 	"micromesh/internal/mesh"
 	"micromesh/internal/meshtest"
+	"micromesh/pkg/logtest"
 )
 
 const patience = 30 * time.Second
@@ -102,7 +101,7 @@ func (s *shop) start(name string) {
 	for k, v := range s.env(name) {
 		cmd.Env = append(cmd.Env, k+"="+v)
 	}
-	out := &lockedBuffer{}
+	out := &logtest.Buffer{}
 	cmd.Stdout, cmd.Stderr = out, out
 	if err := cmd.Start(); err != nil {
 		s.t.Fatal(err)
@@ -115,23 +114,6 @@ func (s *shop) start(name string) {
 			s.t.Logf("%s: %s", name, out)
 		}
 	})
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 func (s *shop) eventually(what string, holds func() bool) {

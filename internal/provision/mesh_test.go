@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -26,6 +25,7 @@ import (
 	"micromesh/pkg/events/proto/instances"
 	"micromesh/pkg/host"
 	"micromesh/pkg/kv"
+	"micromesh/pkg/logtest"
 	"micromesh/pkg/natsconn"
 	"micromesh/pkg/rpc/identity"
 	"micromesh/pkg/secret"
@@ -40,24 +40,6 @@ type obj = map[string]any
 type app interface {
 	Run(ctx context.Context) error
 	Close() error
-}
-
-// logs are what the mesh has logged.
-type logs struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *logs) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(b)
-}
-
-func (l *logs) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
 }
 
 // runMesh runs the four services, each with a host, a login and a certificate of its own, and gives the gateway's URL.
@@ -182,7 +164,7 @@ func token(answer obj) string {
 // The permissions are enough for all that the services do.
 func TestMeshWorksWithTheseSecrets(t *testing.T) {
 	s := startNATS(t)
-	log := &logs{}
+	log := &logtest.Buffer{}
 	url := runMesh(t, s, slog.New(slog.NewTextHandler(io.MultiWriter(log, t.Output()), &slog.HandlerOptions{Level: slog.LevelWarn})))
 	web := upstream.Start(t)
 	admin := token(call(t, 200, "POST", url+"/user-svc/login", "", obj{"slug": "admin", "password": "changeme"}))
@@ -207,7 +189,7 @@ func TestMeshWorksWithTheseSecrets(t *testing.T) {
 // registry, signed by a key that the bucket of keys calls the registry's.
 func TestForgedEventsReachNobody(t *testing.T) {
 	s := startNATS(t)
-	log := &logs{}
+	log := &logtest.Buffer{}
 	url := runMesh(t, s, slog.New(slog.NewTextHandler(io.MultiWriter(log, t.Output()), &slog.HandlerOptions{Level: slog.LevelWarn})))
 	admin := token(call(t, 200, "POST", url+"/user-svc/login", "", obj{"slug": "admin", "password": "changeme"}))
 	call(t, 201, "PUT", url+"/registry-svc/instance", admin, obj{"id": "before", "url": upstream.Start(t).URL})

@@ -1,39 +1,20 @@
 package natsconn_test
 
 import (
-	"bytes"
 	"context"
 	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
+	"micromesh/pkg/logtest"
 	"micromesh/pkg/natsconn"
 )
 
 const patience = 30 * time.Second
-
-// log is what was logged.
-type log struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *log) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(b)
-}
-
-func (l *log) count(what string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Count(l.buf.String(), what)
-}
 
 // options are those of a server that one login is known to.
 func options(password string, port int) *server.Options {
@@ -82,7 +63,7 @@ func tried(t *testing.T, srv *server.Server, times uint64) {
 
 // TestRefusedLoginIsTriedUntilItIsKnown has a server learn of a login while a process waits with it, forget it, and learn of it again.
 func TestRefusedLoginIsTriedUntilItIsKnown(t *testing.T) {
-	srv, said := start(t, "before"), &log{}
+	srv, said := start(t, "before"), &logtest.Buffer{}
 	reconnected := make(chan struct{}, 100)
 	connected := make(chan *nats.Conn, 1)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -100,7 +81,7 @@ func TestRefusedLoginIsTriedUntilItIsKnown(t *testing.T) {
 		connected <- nc
 	}()
 	tried(t, srv, 5)
-	if n := said.count("nats_awaited"); n != 1 {
+	if n := strings.Count(said.String(), "nats_awaited"); n != 1 {
 		t.Errorf("that the login is refused was logged %d times", n)
 	}
 	reload(t, srv, "now")

@@ -3,18 +3,17 @@ package python_test
 
 import (
 	"bufio"
-	"bytes"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"micromesh/internal/meshtest"
+	"micromesh/pkg/logtest"
 )
 
 func TestMain(m *testing.M) { meshtest.Main(m) }
@@ -26,21 +25,7 @@ type program struct {
 	cmd  *exec.Cmd
 	line string // the first that it printed
 
-	mu     sync.Mutex
-	stderr bytes.Buffer
-}
-
-// Write takes standard error.
-func (p *program) Write(b []byte) (int, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.stderr.Write(b)
-}
-
-func (p *program) errors() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.stderr.String()
+	stderr logtest.Buffer
 }
 
 // start runs a program of testdata in a folder, and waits for its first line or its end.
@@ -79,7 +64,7 @@ func TestServiceInPython(t *testing.T) {
 	dir := t.TempDir()
 	p := start(t, dir, m.URL)
 	if p.line != "serving "+m.URL+"/pets-py/\n" {
-		t.Fatalf("it said %q: %s", p.line, p.errors())
+		t.Fatalf("it said %q: %s", p.line, p.stderr.String())
 	}
 	joe, admin := m.Register(t, "joe"), m.Admin(t)
 	id := m.Do(t, "POST", "/user-svc/self", joe, nil).Must(t, 200).Text("user", "id")
@@ -139,20 +124,20 @@ func TestServiceInPython(t *testing.T) {
 			t.Fatal(err)
 		}
 		if err := p.cmd.Wait(); err != nil {
-			t.Errorf("it ended with %v: %s", err, p.errors())
+			t.Errorf("it ended with %v: %s", err, p.stderr.String())
 		}
 		if a := m.Do(t, "GET", "/pets-py/hello", "", nil); a.Status != http.StatusNotFound {
 			t.Errorf("after it left: %d", a.Status)
 		}
 		again := start(t, dir, m.URL)
 		if a := m.Do(t, "GET", "/pets-py/hello", "", nil); a.Status != 200 {
-			t.Errorf("again: %d %s", a.Status, again.errors())
+			t.Errorf("again: %d %s", a.Status, again.stderr.String())
 		}
 	})
 	t.Run("a slug of somebody else", func(t *testing.T) {
 		other := start(t, t.TempDir(), m.URL)
-		if other.line != "" || !strings.Contains(other.errors(), "somebody else's") {
-			t.Errorf("it said %q, %q", other.line, other.errors())
+		if other.line != "" || !strings.Contains(other.stderr.String(), "somebody else's") {
+			t.Errorf("it said %q, %q", other.line, other.stderr.String())
 		}
 	})
 }
@@ -162,7 +147,7 @@ func TestServiceInPythonOutlivesTheMesh(t *testing.T) {
 	first := meshtest.Start(t, meshtest.InDir(filepath.Join(dir, "mesh")))
 	p := start(t, dir, first.URL)
 	first.Stop()
-	meshtest.Eventually(t, "it notices", func() bool { return strings.Contains(p.errors(), "no mesh answers") })
+	meshtest.Eventually(t, "it notices", func() bool { return strings.Contains(p.stderr.String(), "no mesh answers") })
 	again := meshtest.Start(t, meshtest.InDir(filepath.Join(dir, "mesh")), meshtest.At(first.Addr()))
 	meshtest.Eventually(t, "it is back", func() bool { return again.Do(t, "GET", "/pets-py/hello", "", nil).Status == 200 })
 }

@@ -11,13 +11,13 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"micromesh/pkg/logtest"
 	"micromesh/sdk/go/middleware"
 )
 
@@ -173,33 +173,9 @@ func TestCORS(t *testing.T) {
 	}
 }
 
-// journal is a log that may be read while it is written.
-type journal struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (j *journal) Write(b []byte) (int, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.text.Write(b)
-}
-
-func (j *journal) String() string {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.text.String()
-}
-
-func (j *journal) Reset() {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.text.Reset()
-}
-
 func TestLogIsThrottledAndSaysSo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log journal
+		var log logtest.Buffer
 		h := middleware.LogThrottled(slog.New(slog.NewTextHandler(&log, nil)), 3)(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(404)
 			fmt.Fprint(w, "none")
@@ -236,7 +212,7 @@ func TestLogTellsTheStatus(t *testing.T) {
 		"status=204 bytes=0": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(103); w.WriteHeader(204) },
 		"status=500":         func(http.ResponseWriter, *http.Request) { panic("oops") },
 	} {
-		var log journal
+		var log logtest.Buffer
 		h := middleware.Chain(handler, middleware.LogThrottled(slog.New(slog.NewTextHandler(&log, nil)), 1), middleware.Recover(slog.New(slog.DiscardHandler)))
 		h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/", nil))
 		if !strings.Contains(log.String(), want) {
