@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"micromesh/internal/provision"
+	"micromesh/pkg/logtest"
 	"micromesh/pkg/rpc/server"
 	"micromesh/pkg/schema/schematest"
 )
@@ -40,7 +41,7 @@ func (basket) Close() error { return nil }
 // login: what both may do is enough.
 func TestOtherServicesPublishTheirSchema(t *testing.T) {
 	s := startNATS(t, provision.Other("basket-svc"))
-	said := &logs{}
+	said := &logtest.Buffer{}
 	log := slog.New(slog.NewTextHandler(io.MultiWriter(said, t.Output()), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	url := runMesh(t, s, log)
 	call(t, 404, "GET", url+"/basket-svc/1", "", nil)

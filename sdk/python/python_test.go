@@ -43,7 +43,7 @@ func start(t *testing.T, dir, server string, env ...string) *program {
 	p.cmd.Dir = dir
 	p.cmd.Env = append(append(os.Environ(), "MICRO_SERVER="+server, "PYTHONPATH="+sdk), env...)
 	p.cmd.WaitDelay = 5 * time.Second
-	p.cmd.Stderr = p
+	p.cmd.Stderr = &p.stderr
 	out, err := p.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
