@@ -35,7 +35,7 @@ test-processes: ## Run the tests of the whole mesh once more, with two processes
 	MESHTEST=processes MESHTEST_REPLICAS=2 go test -race -timeout 20m ./internal/meshtest ./sdk/go ./examples/...
 
 .PHONY: chaos
-chaos: ## Break a mesh of real processes, for as long and as often as docs/reliability.md says; takes about three quarters of an hour
+chaos: ## Break a mesh of real processes, for as long and as often as docs/reliability.md says; takes a good half hour
 	go test -race -tags chaos -count 1 -timeout 60m ./internal/chaos
 	go test -tags chaos -count 1 -timeout 20m -run 'TestTenThousandInstances|TestGatewayHasLittleMemory' ./internal/chaos # which the race detector is too slow and too large for
 
