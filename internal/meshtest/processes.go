@@ -5,6 +5,7 @@ import (
 	"context"
 	"maps"
 	"os"
+	"regexp"
 	"strconv"
 	"sync"
 	"testing"
@@ -34,6 +35,25 @@ func replicas(t testing.TB) map[string]int {
 	return map[string]int{"user": n, "registry": n, "proxy": n}
 }
 
+// variable is one that a routes.yaml names: $NAME, ${NAME} or ${NAME:-default}.
+var variable = regexp.MustCompile(`\$\{?([A-Z_][A-Z0-9_]*)`)
+
+// named are the variables of this process that a routes.yaml names. Processes of a cluster inherit none.
+func named(t testing.TB, routes string) map[string]string {
+	t.Helper()
+	text, err := os.ReadFile(routes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	env := map[string]string{}
+	for _, m := range variable.FindAllStringSubmatch(string(text), -1) {
+		if value, set := os.LookupEnv(m[1]); set {
+			env[m[1]] = value
+		}
+	}
+	return env
+}
+
 // startProcesses starts a mesh of processes with the same settings as one in a single process would have.
 func startProcesses(t testing.TB, cfg mesh.Config) *Mesh {
 	t.Helper()
@@ -48,6 +68,9 @@ func startProcesses(t testing.TB, cfg mesh.Config) *Mesh {
 	}
 	if cfg.Gateway.EdgeListen == "127.0.0.1:0" {
 		of["gateway"]["MICRO_EDGE_LISTEN"] = cluster.FreeAddress(t)
+	}
+	if cfg.Gateway.Routes != "" {
+		maps.Copy(of["gateway"], named(t, cfg.Gateway.Routes))
 	}
 	for _, env := range of { // all processes must agree
 		maps.Copy(env, map[string]string{
