@@ -34,6 +34,7 @@ const adminPassword = "password-of-admin"
 // project is a mesh in containers.
 type project struct {
 	name  string
+	dir   string // in which docker compose runs
 	files []string
 	env   []string
 	ports []int // of the gateways
@@ -43,7 +44,7 @@ type project struct {
 func newProject(t *testing.T, name string, files ...string) *project {
 	t.Helper()
 	port := freePorts(t)
-	p := &project{name: fmt.Sprintf("micromesh-test-%s-%d", name, os.Getpid()), files: files, ports: []int{port, port + 1}}
+	p := &project{name: fmt.Sprintf("micromesh-test-%s-%d", name, os.Getpid()), dir: "../..", files: files, ports: []int{port, port + 1}}
 	p.env = append(os.Environ(),
 		"COMPOSE_PROJECT_NAME="+p.name,
 		fmt.Sprintf("MICRO_PORT=%d", port), fmt.Sprintf("MICRO_PORTS=%d-%d", port, port+1),
@@ -82,17 +83,12 @@ func freePorts(t *testing.T) int {
 // compose runs docker compose, and gives what it prints.
 func (p *project) compose(t *testing.T, args ...string) string {
 	t.Helper()
-	return p.composeIn(t, "../..", args...)
-}
-
-func (p *project) composeIn(t *testing.T, dir string, args ...string) string {
-	t.Helper()
 	var all []string
 	for _, f := range p.files {
 		all = append(all, "-f", f)
 	}
 	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), "docker", append(append([]string{"compose"}, all...), args...)...)
-	cmd.Dir, cmd.Env = dir, p.env
+	cmd.Dir, cmd.Env = p.dir, p.env
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
@@ -281,14 +277,14 @@ func TestServiceOfItsOwnFolderJoins(t *testing.T) {
 	if err := os.WriteFile(file, []byte(strings.ReplaceAll(string(text), "name: micromesh_", "name: "+p.name+"_")), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	own := &project{name: p.name + "-account", env: append(slices.Clone(p.env), "COMPOSE_PROJECT_NAME="+p.name+"-account")}
+	own := &project{name: p.name + "-account", dir: filepath.Dir(file), env: append(slices.Clone(p.env), "COMPOSE_PROJECT_NAME="+p.name+"-account")}
 	t.Cleanup(func() {
 		if t.Failed() {
-			_, _ = io.WriteString(t.Output(), own.composeIn(t, filepath.Dir(file), "logs", "--no-color", "--tail=50"))
+			_, _ = io.WriteString(t.Output(), own.compose(t, "logs", "--no-color", "--tail=50"))
 		}
-		own.composeIn(t, filepath.Dir(file), "down", "--volumes", "--timeout=5")
+		own.compose(t, "down", "--volumes", "--timeout=5")
 	})
-	own.composeIn(t, filepath.Dir(file), "up", "--detach", "--build")
+	own.compose(t, "up", "--detach", "--build")
 	p.compose(t, "exec", "-T", "postgres", "sh", "/docker-entrypoint-initdb.d/init.sh")
 	p.compose(t, "kill", "--signal", "HUP", "nats")
 	m := p.gateway(0)
@@ -299,7 +295,7 @@ func TestServiceOfItsOwnFolderJoins(t *testing.T) {
 		})
 	}
 	joins()
-	container := strings.TrimSpace(own.composeIn(t, filepath.Dir(file), "ps", "--quiet", "account"))
+	container := strings.TrimSpace(own.compose(t, "ps", "--quiet", "account"))
 	files, err := exec.CommandContext(t.Context(), "docker", "cp", container+":/secrets", "-").Output()
 	if err != nil {
 		t.Fatal(err)
@@ -318,11 +314,11 @@ func TestServiceOfItsOwnFolderJoins(t *testing.T) {
 	if want := []string{"ca.pem", "cert.pem", "database.url", "key.pem", "nats.password", "secret.key"}; !slices.Equal(names, want) {
 		t.Errorf("it sees %v, want %v", names, want)
 	}
-	own.composeIn(t, filepath.Dir(file), "down")
+	own.compose(t, "down")
 	meshtest.Eventually(t, "account-svc is away", func() bool {
 		return m.Do(t, "GET", "/account-svc/widgets", m.Login(t, "admin", adminPassword), nil).Status != 200
 	})
-	own.composeIn(t, filepath.Dir(file), "up", "--detach")
+	own.compose(t, "up", "--detach")
 	joins()
 }
 

@@ -1,13 +1,11 @@
 package schemas_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
 	"maps"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -21,6 +19,7 @@ import (
 	"micromesh/gateway/transcode"
 	"micromesh/pkg/discovery"
 	"micromesh/pkg/kv"
+	"micromesh/pkg/logtest"
 	"micromesh/pkg/natsconn/natstest"
 	"micromesh/pkg/schema"
 	"micromesh/pkg/schema/schematest"
@@ -36,30 +35,12 @@ type world struct {
 	js    jetstream.JetStream
 	nodes *discovery.Registry
 	f     *schemas.Follower
-	log   *lines
-}
-
-// lines are what the follower has logged.
-type lines struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *lines) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(b)
-}
-
-func (l *lines) count(s string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Count(l.text.String(), s)
+	log   *logtest.Buffer
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, srv: natstest.Start(t), log: &lines{}}
+	w := &world{t: t, srv: natstest.Start(t), log: &logtest.Buffer{}}
 	_, w.js = w.srv.Connect()
 	var err error
 	if w.nodes, err = discovery.New(w.js, discovery.Config{}); err != nil {
@@ -305,7 +286,7 @@ func TestRefusalsAreLoggedOnce(t *testing.T) {
 		leave()
 		w.eventually("it is gone", func() bool { return w.f.Status()[0].Nodes == 0 })
 	}
-	if n := w.log.count("schema_refused"); n != 1 {
+	if n := w.log.Count("schema_refused"); n != 1 {
 		t.Errorf("it was logged %d times", n)
 	}
 }

@@ -47,8 +47,8 @@ type Bindings struct {
 	byService map[string][]*Binding
 }
 
-// New compiles the bindings of files. It tells all that are wrong at once, each as a [*source.MistakeError]: a method without a binding or an access
-// rule, a path whose first segment is a parameter, a parameter that is no field, two bindings of one route.
+// New compiles the bindings of files. It tells all that are wrong at once, each as a [*source.MistakeError]: a
+// method without a binding or an access rule, a path whose first segment is a parameter, a parameter that is no field, two bindings of one route.
 func New(files ...protoreflect.FileDescriptor) (*Bindings, error) {
 	return compile(files, func(protoreflect.MethodDescriptor) bool { return true })
 }

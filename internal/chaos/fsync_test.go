@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -42,10 +41,16 @@ func failSyncs(t *testing.T, pids ...int) (end func()) {
 	}
 	t.Cleanup(end)
 	eventually(t, "strace is attached", patience, func() bool {
-		return !slices.ContainsFunc(pids, func(pid int) bool {
+		for i, pid := range pids {
 			b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-			return err == nil && !strings.Contains(string(b), "\nTracerPid:\t"+strconv.Itoa(cmd.Process.Pid)+"\n") // else it has ended
-		})
+			if ended := err != nil && i > 0; ended { // as those that the first has started may
+				continue
+			}
+			if err != nil || !strings.Contains(string(b), "\nTracerPid:\t"+strconv.Itoa(cmd.Process.Pid)+"\n") {
+				return false
+			}
+		}
+		return true
 	})
 	return end
 }

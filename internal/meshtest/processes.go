@@ -5,11 +5,11 @@ import (
 	"context"
 	"maps"
 	"os"
-	"regexp"
 	"strconv"
 	"sync"
 	"testing"
 
+	"micromesh/gateway/routes"
 	"micromesh/internal/cluster"
 	"micromesh/internal/mesh"
 	"micromesh/pkg/config"
@@ -35,21 +35,23 @@ func replicas(t testing.TB) map[string]int {
 	return map[string]int{"user": n, "registry": n, "proxy": n}
 }
 
-// variable is one that a routes.yaml names: $NAME, ${NAME} or ${NAME:-default}.
-var variable = regexp.MustCompile(`\$\{?([A-Z_][A-Z0-9_]*)`)
-
 // named are the variables of this process that a routes.yaml names. Processes of a cluster inherit none.
-func named(t testing.TB, routes string) map[string]string {
+func named(t testing.TB, file string) map[string]string {
 	t.Helper()
-	text, err := os.ReadFile(routes)
+	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	env := map[string]string{}
-	for _, m := range variable.FindAllStringSubmatch(string(text), -1) {
-		if value, set := os.LookupEnv(m[1]); set {
-			env[m[1]] = value
+	_, err = routes.Parse(file, text, func(name string) (string, bool) {
+		value, set := os.LookupEnv(name)
+		if set {
+			env[name] = value
 		}
+		return value, set
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 	return env
 }

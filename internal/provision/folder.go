@@ -76,21 +76,33 @@ func (r *run) write(name string, content []byte) error {
 	if err := os.MkdirAll(filepath.Dir(file), dirMode); err != nil {
 		return fmt.Errorf("make folder: %w", err)
 	}
-	old, err := r.read(name)
-	if err != nil {
-		return fmt.Errorf("read before writing: %w", err)
-	}
-	if old == nil || !bytes.Equal(old, content) {
-		if err := atomicfile.Replace(file, content); err != nil {
-			return fmt.Errorf("write %s: %w", name, err)
-		}
-		r.written = append(r.written, name)
-	}
 	mode := fs.FileMode(fileMode)
 	if slices.Contains([]string{natsFolder, guestsFolder, postgresFolder}, folder) {
 		mode = groupMode // their images run as users of their own
 	}
-	return os.Chmod(file, mode)
+	changed, err := say(file, content, mode)
+	if changed {
+		r.written = append(r.written, name)
+	}
+	if err != nil {
+		return fmt.Errorf("write %s: %w", name, err)
+	}
+	return nil
+}
+
+// say makes a file say something, unless it does, and tells whether it was changed.
+func say(file string, content []byte, mode fs.FileMode) (changed bool, err error) {
+	old, err := os.ReadFile(file)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, err
+	}
+	if len(old) == 0 || !bytes.Equal(old, content) {
+		if err := atomicfile.Replace(file, content); err != nil {
+			return false, err
+		}
+		changed = true
+	}
+	return changed, os.Chmod(file, mode)
 }
 
 // newPassword has 130 random bits.

@@ -86,7 +86,7 @@ func Tail(ctx context.Context, v *Verifier, o TailOptions, f func(Record) error)
 	}
 }
 
-// ahead is how many events are asked for at once: more would come in bursts, which others would wait behind.
+// ahead is how many events are fetched before their turn: no more lie here for a client that reads nothing.
 const ahead = 20
 
 // insist checks an event until that can be done, or ctx ends.

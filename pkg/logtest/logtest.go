@@ -3,6 +3,7 @@ package logtest
 
 import (
 	"bytes"
+	"strings"
 	"sync"
 )
 
@@ -25,6 +26,9 @@ func (b *Buffer) String() string {
 	defer b.mu.Unlock()
 	return b.all.String()
 }
+
+// Count is how often a text stands in it.
+func (b *Buffer) Count(text string) int { return strings.Count(b.String(), text) }
 
 // Reset forgets what was written.
 func (b *Buffer) Reset() {

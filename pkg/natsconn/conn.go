@@ -64,16 +64,20 @@ func Connect(ctx context.Context, cfg Config) (*nats.Conn, error) {
 	return nc, nil
 }
 
-// once leaves out an error that was told a moment ago.
+// once leaves out an error that was told a moment ago, as those of several servers in turn.
 func once(tell func(error)) func(error) {
+	const most = 100 // that are remembered
 	var mu sync.Mutex
-	var last string
-	var when time.Time
+	told := map[string]time.Time{}
 	return func(err error) {
 		mu.Lock()
-		again := err.Error() == last && time.Since(when) < quiet
+		at, ok := told[err.Error()]
+		again := ok && time.Since(at) < quiet
 		if !again {
-			last, when = err.Error(), time.Now()
+			if len(told) == most {
+				clear(told)
+			}
+			told[err.Error()] = time.Now()
 		}
 		mu.Unlock()
 		if !again {

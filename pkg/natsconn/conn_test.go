@@ -3,7 +3,6 @@ package natsconn_test
 import (
 	"context"
 	"log/slog"
-	"strings"
 	"testing"
 	"time"
 
@@ -81,7 +80,7 @@ func TestRefusedLoginIsTriedUntilItIsKnown(t *testing.T) {
 		connected <- nc
 	}()
 	tried(t, srv, 5)
-	if n := strings.Count(said.String(), "nats_awaited"); n != 1 {
+	if n := said.Count("nats_awaited"); n != 1 {
 		t.Errorf("that the login is refused was logged %d times", n)
 	}
 	reload(t, srv, "now")

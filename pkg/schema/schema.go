@@ -39,7 +39,8 @@ type Schema struct {
 }
 
 // Pack makes the schema of files and of all that they import, with their comments and lines where these are known (see
-// package source); the same files always give the same schema. Files that are only imported are without their services, so that each service in the set is one that is served.
+// package source); the same files always give the same schema. Files that are only imported are without their services, so
+// that each service in the set is one that is served.
 //
 // Errors: one for what is larger than [MaxSize].
 func Pack(files ...protoreflect.FileDescriptor) (Schema, error) {

@@ -14,6 +14,7 @@ import (
 	natsregistry "go-micro.dev/v5/registry/nats"
 
 	"micromesh/pkg/discovery"
+	"micromesh/pkg/logtest"
 	"micromesh/pkg/natsconn"
 	"micromesh/pkg/natsconn/natstest"
 	"micromesh/registry/stock"
@@ -47,27 +48,9 @@ func (d *directory) node(service, id string) *registry.Service {
 	return d.nodes[discovery.Key(service, id)]
 }
 
-// logs keeps what is logged.
-type logs struct {
-	mu  sync.Mutex
-	all strings.Builder
-}
-
-func (l *logs) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.all.Write(p)
-}
-
-func (l *logs) count(text string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Count(l.all.String(), text)
-}
-
 type bridge struct {
 	*directory
-	*logs
+	logs  *logtest.Buffer
 	srv   *natstest.Server
 	mu    sync.Mutex
 	names map[string]bool
@@ -75,7 +58,7 @@ type bridge struct {
 
 func start(t *testing.T) *bridge {
 	t.Helper()
-	b := &bridge{directory: &directory{nodes: map[string]*registry.Service{}}, logs: &logs{}, srv: natstest.Start(t), names: map[string]bool{"user-svc": true}}
+	b := &bridge{directory: &directory{nodes: map[string]*registry.Service{}}, logs: &logtest.Buffer{}, srv: natstest.Start(t), names: map[string]bool{"user-svc": true}}
 	log := slog.New(slog.NewTextHandler(b.logs, nil))
 	nc, err := natsconn.Connect(t.Context(), natsconn.Config{URL: b.srv.URL(), Name: "bridge", Logger: log})
 	if err != nil {
@@ -209,7 +192,7 @@ func TestAnOutageLosesNobody(t *testing.T) {
 	register(t, r, service("users", "users-1", "127.0.0.1:9001"))
 	eventually(t, "users came in", func() bool { return b.node("users", "users-1") != nil })
 	b.srv.Stop()
-	eventually(t, "the bridge has noticed", func() bool { return b.count("nats_disconnected") > 0 })
+	eventually(t, "the bridge has noticed", func() bool { return b.logs.Count("nats_disconnected") > 0 })
 	// As long as it takes to miss every question of a server that is there.
 	for end := time.Now().Add(2 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if b.node("users", "users-1") == nil {
@@ -236,8 +219,8 @@ func TestNobodyPassesAsTheMesh(t *testing.T) {
 	}
 	register(t, r, service("good", "good-1", "127.0.0.1:9001"))
 	eventually(t, "the good one came in", func() bool { return b.node("good", "good-1") != nil })
-	eventually(t, "five were refused", func() bool { return b.count("stock_service_refused") == 5 })
-	asked := b.count("stock_service_refused")
+	eventually(t, "five were refused", func() bool { return b.logs.Count("stock_service_refused") == 5 })
+	asked := b.logs.Count("stock_service_refused")
 	b.mu.Lock()
 	b.names["good"] = true // an account has registered an instance
 	b.mu.Unlock()
@@ -247,7 +230,7 @@ func TestNobodyPassesAsTheMesh(t *testing.T) {
 		t.Errorf("%d came in", n)
 	}
 	b.directory.mu.Unlock()
-	if n := b.count("stock_service_refused"); n != asked+1 {
+	if n := b.logs.Count("stock_service_refused"); n != asked+1 {
 		t.Errorf("refusals were logged %d times, want each once", n)
 	}
 }
@@ -273,7 +256,7 @@ func TestNonsenseIsLeftOut(t *testing.T) {
 // Two registries tell services what the mesh has, and neither takes what the other says for a service that wants to come in.
 func TestServicesFindWhatTheMeshOffers(t *testing.T) {
 	srv := natstest.Start(t)
-	logged := &logs{}
+	logged := &logtest.Buffer{}
 	log := slog.New(slog.NewTextHandler(logged, nil))
 	dir := &directory{nodes: map[string]*registry.Service{}}
 	for range 2 {
@@ -318,7 +301,7 @@ func TestServicesFindWhatTheMeshOffers(t *testing.T) {
 	eventually(t, "a service came in, after several questions of both", func() bool { return dir.node("good", "good-1") != nil })
 	register(t, r, service("late", "late-1", "127.0.0.1:9002"))
 	eventually(t, "another came in", func() bool { return dir.node("late", "late-1") != nil })
-	if n := logged.count("stock_service_refused"); n != 0 {
+	if n := logged.Count("stock_service_refused"); n != 0 {
 		t.Errorf("%d offers were taken for services that want to come in", n)
 	}
 	dir.mu.Lock()

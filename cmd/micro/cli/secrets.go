@@ -62,7 +62,7 @@ func (c *commands) provision(name, usage, description, dir string, do func(provi
 			return c.written(cmd, cfg, func(cfg provision.Config) ([]string, error) {
 				files, err := do(cfg)
 				if err == nil {
-					_, err = cfg.Copy(others[0], to)
+					err = cfg.Copy(others[0], to)
 				}
 				return files, err
 			})

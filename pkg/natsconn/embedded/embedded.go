@@ -72,7 +72,8 @@ func Start(dir string, log *slog.Logger, opts ...Option) (*Server, error) {
 		s.Stop()
 		return nil, fmt.Errorf("enable JetStream: %w", err)
 	}
-	s.jetStream = server.JetStreamConfig{MaxMemory: o.JetStreamMaxMemory, MaxStore: o.JetStreamMaxStore, StoreDir: o.StoreDir, SyncInterval: o.SyncInterval, SyncAlways: o.SyncAlways}
+	s.jetStream = *s.srv.JetStreamConfig()
+	s.jetStream.StoreDir = dir // without the folder that the server adds
 	ended, done := make(chan struct{}), make(chan struct{})
 	go func() { defer close(done); s.heal(ended) }()
 	s.stop = sync.OnceFunc(func() { close(ended); <-done })
