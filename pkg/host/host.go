@@ -95,7 +95,7 @@ func New(ctx context.Context, cfg Config) (*Host, error) {
 	}
 	watch, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	state := auth.Watch(watch, js, cfg.Logger)
-	var opts []auth.VerifierOption
+	opts := []auth.VerifierOption{auth.WithLogger(cfg.Logger)}
 	if cfg.TokenSession > 0 {
 		opts = append(opts, auth.AcceptExpired(cfg.TokenSession))
 	}
