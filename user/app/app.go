@@ -39,6 +39,9 @@ func New(ctx context.Context, h *host.Host, cfg Config) (*App, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
+	if cfg.Test && !h.Loopback() {
+		return nil, errors.New("MICRO_TEST is set, and the service can be called from other machines; unset it, or set MICRO_SERVER_ADDRESS to 127.0.0.1:0")
+	}
 	b, err := backend.Open(ctx, h, Name, cfg.DatabaseURL)
 	if err != nil {
 		return nil, err
