@@ -95,7 +95,10 @@ func (a *App) build(ctx context.Context) error {
 		a.described = store.NewSnapshot(filepath.Join(a.cfg.DataDir, "schemas.json"))
 		a.restore()
 	}
-	a.upstream = http1.NewUpstreams(http1.UpstreamsConfig{HeaderTimeout: a.cfg.HeadersTimeout, TunnelCheck: a.cfg.TunnelCheck})
+	a.upstream = http1.NewUpstreams(http1.UpstreamsConfig{
+		HeaderTimeout: a.cfg.HeadersTimeout, TunnelCheck: a.cfg.TunnelCheck,
+		Surplus: func(address string) { a.log.Warn("upstream_sent_more_than_its_answer", "address", address) },
+	})
 	stream := &handler.EventStream{Events: a.host.Events, Verifier: a.host.Verifier}
 	states := &handler.SchemaStates{Status: func() any { return a.schemas.Status() }, Verifier: a.host.Verifier}
 	dead := &handler.DeadLetters{JS: a.host.JS, Verifier: a.host.Verifier, Log: a.log}

@@ -79,6 +79,15 @@ func (x *Exchange) IsUpgrade() bool { return x.req.Upgrade != nil }
 // TLS reports whether the connection is encrypted.
 func (x *Exchange) TLS() bool { return x.c.tls }
 
+// SoleConn returns the number of the client's connection, which no other connection has. It returns 0 if requests of other
+// callers may come over the connection, since a proxy is at its other end, and if the connection ends with this request.
+func (x *Exchange) SoleConn() uint64 {
+	if x.req.Close || x.c.trusted || x.Get("x-forwarded-for") != nil || x.Get("forwarded") != nil || x.Get("via") != nil {
+		return 0
+	}
+	return x.c.id
+}
+
 // RemoteAddr is the connection's other end.
 func (x *Exchange) RemoteAddr() netip.AddrPort { return x.c.remote }
 

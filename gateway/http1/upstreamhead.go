@@ -101,9 +101,12 @@ func (f *forwarding) appendRequestFraming(b []byte) []byte {
 		b = strconv.AppendInt(b, req.Length, 10)
 		b = append(b, "\r\n"...)
 	}
-	if f.upgrade {
+	switch {
+	case f.upgrade:
 		b = append(b, "Connection: Upgrade\r\n"...)
 		b = appendField(b, "Upgrade", req.Upgrade)
+	case f.last:
+		b = append(b, "Connection: close\r\n"...)
 	}
 	return b
 }
