@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"micromesh/gateway/routes"
+	"micromesh/gateway/service"
 )
 
 // look is how often routes.yaml is read. It is small; and it may be on a file system that tells nobody of changes, or be replaced by a
@@ -32,7 +33,12 @@ func (a *App) readRoutes(before []byte) ([]byte, error) {
 	if err != nil {
 		return content, err
 	}
-	return content, a.routes.Replace(table)
+	closed := table.Closed()
+	if err := a.routes.Replace(table); err != nil {
+		return content, err
+	}
+	a.table.Close(service.Closing{Slugs: closed.Instances, URLs: closed.URLs})
+	return content, nil
 }
 
 // watchRoutes takes up changes of routes.yaml until ctx ends. One with mistakes is logged once, and the last good one stays.

@@ -12,6 +12,16 @@ type Segment struct {
 // Pattern is a path with parameters. The empty pattern is the path "/".
 type Pattern []Segment
 
+// Params returns the names of the parameters, in their order.
+func (p Pattern) Params() (names []string) {
+	for _, s := range p {
+		if s.Param != "" {
+			names = append(names, s.Param)
+		}
+	}
+	return names
+}
+
 // Exact reports whether a reading that the pattern matches in folded case has the pattern's literals in their own case too.
 func (p Pattern) Exact(reading string) bool {
 	for _, s := range p {
