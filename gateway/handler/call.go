@@ -39,7 +39,7 @@ func (g *Gateway) call(x *http1.Exchange, set *routeSet, bindings *transcode.Bin
 		g.transcode(x, b, params)
 	case len(allowed) == 0:
 		if group := g.cfg.Table.Slug(slug); group.Size() > 0 {
-			return g.beside(x, bindings, slug, group)
+			return g.beside(x, set, bindings, slug, group)
 		}
 		fallthrough
 	default:
@@ -50,13 +50,15 @@ func (g *Gateway) call(x *http1.Exchange, set *routeSet, bindings *transcode.Bin
 
 // beside forwards a request to an instance of a slug with bindings. The instance may read the path as one that a binding has: the
 // binding's access rule applies then.
-func (g *Gateway) beside(x *http1.Exchange, bindings *transcode.Bindings, slug string, group *service.Group) route {
-	cover, err := bindings.Cover(slug, string(x.Method()), string(x.Path()))
+func (g *Gateway) beside(x *http1.Exchange, set *routeSet, bindings *transcode.Bindings, slug string, group *service.Group) route {
+	cover, err := bindings.Cover(slug, string(x.Method()), string(x.Path()), func(b *transcode.Binding) bool {
+		return set.closed.Method(b.Service, b.Endpoint)
+	})
 	switch {
 	case err != nil:
 		x.Fail(http.StatusBadRequest, "AMBIGUOUS_PATH", err.Error())
 		return routeRPC
-	case len(cover.Allowed) > 0:
+	case cover.Closed || len(cover.Allowed) > 0:
 		g.unbound(x, slug, cover.Allowed)
 		return routeRPC
 	case cover.Binding != nil:

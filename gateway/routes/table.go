@@ -56,7 +56,7 @@ func (r *Route) takes(method string) bool {
 	return r.Method == "" || strings.EqualFold(r.Method, method) || r.Method == http.MethodGet && strings.EqualFold(method, http.MethodHead)
 }
 
-// Table is what a file says. It doesn't change.
+// Table is the content of a file. It doesn't change.
 type Table struct {
 	routes  []*Route // the most exact first
 	tree    paths.Tree[*Route]

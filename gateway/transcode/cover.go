@@ -13,6 +13,7 @@ import (
 // Cover is the result of Bindings.Cover.
 type Cover struct {
 	Binding *Binding // its access rule applies; nil if the path is not guarded
+	Closed  bool     // a reading has a binding that is closed
 	Allowed []string // methods that the path takes, if its bindings are guarded and none is for the method: the answer is 405 then
 }
 
@@ -20,10 +21,10 @@ type Cover struct {
 var ErrAmbiguous = errors.New("the path can be read in two ways that different callers may use: send it in its plain spelling, without encoded slashes, ;parameters and repeated slashes")
 
 // Cover returns the guard of a path that no binding matches as it was sent: that of a binding that any reading of the path matches (see
-// package paths). A public binding is not a guard.
+// package paths). A public binding is not a guard, unless closed reports that it can't be called under its path.
 //
 // Errors: ErrAmbiguous if readings match bindings with different access rules; those of [paths.Read].
-func (b *Bindings) Cover(service, method, path string) (c Cover, err error) {
+func (b *Bindings) Cover(service, method, path string, closed func(*Binding) bool) (c Cover, err error) {
 	tree := b.readings[service]
 	if tree == nil {
 		return c, nil
@@ -39,6 +40,8 @@ func (b *Bindings) Cover(service, method, path string) (c Cover, err error) {
 			switch {
 			case found == nil:
 				c.Allowed = append(c.Allowed, allowed...)
+			case closed(found):
+				c.Closed = true
 			case public(found):
 			case c.Binding != nil && !proto.Equal(c.Binding.Access, found.Access):
 				return Cover{}, ErrAmbiguous

@@ -3,13 +3,13 @@
 //
 // Servers differ in these steps, and in their order:
 //
-//   - percent-encoding is decoded once, twice or not at all, with or without encoded slashes, and also as %uXXXX
-//   - ;parameters are cut off each segment, off the last one, or with all that follows them
-//   - repeated slashes are collapsed, a backslash is a slash, a slash at the end is dropped
-//   - a decoded question mark or number sign ends the path
-//   - control characters, spaces around a segment and dots at its end are dropped; a space is a +
-//   - overlong UTF-8 is decoded, invalid UTF-8 and invisible characters are dropped, and look-alikes become the ASCII characters that
-//     they stand for: fullwidth letters and slashes, the Kelvin sign
+//   - Percent-encoding is decoded once, twice or not at all, with or without encoded slashes, and also as %uXXXX.
+//   - Parameters after a semicolon are cut off each segment, off the last one, or with all that follows them.
+//   - Repeated slashes are collapsed, a backslash is a slash, a slash at the end is dropped.
+//   - A decoded question mark or number sign ends the path.
+//   - Control characters, spaces around a segment and dots at its end are dropped; a space is a +.
+//   - Overlong UTF-8 is decoded, invalid UTF-8 and invisible characters are dropped.
+//   - Look-alikes become the ASCII characters that they stand for: fullwidth letters and slashes, the Kelvin sign.
 //
 // [Read] applies each step to every result until nothing new appears, so the order of the steps doesn't matter. Letter case is not a
 // step: a [Tree] compares patterns with a reading both as it is and in folded case.

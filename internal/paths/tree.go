@@ -103,7 +103,7 @@ func (t *Tree[T]) Add(p Pattern, value T) {
 	n.here = append(n.here, leaf[T]{p, value})
 }
 
-// Mode is how a Tree compares.
+// Mode is a set of options of a comparison.
 type Mode uint8
 
 // The modes, which can be combined. The zero value folds the case of ASCII letters.
