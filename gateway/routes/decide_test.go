@@ -179,3 +179,36 @@ func BenchmarkDecide(b *testing.B) {
 		})
 	}
 }
+
+// TestRemovedGuards compares a file with its successors.
+func TestRemovedGuards(t *testing.T) {
+	file := func(routes ...string) string { return "version: 1\nroutes:\n  - " + strings.Join(routes, "\n  - ") }
+	before := `{path: "/w/{id}", method: GET, proxy_upstream: w-svc, auth_required: true, scopes: [read:w]}`
+	other := `{path: /other, proxy_upstream: "http://10.0.0.1:1"}`
+	for name, row := range map[string]struct{ next, want string }{
+		"the same":            {file(before, other), ""},
+		"in another order":    {file(other, before), ""},
+		"more is required":    {file(strings.Replace(before, "read:w", "read:w, write:w", 1)), ""},
+		"for all methods":     {file(strings.Replace(before, "method: GET, ", "", 1)), ""},
+		"other methods alone": {file(strings.Replace(before, "GET", "PUT", 1)), ""}, // GET is 405
+		"by a wider guard":    {file(`{path: "/*", proxy_upstream: w-svc, auth_required: true, scopes: [read:w]}`), ""},
+		"no scopes":           {file(strings.Replace(before, ", scopes: [read:w]", "", 1)), "/w/{id} GET w-svc:w:read → sign-in"},
+		"other scopes":        {file(strings.Replace(before, "read:w", "write:w", 1)), "/w/{id} GET w-svc:w:read → w-svc:w:write"},
+		"no guard":            {file(`{path: "/w/{id}", proxy_upstream: w-svc}`), "/w-svc/…  closed → open, /w/{id} GET w-svc:w:read → open"},
+		"no route":            {file(other), "/w-svc/…  closed → open, /w/{id} GET w-svc:w:read → open"},
+		"an open route":       {file(before, `{path: /w/x, proxy_upstream: w-svc}`), "/w/{id} GET w-svc:w:read → open"},
+		"public":              {"public_paths: [\"/w/*\"]\n" + file(before), "/w/{id} GET w-svc:w:read → open"},
+		"also_open":           {file(strings.Replace(before, "]}", "], also_open: true}", 1)), "/w-svc/…  closed → open"},
+	} {
+		var got []string
+		for _, r := range parse(t, file(before, other)).RemovedBy(parse(t, row.next)) {
+			if r.Line != 3 {
+				t.Errorf("%s: line %d", name, r.Line)
+			}
+			got = append(got, fmt.Sprintf("%s %s %s → %s", r.Path, r.Method, r.Before, r.Now))
+		}
+		if s := strings.Join(got, ", "); s != row.want {
+			t.Errorf("%s: %q, want %q", name, s, row.want)
+		}
+	}
+}

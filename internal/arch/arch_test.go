@@ -49,6 +49,7 @@ var rules = map[string][]string{
 
 // extra are folders that one service has beside those, and what each may import.
 var extra = map[string][]string{
+	"gateway/app":          {"internal/settled"},
 	"gateway/http1":        {"gateway/http1"},
 	"gateway/transcode":    {"pkg/", "*/proto", "internal/paths"},
 	"gateway/handler":      {"gateway/http1", "gateway/transcode", "gateway/routes"},
