@@ -43,11 +43,16 @@ func build(t *testing.T) (bin string) {
 	return bin
 }
 
-// routesFile is the shop's, by a path that is good in other folders too.
+// routesFile is the shop's routes, and one that guards a method. Its path is good in other folders too.
 func routesFile(t *testing.T) string {
 	t.Helper()
-	file, err := filepath.Abs("routes.yaml")
+	content, err := os.ReadFile("routes.yaml")
 	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "routes.yaml")
+	guarded := "  - {path: \"/stock/{id}\", method: PUT, proxy_upstream: products/Products.Take, auth_required: true}\n"
+	if err := os.WriteFile(file, append(content, guarded...), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return file
@@ -173,6 +178,13 @@ func (s *shop) names() {
 	s.must("POST", "/products/Products/Read", `{"id":1}`, 200, `"name":"Cup"`)
 	s.must("POST", "/products/Products/Drop", `{}`, 404, "it has Health.Check, Products.Create, Products.List, Products.Read, Products.Take")
 	s.must("POST", "/products/Products/Read", `[1]`, 400, "must be a JSON object")
+	for _, name := range []string{"Products/Take", "Products.Take", "Products%2FTake", "Products/Take/", "/Products/Take", "products.take", "Products%2eTake"} { // which a route guards
+		if a := s.Do(s.t, "POST", "/products/"+name, "", `{"id":1,"quantity":1}`); a.Status != http.StatusNotFound && a.Status != http.StatusMethodNotAllowed {
+			s.t.Errorf("%s: %d %s", name, a.Status, a.Body)
+		}
+	}
+	s.must("POST", "/products/Products/Take", `{"id":1,"quantity":1}`, 404, `"NO_METHOD"`)
+	s.must("PUT", "/stock/1", `{"quantity":1}`, 401, "")
 	if a := s.must("GET", "/products/Products/Read", nil, 405, "are called with POST"); a.Header.Get("Allow") != http.MethodPost {
 		s.t.Errorf("Allow is %q", a.Header.Get("Allow"))
 	}

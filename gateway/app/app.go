@@ -17,10 +17,12 @@ import (
 
 	"micromesh/gateway/handler"
 	"micromesh/gateway/http1"
+	"micromesh/gateway/routes"
 	"micromesh/gateway/schemas"
 	"micromesh/gateway/service"
 	"micromesh/gateway/store"
 	"micromesh/gateway/transcode"
+	"micromesh/internal/settled"
 	"micromesh/pkg/host"
 	"micromesh/pkg/kv"
 	"micromesh/pkg/routing"
@@ -45,7 +47,9 @@ type App struct {
 	described *store.Snapshot // of the schemas; nil keeps none
 	servers   []server
 	upstream  *http1.Upstreams
-	file      []byte // the routes.yaml that is in force
+	file      *settled.File // routes.yaml; nil if there is none
+	inForce   *routes.Table // its content
+	reload    chan struct{} // has it read at once
 	routes    *handler.Routes
 	age       prometheus.Collector // nil where another gateway of the process has it
 	cancel    context.CancelFunc
@@ -63,7 +67,7 @@ func New(ctx context.Context, h *host.Host, cfg Config) (*App, error) {
 	}
 	watch, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	a := &App{
-		cfg: cfg, host: h, log: h.Logger.With("service", Name), cancel: cancel,
+		cfg: cfg, host: h, log: h.Logger.With("service", Name), cancel: cancel, reload: make(chan struct{}, 1),
 		table:   service.NewTable(h.Logger),
 		routes:  handler.NewRoutes(),
 		entries: kv.Watch(watch, h.JS, kv.Routing, h.Logger, routing.DecodeEntry),
@@ -75,11 +79,9 @@ func New(ctx context.Context, h *host.Host, cfg Config) (*App, error) {
 }
 
 func (a *App) build(ctx context.Context) error {
-	file, err := a.readRoutes(nil)
-	if err != nil {
+	if err := a.openRoutes(); err != nil {
 		return err
 	}
-	a.file = file
 	bindings, err := transcode.New(builtIn()...)
 	if err != nil {
 		return fmt.Errorf("compile bindings: %w", err)
@@ -223,7 +225,7 @@ func (a *App) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { a.follow(ctx); return nil })
 	g.Go(func() error { a.announce(ctx); return nil })
-	if a.cfg.Routes != "" {
+	if a.file != nil {
 		g.Go(func() error { a.watchRoutes(ctx); return nil })
 	}
 	g.Go(func() error { a.schemas.Run(ctx); return nil })
@@ -263,6 +265,9 @@ func (a *App) Close() error {
 	}
 	if a.upstream != nil {
 		a.upstream.Close()
+	}
+	if a.file != nil {
+		return a.file.Close()
 	}
 	return nil
 }

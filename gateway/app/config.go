@@ -19,7 +19,8 @@ type Config struct {
 	EdgeListen string `env:"MICRO_EDGE_LISTEN" help:"HOST:PORT for host routes alone; they are on MICRO_LISTEN where none is set"`
 	DataDir    string `env:"MICRO_GATEWAY_DATA" help:"folder of what the gateway knows when it starts while everything else is down; none is kept where none is set"`
 
-	Routes string `env:"MICRO_ROUTES" help:"routes.yaml: what leads where beside slugs and host routes, and who may ask; it is read again when it changes"`
+	Routes       string        `env:"MICRO_ROUTES" help:"routes.yaml: what leads where beside slugs and host routes, and who may ask; it is read again when it changes"`
+	RoutesSettle time.Duration `env:"MICRO_ROUTES_SETTLE" envDefault:"5s" help:"how long routes.yaml must not have changed before an edit in place takes effect; a rename takes effect within a second, and SIGHUP at once"`
 
 	ExposeStock bool `env:"MICRO_EXPOSE_STOCK" envDefault:"false" help:"POST /{service}/{Handler.Method} leads to services written with plain go-micro that the registry has brought in"`
 
@@ -63,6 +64,9 @@ func (c *Config) Validate() error {
 		if v < 100*time.Millisecond {
 			wrong = append(wrong, fmt.Errorf("%s is %s; it must be at least 100ms", name, v))
 		}
+	}
+	if c.RoutesSettle < 0 {
+		wrong = append(wrong, fmt.Errorf("MICRO_ROUTES_SETTLE is %s; it must be 0 or more, such as 5s", c.RoutesSettle))
 	}
 	for _, o := range c.CORS {
 		if u, err := url.Parse(o); err != nil || u.Host == "" || u.Path != "" || (u.Scheme != "http" && u.Scheme != "https") {

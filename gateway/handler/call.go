@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/metadata"
 
 	"micromesh/gateway/http1"
+	"micromesh/gateway/service"
 	"micromesh/gateway/transcode"
 	"micromesh/pkg/auth"
 	"micromesh/pkg/errs"
@@ -24,25 +25,52 @@ import (
 // by then in any case: only this gateway may learn of it a moment later.
 const longestAwait = 500 * time.Millisecond
 
-// call leads a request of a slug with bindings to its RPC method; or to an instance, where the slug has those too and no
-// binding has such a path.
-func (g *Gateway) call(x *http1.Exchange, bindings *transcode.Bindings, slug string) route {
+// call routes a request of a slug with bindings to its RPC method; or to an instance, if the slug has those too and no binding has
+// such a path.
+func (g *Gateway) call(x *http1.Exchange, set *routeSet, bindings *transcode.Bindings, slug string) route {
 	method := string(x.Method())
 	if method == http.MethodOptions {
 		g.options(x)
 		return routeRPC
 	}
 	b, params, allowed := bindings.Match(slug, method, string(x.Path()))
-	if b == nil {
-		if group := g.cfg.Table.Slug(slug); len(allowed) == 0 && group.Size() > 0 {
-			g.forward(x, group, nil)
-			return routeSlug
+	switch {
+	case b != nil && set.closed.Method(b.Service, b.Endpoint):
+		g.fail(x, closedMethod(b.Service, b.Endpoint))
+	case b != nil:
+		g.transcode(x, b, params)
+	case len(allowed) == 0:
+		if group := g.cfg.Table.Slug(slug); group.Size() > 0 {
+			return g.beside(x, set, bindings, slug, group)
 		}
+		fallthrough
+	default:
 		g.unbound(x, slug, allowed)
-		return routeRPC
 	}
-	g.transcode(x, b, params)
 	return routeRPC
+}
+
+// beside forwards a request to an instance of a slug with bindings. The instance may read the path as one that a binding has: the
+// binding's access rule applies then.
+func (g *Gateway) beside(x *http1.Exchange, set *routeSet, bindings *transcode.Bindings, slug string, group *service.Group) route {
+	cover, err := bindings.Cover(slug, string(x.Method()), string(x.Path()), func(b *transcode.Binding) bool {
+		return set.closed.Method(b.Service, b.Endpoint)
+	})
+	switch {
+	case err != nil:
+		x.Fail(http.StatusBadRequest, "AMBIGUOUS_PATH", err.Error())
+		return routeRPC
+	case cover.Closed || len(cover.Allowed) > 0:
+		g.unbound(x, slug, cover.Allowed)
+		return routeRPC
+	case cover.Binding != nil:
+		if err := g.authorize(cover.Binding, auth.Bearer(string(x.Get("authorization")))); err != nil {
+			g.fail(x, err)
+			return routeRPC
+		}
+	}
+	g.forward(x, group, nil)
+	return routeSlug
 }
 
 // transcode checks the request, and makes a call of it.

@@ -104,13 +104,13 @@ func (g *Gateway) lead(x *http1.Exchange) route {
 	if g.cfg.HostsOnly {
 		return g.edge(x, string(path))
 	}
-	if way, taken := g.routed(x); taken {
+	set := g.cfg.Routes.set()
+	if way, taken := g.routed(x, set); taken {
 		return way
 	}
 	if g.cfg.Hosts {
 		if group := g.cfg.Table.Host(string(x.Host()), string(path)); group != nil {
-			g.forward(x, group, nil)
-			return routeHost
+			return g.toHost(x, group)
 		}
 	}
 	if h, ok := g.cfg.Local[string(path)]; ok {
@@ -118,19 +118,42 @@ func (g *Gateway) lead(x *http1.Exchange) route {
 		return routeOwn
 	}
 	slug := firstSegment(path)
+	if set.closed.Slugs[string(slug)] != nil {
+		g.shut(x, slug)
+		return routeNone
+	}
 	if bindings := g.cfg.Bindings.Load(); bindings.Has(string(slug)) {
-		return g.call(x, bindings, string(slug))
+		return g.call(x, set, bindings, string(slug))
 	}
 	if group := g.cfg.Table.Slug(string(slug)); group.Size() > 0 {
 		g.forward(x, group, nil)
 		return routeSlug
 	}
 	if s := g.exposed(string(slug)); s != nil {
-		g.method(x, s)
+		g.method(x, set, s)
 		return routeRPC
 	}
 	g.nowhere(x, slug)
 	return routeNone
+}
+
+// shut answers a request of a slug that is closed, since routes.yaml guards it under other paths.
+func (g *Gateway) shut(x *http1.Exchange, slug []byte) {
+	if string(x.Method()) == http.MethodOptions {
+		g.options(x)
+		return
+	}
+	x.Fail(http.StatusNotFound, "NOT_FOUND", string(slug)+" is not reachable under this path")
+}
+
+// toHost forwards to the target of a host route.
+func (g *Gateway) toHost(x *http1.Exchange, group *service.Group) route {
+	if group.Closed(g.cfg.HostsOnly) {
+		x.Fail(http.StatusNotFound, "NO_ROUTE", "no route of this host fits the path")
+		return routeNone
+	}
+	g.forward(x, group, nil)
+	return routeHost
 }
 
 // nowhere answers a request that has no way.
@@ -150,8 +173,7 @@ func (g *Gateway) nowhere(x *http1.Exchange, slug []byte) {
 func (g *Gateway) edge(x *http1.Exchange, path string) route {
 	host := string(x.Host())
 	if group := g.cfg.Table.Host(host, path); group != nil {
-		g.forward(x, group, nil)
-		return routeHost
+		return g.toHost(x, group)
 	}
 	if g.cfg.Table.KnowsHost(host) {
 		x.Fail(http.StatusNotFound, "NO_ROUTE", "no route of this host fits the path")

@@ -73,6 +73,9 @@ func (h *Guests) call(x *http1.Exchange, service, endpoint string, body []byte) 
 	if b == nil {
 		return nil, errs.New(errs.NotFound, "NO_METHOD", "%s has no method %s that can be called from here: see /openapi.json", quote([]byte(service)), quote([]byte(endpoint)))
 	}
+	if g.cfg.Routes.set().closed.Method(service, endpoint) {
+		return nil, closedMethod(service, endpoint)
+	}
 	token := auth.Bearer(string(x.Get("authorization")))
 	if err := g.authorize(b, token); err != nil {
 		return nil, err

@@ -23,6 +23,18 @@ type Routes struct {
 type routeSet struct {
 	table  *routes.Table
 	groups map[string]*service.Group // by URL
+	closed routes.Closed
+}
+
+// noRoutes is the set of a gateway without configured routes.
+var noRoutes = &routeSet{table: &routes.Table{}}
+
+// set returns the set of the moment.
+func (r *Routes) set() *routeSet {
+	if set := r.current.Load(); set != nil {
+		return set
+	}
+	return noRoutes
 }
 
 // NewRoutes makes an empty set.
@@ -31,7 +43,7 @@ func NewRoutes() *Routes { return &Routes{cache: newCache(cacheSize)} }
 // Replace puts a table in place of the one before, and forgets what was kept of answers. What was learned about instances stays.
 // Nothing changes where there is an error.
 func (r *Routes) Replace(t *routes.Table) error {
-	next := &routeSet{table: t, groups: map[string]*service.Group{}}
+	next := &routeSet{table: t, groups: map[string]*service.Group{}, closed: t.Closed()}
 	old := r.current.Load()
 	for _, route := range t.Routes() {
 		u := route.Upstream.URL
@@ -53,32 +65,36 @@ func (r *Routes) Replace(t *routes.Table) error {
 	return nil
 }
 
-// routed leads a request by the configured routes, and tells whether one of them has taken it.
-func (g *Gateway) routed(x *http1.Exchange) (way route, taken bool) {
-	set := g.cfg.Routes.current.Load()
-	if set == nil {
+// routed routes a request by the configured routes, and reports whether one of them has taken it. A guard of a reading of the path
+// applies in any case.
+func (g *Gateway) routed(x *http1.Exchange, set *routeSet) (way route, taken bool) {
+	if set == noRoutes {
 		return routeNone, false
 	}
-	method, path := string(x.Method()), string(x.Path())
-	r, params, allowed := set.table.Match(method, path)
+	path := x.Path()
+	d, err := set.table.Decide(view(x.Method()), view(path))
 	switch {
-	case r == nil && allowed == nil:
-		return routeNone, false
-	case r == nil && method == http.MethodOptions:
+	case err != nil:
+		x.Fail(http.StatusBadRequest, "AMBIGUOUS_PATH", err.Error())
+		return routeNone, true
+	case d.Allowed != nil && string(x.Method()) == http.MethodOptions:
 		g.options(x)
 		return routeNone, true
-	case r == nil:
-		x.Header().Set("Allow", strings.Join(allowed, ", "))
-		x.Fail(http.StatusMethodNotAllowed, "METHOD_NOT_ALLOWED", "this path takes "+strings.Join(allowed, ", "))
+	case d.Allowed != nil:
+		x.Header().Set("Allow", strings.Join(d.Allowed, ", "))
+		x.Fail(http.StatusMethodNotAllowed, "METHOD_NOT_ALLOWED", "this path takes "+strings.Join(d.Allowed, ", "))
 		return routeNone, true
 	}
-	if r.AuthRequired && !set.table.Public(path) {
-		if err := g.scoped(x, r); err != nil {
+	if d.Guard != nil {
+		if err := g.scoped(x, d.Guard); err != nil {
 			g.fail(x, err)
 			return routeNone, true
 		}
 	}
-	return g.follow(x, set, r, params), true
+	if d.Route == nil {
+		return routeNone, false
+	}
+	return g.follow(x, set, d.Route), true
 }
 
 // caller verifies the token of a request. Where nothing depends on it, it is not asked for: a token that is not good costs a check of
@@ -87,13 +103,13 @@ func (g *Gateway) caller(x *http1.Exchange) (*auth.Claims, error) {
 	return g.cfg.Verifier.Verify(auth.Bearer(string(x.Get("authorization"))))
 }
 
-// scoped checks that the caller is signed in, and has the route's scopes.
-func (g *Gateway) scoped(x *http1.Exchange, r *routes.Route) error {
+// scoped checks that the caller is signed in, and has the permissions of a guard.
+func (g *Gateway) scoped(x *http1.Exchange, guard *routes.Guard) error {
 	claims, err := g.caller(x)
 	if err != nil {
 		return err
 	}
-	for _, p := range r.Permissions {
+	for _, p := range guard.Permissions {
 		rule := &meshpb.Access{Rule: &meshpb.Access_Permission{Permission: p}}
 		if err := auth.Authorize(rule, claims, g.cfg.Permits); err != nil {
 			return err
@@ -103,11 +119,11 @@ func (g *Gateway) scoped(x *http1.Exchange, r *routes.Route) error {
 }
 
 // follow answers a request whose route was found and that may take it.
-func (g *Gateway) follow(x *http1.Exchange, set *routeSet, r *routes.Route, params []string) route {
+func (g *Gateway) follow(x *http1.Exchange, set *routeSet, r *routes.Route) route {
 	group, way := set.groups[r.Upstream.URL], routeHost
 	switch r.Upstream.Kind {
 	case routes.RPC:
-		g.procedure(x, r, params)
+		g.procedure(x, r)
 		return routeRPC
 	case routes.Slug:
 		group, way = g.cfg.Table.Slug(r.Upstream.Service), routeSlug
@@ -127,7 +143,7 @@ func (g *Gateway) follow(x *http1.Exchange, set *routeSet, r *routes.Route, para
 }
 
 // procedure calls the RPC method of a route: with what body, query and path say, of which the later ones win.
-func (g *Gateway) procedure(x *http1.Exchange, r *routes.Route, params []string) {
+func (g *Gateway) procedure(x *http1.Exchange, r *routes.Route) {
 	g.allowOrigin(x)
 	if err := acceptable(x); err != nil {
 		g.fail(x, err)
@@ -144,7 +160,7 @@ func (g *Gateway) procedure(x *http1.Exchange, r *routes.Route, params []string)
 		x.Refuse(err)
 		return
 	}
-	named := maps.Collect(zip(r.Params(), params))
+	named := maps.Collect(zip(r.Params(), r.Values(string(x.Path()))))
 	msg, err := b.Merge(body, string(x.RawQuery()), named)
 	if err != nil {
 		g.fail(x, err)
@@ -156,7 +172,7 @@ func (g *Gateway) procedure(x *http1.Exchange, r *routes.Route, params []string)
 // zip pairs two lists of one length.
 func zip(names, values []string) func(yield func(string, string) bool) {
 	return func(yield func(string, string) bool) {
-		for i, n := range names {
+		for i, n := range names[:min(len(names), len(values))] {
 			if !yield(n, values[i]) {
 				return
 			}

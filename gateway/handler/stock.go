@@ -43,7 +43,7 @@ func (g *Gateway) guest(name string) *discovery.Service {
 }
 
 // method leads POST /{service}/{Handler.Method} and POST /{service}/{Handler}/{Method} to a method that the service has registered.
-func (g *Gateway) method(x *http1.Exchange, s *discovery.Service) {
+func (g *Gateway) method(x *http1.Exchange, set *routeSet, s *discovery.Service) {
 	switch string(x.Method()) {
 	case http.MethodPost:
 	case http.MethodOptions:
@@ -57,6 +57,10 @@ func (g *Gateway) method(x *http1.Exchange, s *discovery.Service) {
 	g.allowOrigin(x)
 	name := strings.TrimPrefix(string(x.Path()), "/"+s.Name)
 	name = strings.Replace(strings.TrimPrefix(name, "/"), "/", ".", 1)
+	if set.closed.Method(s.Name, name) {
+		g.fail(x, closedMethod(s.Name, name))
+		return
+	}
 	if err := callable(s, name); err != nil {
 		g.fail(x, err)
 		return
@@ -77,6 +81,11 @@ func (g *Gateway) method(x *http1.Exchange, s *discovery.Service) {
 		return
 	}
 	g.invoke(x, b, msg, auth.Bearer(string(x.Get("authorization"))))
+}
+
+// closedMethod is the answer to a call of a method that routes.yaml guards under other paths.
+func closedMethod(service, endpoint string) error {
+	return errs.New(errs.NotFound, "NO_METHOD", "%s of %s is not reachable under this name", endpoint, service)
 }
 
 // callable refuses what a service has not registered, and what no request with one answer can call.

@@ -17,9 +17,11 @@
 //	    method: GET
 //	    proxy_upstream: users-svc/UserService.Read   # an RPC method: parameters come from path, query and body
 //
-// A path that a route describes is the routes' alone: another method of it is 405, and neither another case of its letters nor
-// percent-encoding leads past it. The most exact route wins: at each segment a literal before a {parameter}, that before the
-// rest, "/*".
+// A path that a route describes belongs to the routes: other methods of it are 405. The most exact route wins: at each segment a literal
+// before a {parameter}, that before the rest, "/*".
+//
+// A guard applies if any reading of a path matches it (package paths), and a path is public only if all of its readings are. A guarded
+// route closes the other names of its slug or method (see [Closed]).
 //
 // A scope "write:widgets" is the permission "<slug>:widgets:write" of the upstream's slug, and of gateway-svc where the upstream is
 // a URL: so that none but the upstream's owner, or an admin, can hand it out. A scope with two colons is a permission as it is.

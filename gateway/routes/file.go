@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"micromesh/internal/paths"
 )
 
 // gatewaySlug is the mesh's own, whose permissions admins alone hand out.
@@ -31,7 +33,7 @@ type Lookup func(name string) (string, bool)
 // Parse reads a file's content; name is how mistakes name it. It tells every mistake at once: each as "file:line: what is wrong; what
 // would be right".
 func Parse(name string, content []byte, env Lookup) (*Table, error) {
-	p := &parser{name: name, env: env, table: &Table{}}
+	p := &parser{name: name, env: env, table: &Table{}, guards: map[string]*Guard{}}
 	if len(content) > maxSize {
 		return nil, fmt.Errorf("%s: it has more than %d bytes", name, maxSize)
 	}
@@ -55,6 +57,9 @@ type parser struct {
 	env   Lookup
 	table *Table
 	wrong []error
+
+	public []paths.Pattern
+	guards map[string]*Guard // by their permissions
 }
 
 func (p *parser) mistake(n *yaml.Node, format string, args ...any) {
@@ -73,7 +78,8 @@ func (p *parser) file(n *yaml.Node) {
 	}
 	for _, v := range p.texts(f["public_paths"], "public_paths") {
 		if pat, ok := p.pattern(v, "public_paths"); ok {
-			p.table.public = append(p.table.public, pat)
+			p.table.public.Add(pat, struct{}{})
+			p.public = append(p.public, pat)
 		}
 	}
 	routes := f["routes"]
@@ -95,19 +101,22 @@ func (p *parser) file(n *yaml.Node) {
 func (p *parser) order() {
 	t := p.table
 	slices.SortStableFunc(t.routes, func(a, b *Route) int {
-		return cmp.Or(strings.Compare(a.pattern.shape(), b.pattern.shape()), strings.Compare(b.Method, a.Method)) // any method is last
+		return cmp.Or(strings.Compare(shape(a.pattern), shape(b.pattern)), strings.Compare(b.Method, a.Method)) // any method is last
 	})
+	for _, r := range t.routes {
+		t.tree.Add(r.pattern, r)
+	}
 	seen := map[string]*Route{}
 	for _, r := range t.routes {
-		key := r.Method + r.pattern.shape()
+		key := r.Method + shape(r.pattern)
 		if first := seen[key]; first != nil {
 			p.wrong = append(p.wrong, fmt.Errorf("%s:%d: the route of line %d takes the same requests; give them different methods or paths", p.name, r.Line, first.Line))
 		}
 		seen[key] = r
 	}
 	for _, r := range t.routes {
-		for _, pub := range t.public {
-			if r.AuthRequired && pub.shape() == r.pattern.shape() {
+		for _, pub := range p.public {
+			if r.AuthRequired && shape(pub) == shape(r.pattern) {
 				p.wrong = append(p.wrong, fmt.Errorf("%s:%d: %s requires a sign-in, and is in public_paths; it can't be both", p.name, r.Line, r.Path))
 			}
 		}
@@ -145,7 +154,7 @@ func resolve(n *yaml.Node) *yaml.Node {
 }
 
 func (p *parser) route(n *yaml.Node) {
-	f := p.fields(n, "a route", "path", "method", "proxy_upstream", "auth_required", "scopes", "cache_ttl")
+	f := p.fields(n, "a route", "path", "method", "proxy_upstream", "auth_required", "scopes", "cache_ttl", "also_open")
 	if f == nil {
 		return
 	}
@@ -173,19 +182,37 @@ func (p *parser) route(n *yaml.Node) {
 	if v := f["cache_ttl"]; v != nil {
 		r.CacheTTL = p.ttl(v, r.Method)
 	}
+	r.AlsoOpen = p.truth(f["also_open"], "also_open")
+	if r.AlsoOpen && (!r.AuthRequired || r.Upstream.Kind == URL) {
+		p.mistake(f["also_open"], "also_open takes auth_required: true and a slug or a method as proxy_upstream; no other route closes anything")
+	}
+	if r.AuthRequired {
+		r.guard = p.guard(r.Permissions)
+		p.table.guarded = true
+	}
 	if len(p.wrong) == before {
 		p.table.routes = append(p.table.routes, r)
 	}
 }
 
-var methods = []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodHead, http.MethodOptions}
+// guard returns the guard with these permissions, which is one for all routes that have the same.
+func (p *parser) guard(permissions []string) *Guard {
+	sorted := slices.Compact(slices.Sorted(slices.Values(permissions)))
+	key := strings.Join(sorted, "\n")
+	if p.guards[key] == nil {
+		p.guards[key] = &Guard{Permissions: permissions}
+	}
+	return p.guards[key]
+}
+
+var allMethods = []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodHead, http.MethodOptions}
 
 func (p *parser) method(n *yaml.Node) string {
 	if n == nil {
 		return ""
 	}
-	if n.Kind != yaml.ScalarNode || !slices.Contains(methods, n.Value) {
-		p.mistake(n, "method is %q; it must be one of %s, or left out for any", n.Value, strings.Join(methods, ", "))
+	if n.Kind != yaml.ScalarNode || !slices.Contains(allMethods, n.Value) {
+		p.mistake(n, "method is %q; it must be one of %s, or left out for any", n.Value, strings.Join(allMethods, ", "))
 	}
 	return n.Value
 }
@@ -251,10 +278,7 @@ func (p *parser) scope(n *yaml.Node, u Upstream) string {
 	return u.Owner() + ":" + parts[1] + ":" + parts[0]
 }
 
-// own are first segments that are the mesh's own, whatever a file says.
-var own = []string{"healthz", "readyz", "metrics", "openapi.json", "docs", ".well-known", gatewaySlug, "user-svc", "registry-svc", "proxy-svc"}
-
-func (p *parser) pattern(n *yaml.Node, what string) (pattern, bool) {
+func (p *parser) pattern(n *yaml.Node, what string) (paths.Pattern, bool) {
 	path := n.Value
 	if n.Kind != yaml.ScalarNode || !strings.HasPrefix(path, "/") {
 		p.mistake(n, "%s is %q; it must begin with a slash, such as /widgets/{id}", what, path)
@@ -263,7 +287,7 @@ func (p *parser) pattern(n *yaml.Node, what string) (pattern, bool) {
 	if path == "/" {
 		return nil, true
 	}
-	var out pattern
+	var out paths.Pattern
 	parts := strings.Split(path[1:], "/")
 	for i, s := range parts {
 		name, isParam := strings.CutPrefix(s, "{")
@@ -273,9 +297,9 @@ func (p *parser) pattern(n *yaml.Node, what string) (pattern, bool) {
 			p.mistake(n, "%s %q has an empty segment, or a slash at its end; take it away", what, path)
 			return nil, false
 		case s == "*" && i == len(parts)-1:
-			out = append(out, segment{rest: true})
-		case isParam && closed && paramForm.MatchString(name) && !slices.Contains(out.params(), name):
-			out = append(out, segment{param: name})
+			out = append(out, paths.Segment{Rest: true})
+		case isParam && closed && paramForm.MatchString(name) && !slices.Contains(out.Params(), name):
+			out = append(out, paths.Segment{Param: name})
 		case isParam:
 			p.mistake(n, "%s %q: %s must be a parameter such as {id}, with a name that is there once", what, path, s)
 			return nil, false
@@ -283,11 +307,11 @@ func (p *parser) pattern(n *yaml.Node, what string) (pattern, bool) {
 			p.mistake(n, "%s %q: the segment %q must be plain text, a {parameter}, or * at the end", what, path, s)
 			return nil, false
 		default:
-			out = append(out, segment{literal: s})
+			out = append(out, paths.Segment{Literal: s})
 		}
 	}
-	if slices.Contains(own, strings.ToLower(out[0].literal)) {
-		p.mistake(n, "%s %q: /%s is the mesh's own; take another path", what, path, out[0].literal)
+	if isOwn(path) {
+		p.mistake(n, "%s %q: /%s is the mesh's own; take another path", what, path, out[0].Literal)
 		return nil, false
 	}
 	return out, true

@@ -41,6 +41,7 @@ routes:
     proxy_upstream: widgets-svc
     auth_required: true
     scopes: [write:widgets, other-svc:thing:see]
+    also_open: true
   - path: /widgets/*
     proxy_upstream: http://10.0.0.2:80/base/
     auth_required: true
@@ -78,7 +79,6 @@ func TestParse(t *testing.T) {
 func TestMatch(t *testing.T) {
 	table := parse(t, `
 version: 1
-public_paths: [/a/open, /b/*]
 routes:
   - {path: /a, method: GET, proxy_upstream: one}
   - {path: /a, proxy_upstream: any}
@@ -115,18 +115,16 @@ routes:
 		{"GET /", "", "", ""},
 	} {
 		method, path, _ := strings.Cut(row.request, " ")
-		r, params, allowed := table.Match(method, path)
-		service := ""
-		if r != nil {
-			service = r.Upstream.Service
+		d, err := table.Decide(method, path)
+		if err != nil {
+			t.Errorf("%s: %v", row.request, err)
+		}
+		service, params, allowed := "", []string(nil), d.Allowed
+		if d.Route != nil {
+			service, params = d.Route.Upstream.Service, d.Route.Values(path)
 		}
 		if service != row.service || strings.Join(params, " ") != row.params || strings.Join(allowed, " ") != row.allowed {
 			t.Errorf("%s: %q %q, allowed %q", row.request, service, params, allowed)
-		}
-	}
-	for path, want := range map[string]bool{"/a/open": true, "/A/op%65n": true, "/a/open/x": false, "/a": false, "/b/x": true} {
-		if got := table.Public(path); got != want {
-			t.Errorf("%s is public: %t", path, got)
 		}
 	}
 }
@@ -149,6 +147,7 @@ func TestMistakes(t *testing.T) {
 		"version: 1\nroutes: [{}]":           "path is missing",
 		route("    foo: 1"):                  `routes.yaml:5: "foo" is not a key of a route`,
 		route("    method: get"):             `method is "get"; it must be one of GET, POST`,
+		route("    also_open: true"):         "also_open takes auth_required: true and a slug or a method",
 		route("    auth_required: maybe"):    "auth_required is \"maybe\"; it must be true or false",
 		route("    auth_required: \"true\""): "must be true or false",
 		route("    scopes: [write:x]"):       "routes.yaml:5: scopes take auth_required: true",
@@ -173,6 +172,7 @@ func TestMistakes(t *testing.T) {
 		"version: 1\nroutes: [{path: '/{a', proxy_upstream: y}]":                                                       "must be a parameter such as {id}",
 		"version: 1\nroutes: [{path: /user-svc/login, proxy_upstream: y}]":                                             "/user-svc is the mesh's own",
 		"version: 1\nroutes: [{path: /HEALTHZ, proxy_upstream: y}]":                                                    "is the mesh's own",
+		"version: 1\nroutes: [{path: /x, auth_required: true, also_open: true, proxy_upstream: 'http://x'}]":           "also_open takes auth_required: true and a slug or a method",
 		"version: 1\nroutes: [{path: /x}]":                                                                             "proxy_upstream is missing",
 		"version: 1\nroutes: [{path: /x, proxy_upstream: ''}]":                                                         "proxy_upstream must be a URL",
 		"version: 1\nroutes: [{path: /x, proxy_upstream: $NOWHERE}]":                                                   "the variable NOWHERE is not set",
@@ -254,7 +254,7 @@ func FuzzParse(f *testing.F) {
 		}
 		for _, r := range table.Routes() { // each route takes its own path
 			path := strings.NewReplacer("{", "", "}", "", "*", "x").Replace(r.Path)
-			if found, _, allowed := table.Match(r.Method, path); found == nil && allowed == nil && !bytes.Contains(content, []byte("{")) {
+			if d, err := table.Decide(r.Method, path); err == nil && d.Route == nil && d.Allowed == nil && !bytes.Contains(content, []byte("{")) {
 				t.Errorf("%s is not found", r.Path)
 			}
 		}

@@ -61,20 +61,30 @@ func newBackend(id, slug, raw string) (*Backend, error) {
 	if err != nil {
 		return nil, fmt.Errorf("parse URL of instance %s: %w", id, err)
 	}
-	port := u.Port()
-	switch {
-	case u.Scheme == "http" && port == "":
-		port = "80"
-	case u.Scheme == "https" && port == "":
-		port = "443"
-	case u.Scheme != "http" && u.Scheme != "https":
+	if u.Scheme != "http" && u.Scheme != "https" {
 		return nil, fmt.Errorf("instance %s: the gateway can't forward to the scheme %q", id, u.Scheme)
 	}
 	return &Backend{
 		ID: id, Slug: slug, URL: raw, TLS: u.Scheme == "https",
-		Address: net.JoinHostPort(u.Hostname(), port), ServerName: u.Hostname(), Host: u.Host, Prefix: strings.TrimSuffix(u.EscapedPath(), "/"),
+		Address: address(u), ServerName: u.Hostname(), Host: u.Host, Prefix: prefixOf(u),
 	}, nil
 }
+
+// address is the host and the port of a URL, http or https.
+func address(u *url.URL) string {
+	port := u.Port()
+	switch {
+	case port != "":
+	case u.Scheme == "https":
+		port = "443"
+	default:
+		port = "80"
+	}
+	return net.JoinHostPort(u.Hostname(), port)
+}
+
+// prefixOf is the path of a URL, which goes in front of the paths of requests.
+func prefixOf(u *url.URL) string { return strings.TrimSuffix(u.EscapedPath(), "/") }
 
 // Begin counts a request that is sent to the backend; Done must follow.
 func (b *Backend) Begin(now time.Time) {

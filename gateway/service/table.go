@@ -27,7 +27,8 @@ type HostRoute struct {
 type Table struct {
 	log *slog.Logger
 
-	mu      sync.Mutex // of Update
+	mu      sync.Mutex // of Update and Close
+	closing Closing
 	current atomic.Pointer[tables]
 	changed atomic.Pointer[chan struct{}] // closed, and replaced, by Update
 }
@@ -48,7 +49,8 @@ type Group struct {
 	Name     string
 	backends []*Backend
 	retries  *budget
-	of       []Instance // what it was made of
+	of       []Instance   // what it was made of
+	access   atomic.Int32 // of a host route: whether it is closed
 }
 
 // NewTable makes an empty table.
@@ -91,6 +93,7 @@ func (t *Table) Update(slugs map[string][]Instance, hosts []HostRoute) {
 	for _, routes := range next.hosts {
 		slices.SortFunc(routes, func(a, b hostRoute) int { return cmp.Compare(len(b.path), len(a.path)) })
 	}
+	t.mark(next)
 	t.current.Store(next)
 	ch := make(chan struct{})
 	close(*t.changed.Swap(&ch))

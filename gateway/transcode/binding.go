@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"micromesh/internal/paths"
 	"micromesh/pkg/meshpb"
 	rpcserver "micromesh/pkg/rpc/server"
 	"micromesh/pkg/schema/source"
@@ -45,6 +46,7 @@ type segment struct {
 // Bindings is a set of bindings that a request is matched against. It doesn't change.
 type Bindings struct {
 	byService map[string][]*Binding
+	readings  map[string]*paths.Tree[*Binding] // for paths in other spellings
 }
 
 // New compiles the bindings of files. It tells all that are wrong at once, each as a [*source.MistakeError]: a
@@ -55,7 +57,7 @@ func New(files ...protoreflect.FileDescriptor) (*Bindings, error) {
 
 // compile compiles the bindings of those methods that are wanted.
 func compile(files []protoreflect.FileDescriptor, wanted func(protoreflect.MethodDescriptor) bool) (*Bindings, error) {
-	b := &Bindings{byService: map[string][]*Binding{}}
+	b := &Bindings{byService: map[string][]*Binding{}, readings: map[string]*paths.Tree[*Binding]{}}
 	var wrong []error
 	for _, f := range files {
 		for i := range f.Services().Len() {
@@ -70,10 +72,11 @@ func compile(files []protoreflect.FileDescriptor, wanted func(protoreflect.Metho
 			}
 		}
 	}
-	for _, list := range b.byService {
+	for slug, list := range b.byService {
 		// Literals before parameters, so that the first match is the most exact one.
 		slices.SortStableFunc(list, func(x, y *Binding) int { return strings.Compare(x.rank(), y.rank()) })
 		wrong = append(wrong, clashes(list)...)
+		b.readings[slug] = readings(list)
 	}
 	return b, errors.Join(wrong...)
 }

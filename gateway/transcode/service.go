@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"micromesh/internal/paths"
 	"micromesh/pkg/auth"
 	"micromesh/pkg/meshpb"
 	"micromesh/pkg/schema/source"
@@ -144,10 +145,10 @@ func (n *Binding) within(slug string) error {
 
 // With gives a set with the bindings of other sets too, each of services of its own.
 func (b *Bindings) With(others ...*Bindings) *Bindings {
-	all := &Bindings{byService: map[string][]*Binding{}}
+	all := &Bindings{byService: map[string][]*Binding{}, readings: map[string]*paths.Tree[*Binding]{}}
 	for _, one := range append([]*Bindings{b}, others...) {
 		for slug, list := range one.byService {
-			all.byService[slug] = list
+			all.byService[slug], all.readings[slug] = list, one.readings[slug]
 		}
 	}
 	return all

@@ -49,10 +49,11 @@ var rules = map[string][]string{
 
 // extra are folders that one service has beside those, and what each may import.
 var extra = map[string][]string{
+	"gateway/app":          {"internal/settled"},
 	"gateway/http1":        {"gateway/http1"},
-	"gateway/transcode":    {"pkg/", "*/proto"},
+	"gateway/transcode":    {"pkg/", "*/proto", "internal/paths"},
 	"gateway/handler":      {"gateway/http1", "gateway/transcode", "gateway/routes"},
-	"gateway/routes":       {"gateway/routes"},
+	"gateway/routes":       {"gateway/routes", "internal/paths"},
 	"gateway/schemas":      {"gateway/transcode", "pkg/"},
 	"gateway/store":        {"pkg/atomicfile"},
 	"registry/health":      {"registry/service", "pkg/"},

@@ -32,6 +32,13 @@ type App interface {
 	Ready(ctx context.Context) error
 }
 
+// Reloader is an App that reads its files again on SIGHUP.
+type Reloader interface {
+	App
+	// Reload returns before the files are read.
+	Reload()
+}
+
 // Service is what a main runs.
 type Service struct {
 	Name   string           // the slug
@@ -76,9 +83,34 @@ func (s Service) serve(ctx context.Context, cfg Config, stderr io.Writer) (err e
 	defer func() { err = errors.Join(err, app.Close()) }()
 	ops.ready(app)
 	log.Info("started", "version", host.Version, "id", h.ID)
+	if r, ok := app.(Reloader); ok {
+		ctx = reloading(ctx, r, log)
+	}
 	err = app.Run(ctx)
 	log.Info("stopped")
 	return err
+}
+
+// reloading has an app reload on SIGHUP until ctx ends. The context that it returns ends too when the terminal of the process has gone.
+func reloading(ctx context.Context, r Reloader, log *slog.Logger) context.Context {
+	out, cancel := context.WithCancel(ctx)
+	reload, end, stop := interrupt.Hangups()
+	go func() {
+		defer stop()
+		defer cancel()
+		for {
+			select {
+			case <-reload:
+				log.Info("reload_requested", "signal", "SIGHUP")
+				r.Reload()
+			case <-end:
+				return
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return out
 }
 
 // open opens the service, and waits for a database that is away.

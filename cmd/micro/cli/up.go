@@ -17,6 +17,7 @@ import (
 	"micromesh/pkg/atomicfile"
 	"micromesh/pkg/config"
 	"micromesh/pkg/host"
+	"micromesh/pkg/interrupt"
 	"micromesh/pkg/telemetry"
 )
 
@@ -56,8 +57,11 @@ const settings = `Settings, from the environment:
    MICRO_LEASE               how long an instance lives without a heartbeat (30s)
    MICRO_CORS_ORIGINS        origins that browsers may call the mesh's own services from
    MICRO_TRUSTED_PROXIES     CIDRs of proxies in front, whose X-Forwarded-* are believed
+   MICRO_ROUTES              routes.yaml of the gateway; it is read again when it changes (none)
+   MICRO_ROUTES_SETTLE       how long routes.yaml must not have changed before an edit in place takes effect (5s)
    MICRO_FORWARD_TARGET      mixpanel or cloudevents: where events are sent, by MICRO_FORWARD_… as in forwarder --help (nowhere)
 
+SIGHUP has the gateway read its routes.yaml at once, also one that was edited in place a moment ago.
 Ctrl-C lets requests under way finish and stops; a second one stops at once.`
 
 // upConfig reads all settings, and tells all that are wrong at once.
@@ -90,6 +94,8 @@ func (c *commands) upConfig(cmd *cli.Command) (mesh.Config, error) {
 }
 
 func (c *commands) runMesh(ctx context.Context, cfg mesh.Config) error {
+	reload, end, stop := interrupt.Hangups()
+	defer stop()
 	m, err := mesh.Start(ctx, cfg)
 	if err != nil {
 		return explainStart(err, cfg)
@@ -100,14 +106,21 @@ func (c *commands) runMesh(ctx context.Context, cfg mesh.Config) error {
 		return fmt.Errorf("write %s: %w", devrun.GatewayFile, err)
 	}
 	c.greet(m, cfg, base)
-	select {
-	case <-m.Done():
-		return fmt.Errorf("a part of the mesh ended: %w", m.Err())
-	case <-ctx.Done():
+	for {
+		select {
+		case <-reload:
+			cfg.Logger.InfoContext(ctx, "reload_requested", "signal", "SIGHUP")
+			m.Reload()
+			continue
+		case <-m.Done():
+			return fmt.Errorf("a part of the mesh ended: %w", m.Err())
+		case <-end:
+		case <-ctx.Done():
+		}
+		fmt.Fprintln(c.Stderr, "stopping; once more to stop at once")
+		m.Stop()
+		return m.Err()
 	}
-	fmt.Fprintln(c.Stderr, "stopping; once more to stop at once")
-	m.Stop()
-	return m.Err()
 }
 
 // greet tells what runs and what to try. The last line says that everything answers: scripts wait for it.

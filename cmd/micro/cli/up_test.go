@@ -336,3 +336,40 @@ func (p *process) dir() string {
 	}
 	return ""
 }
+
+// TestHangupReadsRoutesAgain sends SIGHUP to a mesh with a routes.yaml that was edited in place, and to one without.
+func TestHangupReadsRoutesAgain(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "routes.yaml")
+	write := func(path string) {
+		if err := os.WriteFile(file, []byte("version: 1\nroutes: [{path: "+path+", method: PUT, proxy_upstream: x-svc}]\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("/one")
+	p := up(t, t.TempDir(), "MICRO_ROUTES="+file, "MICRO_ROUTES_SETTLE=1h")
+	is := func(path string) bool { // a route describes it
+		status, _, err := p.call("GET", path, "", nil)
+		if err != nil {
+			t.Fatalf("the mesh doesn't answer: %v: %s", err, p.stderr)
+		}
+		return status == http.StatusMethodNotAllowed
+	}
+	if !is("/one") {
+		t.Fatal("the file is not in force")
+	}
+	write("/two")
+	if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(patience); !is("/two") || is("/one"); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("the file was not read again: %s", p.stderr)
+		}
+	}
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.ended(t); err != nil {
+		t.Errorf("it ends with %v", err)
+	}
+}
