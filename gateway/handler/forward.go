@@ -53,7 +53,7 @@ func (g *Gateway) forward(x *http1.Exchange, group *service.Group, rec http1.Rec
 		}
 		tried = append(tried, b)
 		b.Begin(now)
-		o := g.forwardOptions(x)
+		o := g.forwardOptions(x, caller)
 		o.Record, o.Caller = rec, caller
 		if len(tried) < maxTries {
 			o.Watch = b
@@ -93,18 +93,30 @@ func targetOf(b *service.Backend) http1.Target {
 	return http1.Target{Address: b.Address, TLS: b.TLS, ServerName: b.ServerName, Host: b.Host, PathPrefix: b.Prefix}
 }
 
-func (g *Gateway) forwardOptions(x *http1.Exchange) http1.ForwardOptions {
+func (g *Gateway) forwardOptions(x *http1.Exchange, caller string) http1.ForwardOptions {
 	o := http1.ForwardOptions{HeaderTimeout: g.cfg.WaitHeaders}
-	if !x.IsUpgrade() {
-		return o
-	}
-	// A tunnel outlives its request, but not the token that opened it.
-	if token := auth.Bearer(string(x.Get("authorization"))); token != "" {
-		if _, err := g.cfg.Verifier.Verify(token); err == nil {
-			o.KeepTunnel = func() bool { _, err := g.cfg.Verifier.Verify(token); return err == nil }
-		}
+	switch {
+	case caller == "":
+	case x.IsUpgrade():
+		o.KeepTunnel = func() bool { return g.mayGoOn(x) }
+	default:
+		o.KeepStream = g.keep
 	}
 	return o
+}
+
+// mayGoOn reports whether the caller of a request that goes on may still make it. A tunnel and a long answer outlive their request, but
+// neither the token that they were opened with, nor the guard of their path.
+func (g *Gateway) mayGoOn(x *http1.Exchange) bool {
+	if _, err := g.caller(x); err != nil {
+		return false
+	}
+	set := g.cfg.Routes.set()
+	if set == noRoutes {
+		return true
+	}
+	d, err := set.table.Decide(string(x.Method()), string(x.Path()))
+	return err == nil && (d.Guard == nil || g.scoped(x, d.Guard) == nil)
 }
 
 // hop counts the gateways that the request has passed.

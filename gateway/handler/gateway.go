@@ -66,6 +66,7 @@ type Gateway struct {
 	ids     *requestIDs
 	metrics *metrics
 	issuer  *issuer
+	keep    func(*http1.Exchange) bool // mayGoOn, made once
 }
 
 var _ http1.Handler = (*Gateway)(nil)
@@ -87,7 +88,9 @@ func New(cfg Config) *Gateway {
 	if cfg.Routes == nil {
 		cfg.Routes = NewRoutes()
 	}
-	return &Gateway{cfg: cfg, ids: newRequestIDs(), metrics: newMetrics(cfg.Metrics), issuer: newIssuer(cfg.RPC)}
+	g := &Gateway{cfg: cfg, ids: newRequestIDs(), metrics: newMetrics(cfg.Metrics), issuer: newIssuer(cfg.RPC)}
+	g.keep = g.mayGoOn
+	return g
 }
 
 // ServeHTTP1 leads the request, and measures.

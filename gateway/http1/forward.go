@@ -37,11 +37,12 @@ type forwarding struct {
 	up      *upstreamConn
 	body    body // of the answer
 	pump    *pump
-	upgrade bool // the client's wish for another protocol is passed on
-	last    bool // the connection is closed after the exchange, and the upstream is told so
-	sent    bool // something of the request was written to the upstream
-	heard   bool // something of an answer came from it
-	wrote   bool // something of the answer may have reached the client
+	upgrade bool      // the client's wish for another protocol is passed on
+	last    bool      // the connection is closed after the exchange, and the upstream is told so
+	asked   time.Time // when KeepStream was asked
+	sent    bool      // something of the request was written to the upstream
+	heard   bool      // something of an answer came from it
+	wrote   bool      // something of the answer may have reached the client
 	start   time.Time
 	out     Outcome
 }

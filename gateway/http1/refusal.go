@@ -33,6 +33,12 @@ func bodyTooSlow() error {
 	}
 }
 
+// isTooSlow reports whether an error is that of bodyTooSlow.
+func isTooSlow(err error) bool {
+	var e *wire.Error
+	return errors.As(err, &e) && e.Status == http.StatusRequestTimeout
+}
+
 func headerTooSlow() *wire.Error {
 	return &wire.Error{
 		Status: http.StatusRequestTimeout, Code: CodeTimeout, Reason: "the header came too slowly",

@@ -38,7 +38,7 @@ func (f *forwarding) relay() bool {
 		f.opts.Record.Head(res.Status, f.fields)
 	}
 	f.body.start(&f.up.link, res.Length)
-	f.body.idle = f.opts.StreamTimeout
+	f.body.idle, f.asked = f.opts.StreamTimeout, f.start
 	if err := f.stream(chunk); err != nil {
 		f.breakOff(err)
 		return false
@@ -123,12 +123,40 @@ func (f *forwarding) stream(chunk bool) error {
 			if f.body.left > smallBuffer || f.body.length < 0 {
 				f.up.widen()
 			}
-			if err := f.body.fill(); err != nil && !f.body.ended() {
+			if err := f.more(); err != nil && !f.body.ended() {
 				return err
 			}
 		case f.body.ended():
 			return nil
 		default:
+			return err
+		}
+	}
+}
+
+// errNotKept reports that a stream may not go on: its caller's credentials are not valid any more.
+var errNotKept = errors.New("the caller may not receive more")
+
+// more reads more of the answer's body. KeepStream is asked meanwhile.
+func (f *forwarding) more() error {
+	keep, check := f.opts.KeepStream, f.u.cfg.TunnelCheck
+	if keep == nil {
+		return f.body.fill()
+	}
+	idle := f.opts.StreamTimeout
+	for waiting := time.Now(); ; {
+		f.body.idle = check
+		if idle > 0 {
+			f.body.idle = max(min(check, idle-time.Since(waiting)), time.Millisecond)
+		}
+		err := f.body.fill()
+		now := time.Now()
+		if now.Sub(f.asked) >= check {
+			if f.asked = now; !keep(f.x) {
+				return errNotKept
+			}
+		}
+		if err == nil || !isTooSlow(err) || idle > 0 && now.Sub(waiting) >= idle {
 			return err
 		}
 	}
@@ -169,6 +197,9 @@ func (f *forwarding) breakOff(err error) {
 	x.answer.buf = x.answer.buf[:0]
 	switch {
 	case x.c.gone.Load():
+		f.clientGone()
+	case errors.Is(err, errNotKept):
+		x.answer.broken = true
 		f.clientGone()
 	case f.wrote:
 		x.answer.broken = true

@@ -63,6 +63,9 @@ type ForwardOptions struct {
 	// KeepTunnel, if not nil, is asked whether a tunnel may stay open, for credentials that expire: as often as
 	// UpstreamsConfig.TunnelCheck says, or every quarter of TunnelTimeout if that is less. It may be called concurrently.
 	KeepTunnel func() bool
+	// KeepStream, if not nil, is asked whether an answer whose body takes long may go on, as often as UpstreamsConfig.TunnelCheck says.
+	// If not, the client's connection is closed.
+	KeepStream func(x *Exchange) bool
 	// Watch, if not nil, is asked now and then while nothing of an answer has come to a request whose method is safe
 	// (RFC 9110 section 9.2.1) and that was sent whole. It must be safe for concurrent use.
 	Watch Watch
