@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
+	"strings"
 
 	"micromesh/bench/internal/child"
 	"micromesh/bench/internal/figure"
@@ -20,11 +22,22 @@ const request = "GET /basic-svc/hello?name=anna HTTP/1.1\r\nHost: localhost\r\n"
 	"User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36\r\nAccept: application/json, text/plain, */*\r\n" +
 	"Accept-Language: en-US,en;q=0.9\r\nAccept-Encoding: gzip, deflate\r\nCache-Control: no-cache\r\n\r\n"
 
+// payload is the body of a POST, in bytes.
+const payload = 1 << 10
+
+// submission is a request as request is, with a body.
+func submission() string {
+	post := strings.Replace(request, "GET ", "POST ", 1)
+	fields := "Content-Type: application/json\r\nContent-Length: " + strconv.Itoa(payload) + "\r\n\r\n"
+	return strings.TrimSuffix(post, "\r\n") + fields + `"` + strings.Repeat("x", payload-2) + `"`
+}
+
 // stage is where the contenders stand.
 type stage struct {
 	family     *child.Family
 	dir        string // for nginx's files
 	conns      int
+	request    string
 	contenders []figure.Contender
 }
 
@@ -58,7 +71,7 @@ func (s *stage) set(ctx context.Context, out io.Writer) error {
 }
 
 func (s *stage) add(c figure.Contender, address string) {
-	http := load.HTTP{Address: address, Conns: s.conns, Request: func(int) []byte { return []byte(request) }, Body: load.AnswerSize}
+	http := load.HTTP{Address: address, Conns: s.conns, Request: func(int) []byte { return []byte(s.request) }, Body: load.AnswerSize}
 	c.Load = http.Run
 	s.contenders = append(s.contenders, c)
 }

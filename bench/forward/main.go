@@ -1,7 +1,9 @@
 // Command forward measures what forwarding an HTTP request costs: a 1 KiB answer, 64 connections that stay open, each
 // proxy in a process of its own, in turns.
 //
-//	go run ./bench/forward [-rounds 5] [-time 2s] [-conns 64]
+//	go run ./bench/forward [-rounds 5] [-time 2s] [-conns 64] [-method GET]
+//
+// With -method POST, each request has a body of 1 KiB.
 //
 // It prints, as the median of the rounds, the CPU time of the proxy's process per request (user and system, from /proc; so
 // it runs on Linux) and requests per second. CPU per request is the figure that compares between machines that are busy with
@@ -12,6 +14,7 @@ package main
 import (
 	"context"
 	"flag"
+	"fmt"
 	"io"
 	"os"
 	"time"
@@ -28,6 +31,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags.IntVar(&plan.Rounds, "rounds", 5, "rounds")
 	flags.DurationVar(&plan.Each, "time", 2*time.Second, "time for each contender in a round")
 	conns := flags.Int("conns", 64, "connections")
+	method := flags.String("method", "GET", "GET or POST")
 	role := flags.String("role", "", "what this process serves as (set by the parent)")
 	upstream := flags.String("upstream", "", "the upstream's address (set by the parent)")
 	if err := flags.Parse(args); err != nil {
@@ -36,6 +40,15 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if *role != "" {
 		return play(ctx, *role, *upstream)
 	}
+	asked := request
+	switch *method {
+	case "GET":
+	case "POST":
+		asked = submission()
+		plan.Title += ", POST"
+	default:
+		return fmt.Errorf("method %q: must be GET or POST", *method)
+	}
 	dir, err := os.MkdirTemp("", "forward")
 	if err != nil {
 		return err
@@ -43,7 +56,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	defer os.RemoveAll(dir)
 	var family child.Family
 	defer family.Stop()
-	s := &stage{family: &family, dir: dir, conns: *conns}
+	s := &stage{family: &family, dir: dir, conns: *conns, request: asked}
 	if err := s.set(ctx, out); err != nil {
 		return err
 	}

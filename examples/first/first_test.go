@@ -4,10 +4,13 @@ package first_test
 import (
 	"bufio"
 	"bytes"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -76,6 +79,64 @@ func TestFirstServices(t *testing.T) {
 			m.Do(t, "GET", "/"+r.slug+"/hello", "", nil).Must(t, 200)
 		})
 	}
+}
+
+// TestBodiesAreNoRequests hides requests in the bodies of other requests while signed-in callers ask. It checks that each caller
+// gets the answer to its request.
+func TestBodiesAreNoRequests(t *testing.T) {
+	m := meshtest.Start(t)
+	joe := m.Register(t, "joe")
+	for slug, argv := range map[string][]string{
+		"hello-py":   {"python3", script(t, "hello.py")},
+		"hello-node": {"node", script(t, "hello.mjs")},
+	} {
+		t.Run(slug, func(t *testing.T) {
+			start(t, t.TempDir(), m.URL, argv...)
+			url := m.URL + "/" + slug + "/hello"
+			hidden := "GET /" + slug + "/other HTTP/1.1\r\nHost: x\r\n"
+			var asking sync.WaitGroup
+			defer asking.Wait()
+			for _, body := range []string{hidden + "\r\n", hidden + "X: ", hidden + "\r\n" + hidden + "\r\n" + hidden + "X: "} {
+				asking.Go(func() {
+					for range 20 {
+						if got := hear(t, url, "", body); strings.Contains(got, "joe") {
+							t.Errorf("the attacker got %s", got)
+						}
+					}
+				})
+				asking.Go(func() {
+					for range 20 {
+						if got := hear(t, url, joe, ""); got != `{"hello":"joe"}` {
+							t.Errorf("joe got %s", got)
+						}
+					}
+				})
+			}
+		})
+	}
+}
+
+// hear sends a GET, and returns the answer's body without spaces.
+func hear(t *testing.T, url, token, body string) string {
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, strings.NewReader(body))
+	if err != nil {
+		t.Error(err)
+		return ""
+	}
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	rsp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Error(err)
+		return ""
+	}
+	defer rsp.Body.Close()
+	b, err := io.ReadAll(rsp.Body)
+	if err != nil {
+		t.Error(err)
+	}
+	return strings.ReplaceAll(string(b), " ", "")
 }
 
 func TestShellPutsAnyServerBehindTheMesh(t *testing.T) {

@@ -66,13 +66,22 @@ class Hello(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
-        found = urllib.parse.urlsplit(self.path).path == f"/{SLUG}/hello"
+        if self.headers.get_all("Content-Length") not in (None, ["0"]) or "Transfer-Encoding" in self.headers:
+            # Nothing here reads a body. Left on the connection, it would be taken for the next request.
+            self.close_connection = True
+            return self.answer(400, {"error": "GET takes no body", "code": "UNEXPECTED_BODY"})
+        if urllib.parse.urlsplit(self.path).path != f"/{SLUG}/hello":
+            return self.answer(404, {"error": "there is only /hello", "code": "NOT_FOUND"})
         # X-User-Slug comes from the gateway, which has verified the caller's token; nobody else can set it.
-        who = self.headers.get("X-User-Slug", "world")
-        body = json.dumps({"hello": who} if found else {"error": "there is only /hello", "code": "NOT_FOUND"}).encode()
-        self.send_response(200 if found else 404)
+        self.answer(200, {"hello": self.headers.get("X-User-Slug", "world")})
+
+    def answer(self, status, value):
+        body = json.dumps(value).encode()
+        self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
+        if self.close_connection:
+            self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(body)
 

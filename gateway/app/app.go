@@ -97,18 +97,25 @@ func (a *App) build(ctx context.Context) error {
 		a.described = store.NewSnapshot(filepath.Join(a.cfg.DataDir, "schemas.json"))
 		a.restore()
 	}
-	a.upstream = http1.NewUpstreams(http1.UpstreamsConfig{HeaderTimeout: a.cfg.HeadersTimeout, TunnelCheck: a.cfg.TunnelCheck})
+	a.upstream = http1.NewUpstreams(http1.UpstreamsConfig{
+		HeaderTimeout: a.cfg.HeadersTimeout, TunnelCheck: a.cfg.TunnelCheck,
+		Surplus: func(address string) { a.log.Warn("upstream_sent_more_than_its_answer", "address", address) },
+	})
 	stream := &handler.EventStream{Events: a.host.Events, Verifier: a.host.Verifier}
 	states := &handler.SchemaStates{Status: func() any { return a.schemas.Status() }, Verifier: a.host.Verifier}
 	dead := &handler.DeadLetters{JS: a.host.JS, Verifier: a.host.Verifier, Log: a.log}
 	pages := a.pages(stream, states)
 	pages.Dead = dead
+	tokens, err := handler.ParseCallerTokens(a.cfg.CallerToken)
+	if err != nil {
+		return err
+	}
 	cfg := handler.Config{
 		Table: a.table, Bindings: a.schemas.Bindings(), RPC: a.host.RPC, Verifier: a.host.Verifier, Permits: a.host.Auth,
 		Nodes: a.host.Nodes, ExposeStock: a.cfg.ExposeStock,
 		Routes: a.routes, Forward: a.upstream, Local: pages.Handlers(), Logger: a.log, Metrics: a.host.Metrics, Hosts: a.cfg.EdgeListen == "",
 		MaxMessage: a.cfg.MaxMessage, MaxBody: a.cfg.MaxBody, CallTimeout: a.cfg.CallTimeout,
-		WaitHeaders: a.cfg.HeadersTimeout, CORS: a.cfg.CORS,
+		WaitHeaders: a.cfg.HeadersTimeout, CORS: a.cfg.CORS, CallerTokens: tokens,
 	}
 	main := handler.New(cfg)
 	stream.Gateway, states.Gateway, dead.Gateway = main, main, main

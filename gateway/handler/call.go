@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"micromesh/pkg/errs"
 	"micromesh/pkg/meshpb"
 	"micromesh/pkg/routing"
+	"micromesh/pkg/rpc/client"
 	"micromesh/pkg/telemetry"
 )
 
@@ -101,7 +103,8 @@ func (g *Gateway) invoke(x *http1.Exchange, b *transcode.Binding, msg []byte, to
 	ctx, cancel := context.WithTimeout(x.Context(), g.cfg.CallTimeout)
 	defer cancel()
 	ctx, span := telemetry.Start(telemetry.Extract(ctx, traceparent(x)), b.Method+" "+b.Pattern)
-	answer, trailer, err := g.cfg.RPC.Raw(ctx, b.Service, b.Endpoint, "json", msg, g.metadata(ctx, x, token))
+	ctx = client.WithCaller(ctx, func() string { return g.callerOf(x, token) })
+	answer, trailer, err := g.cfg.RPC.Raw(ctx, b.Service, b.Endpoint, "json", msg, g.metadata(ctx, x, g.tokenFor(ctx, b.Service, token)))
 	failed := ""
 	if e := errs.From(err); e != nil && e.Kind.Status() >= http.StatusInternalServerError {
 		failed = e.Code
@@ -131,6 +134,20 @@ func (g *Gateway) metadata(ctx context.Context, x *http1.Exchange, token string)
 		md["authorization"] = []string{"Bearer " + token}
 	}
 	return md
+}
+
+// callerOf returns a name for the caller that no other caller has: by a verified token, or by the connection. It returns nothing
+// if neither tells callers apart.
+func (g *Gateway) callerOf(x *http1.Exchange, token string) string {
+	if token != "" {
+		if c, err := g.cfg.Verifier.Verify(token); err == nil {
+			return "user " + c.UserID
+		}
+	}
+	if id := x.SoleConn(); id != 0 {
+		return "connection " + strconv.FormatUint(id, 10)
+	}
+	return ""
 }
 
 // authorize checks the caller here already, so that a request without permission costs a service nothing. The service

@@ -31,7 +31,7 @@ func (g *Gateway) forward(x *http1.Exchange, group *service.Group, rec http1.Rec
 		x.Fail(http.StatusForbidden, "FOREIGN_ORIGIN", "pages of another origin may not open a connection here")
 		return false
 	}
-	g.identify(x, hops)
+	caller := g.identify(x, hops, group.Name)
 	x.SetBodyLimit(g.cfg.MaxBody)
 	var (
 		room  [maxTries]*service.Backend
@@ -54,7 +54,7 @@ func (g *Gateway) forward(x *http1.Exchange, group *service.Group, rec http1.Rec
 		tried = append(tried, b)
 		b.Begin(now)
 		o := g.forwardOptions(x)
-		o.Record = rec
+		o.Record, o.Caller = rec, caller
 		if len(tried) < maxTries {
 			o.Watch = b
 		}
@@ -125,19 +125,21 @@ func (g *Gateway) hop(x *http1.Exchange) (string, bool) {
 var hopNames = [maxHops]string{"0", "1", "2", "3", "4"}
 
 // identify sets what the instance is told beside the client's own header: who calls, where the token is valid, and
-// what ties the request to others. What a client sends under these names never arrives.
-func (g *Gateway) identify(x *http1.Exchange, hops string) {
+// what ties the request to others. What a client sends under these names never arrives. It returns the caller's id, or
+// nothing for an anonymous caller.
+func (g *Gateway) identify(x *http1.Exchange, hops, slug string) string {
 	h := x.UpstreamHeader() // empty as yet: each name is added once
 	h.Add(headerRequestID, requestID(x))
 	h.Add("Traceparent", traceparent(x))
 	h.Add(headerHops, hops)
 	token := auth.Bearer(view(x.Get("authorization")))
 	if token == "" {
-		return
+		return ""
 	}
 	c, err := g.cfg.Verifier.Verify(token) // which keeps a copy of its own
 	if err != nil {
-		return // the service, which sees the token, says what it thinks of it
+		g.replaceToken(x, nil, token, slug)
+		return "" // a service that sees the token says itself what is wrong with it
 	}
 	h.Add("X-User-ID", c.UserID)
 	h.Add("X-User-Slug", c.Slug)
@@ -145,6 +147,8 @@ func (g *Gateway) identify(x *http1.Exchange, hops string) {
 		h.Add("X-Org-ID", c.ActiveOrg)
 	}
 	h.Add("X-Roles", c.RoleList())
+	g.replaceToken(x, c, token, slug)
+	return c.UserID
 }
 
 // view is a piece of a request as text, without a copy: only for what does not outlive the request. A token has about

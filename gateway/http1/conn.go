@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,9 +24,17 @@ const (
 	lastLook   = 50 * time.Millisecond  // for a request that was on its way when its connection is to be closed
 )
 
+// conns counts the connections of all servers, so that no two have the same number.
+var conns atomic.Uint64
+
+// mostParked is the maximum number of pools that may hold idle connections for one client's connection.
+const mostParked = 4
+
 // conn serves one client's connection, in one goroutine.
 type conn struct {
+	id      uint64
 	srv     *Server
+	parked  []*pool // may have upstream connections that are for this one alone
 	in      link
 	tls     bool
 	trusted bool // the peer is a trusted proxy
@@ -46,7 +55,7 @@ type conn struct {
 }
 
 func newConn(s *Server, nc net.Conn) *conn {
-	c := &conn{srv: s, born: time.Now()}
+	c := &conn{id: conns.Add(1), srv: s, born: time.Now()}
 	c.in.init(nc, &s.buffers)
 	_, c.tls = nc.(*tls.Conn)
 	if a, ok := nc.RemoteAddr().(*net.TCPAddr); ok {
@@ -69,8 +78,23 @@ func (c *conn) serve() {
 	}
 }
 
-// release gives the buffers back.
+// park notes that an idle connection in the pool is for this client's connection alone.
+func (c *conn) park(p *pool) {
+	if slices.Contains(c.parked, p) {
+		return
+	}
+	if len(c.parked) == mostParked {
+		c.parked[0].disown(c.id)
+		c.parked = slices.Delete(c.parked, 0, 1)
+	}
+	c.parked = append(c.parked, p)
+}
+
+// release returns the buffers, and closes the upstream connections that are for this client's connection alone.
 func (c *conn) release() {
+	for _, p := range c.parked {
+		p.disown(c.id)
+	}
 	c.in.release()
 	c.srv.buffers.put(c.x.answer.buf)
 	c.x.answer.buf = nil

@@ -31,6 +31,7 @@ type Exchange struct {
 
 	header   HeaderList // of the answer
 	upstream HeaderList // for the forwarded request
+	withheld string     // the client's field that the upstream doesn't get, in lower case
 	value    any
 
 	body     body
@@ -78,6 +79,15 @@ func (x *Exchange) IsUpgrade() bool { return x.req.Upgrade != nil }
 // TLS reports whether the connection is encrypted.
 func (x *Exchange) TLS() bool { return x.c.tls }
 
+// SoleConn returns the number of the client's connection, which no other connection has. It returns 0 if requests of other
+// callers may come over the connection, since a proxy is at its other end, and if the connection ends with this request.
+func (x *Exchange) SoleConn() uint64 {
+	if x.req.Close || x.c.trusted || x.Get("x-forwarded-for") != nil || x.Get("forwarded") != nil || x.Get("via") != nil {
+		return 0
+	}
+	return x.c.id
+}
+
 // RemoteAddr is the connection's other end.
 func (x *Exchange) RemoteAddr() netip.AddrPort { return x.c.remote }
 
@@ -91,6 +101,9 @@ func (x *Exchange) Header() *HeaderList { return &x.header }
 
 // UpstreamHeader holds the fields that a forwarded request is sent with, in place of the client's of the same name.
 func (x *Exchange) UpstreamHeader() *HeaderList { return &x.upstream }
+
+// Withhold keeps a field of the client's, named in lower case, from the upstream.
+func (x *Exchange) Withhold(lower string) { x.withheld = lower }
 
 // SetValue keeps a value of the handler's for the exchange, for ErrorBody to find. It is nil at the start of each request.
 func (x *Exchange) SetValue(v any) { x.value = v }
@@ -117,7 +130,7 @@ func (x *Exchange) start() {
 	cfg := &x.c.srv.cfg
 	x.header.Reset()
 	x.upstream.Reset()
-	x.value = nil
+	x.value, x.withheld = nil, ""
 	x.body.start(&x.c.in, x.req.Length)
 	x.SetBodyLimit(cfg.MaxBodyBytes)
 	x.body.idle, x.body.minRate = cfg.BodyTimeout, cfg.MinBodyRate

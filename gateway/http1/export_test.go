@@ -11,3 +11,12 @@ func Watched(s *Server) (n int) {
 	}
 	return n
 }
+
+// Trust has upstreams forget that one of them sent bytes that belong to no answer.
+func (u *Upstreams) Trust() {
+	u.mu.RLock()
+	defer u.mu.RUnlock()
+	for _, p := range u.pools {
+		p.waryUntil.Store(0)
+	}
+}

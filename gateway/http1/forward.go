@@ -38,6 +38,7 @@ type forwarding struct {
 	body    body // of the answer
 	pump    *pump
 	upgrade bool // the client's wish for another protocol is passed on
+	last    bool // the connection is closed after the exchange, and the upstream is told so
 	sent    bool // something of the request was written to the upstream
 	heard   bool // something of an answer came from it
 	wrote   bool // something of the answer may have reached the client
@@ -114,6 +115,7 @@ func (f *forwarding) attempt(anew bool) {
 	c := f.x.c
 	f.x.bodyRead()
 	if err := f.connect(anew); err != nil {
+		f.x.answer.buf = f.x.answer.buf[:0]
 		c.busy()
 		f.fail(ConnectFailed, err)
 		if c.gone.Load() {
@@ -122,6 +124,7 @@ func (f *forwarding) attempt(anew bool) {
 		return
 	}
 	if err := c.await(&f.up.link); err != nil {
+		f.x.answer.buf = f.x.answer.buf[:0]
 		f.clientGone()
 		f.leave(false)
 		return
@@ -129,22 +132,58 @@ func (f *forwarding) attempt(anew bool) {
 	f.leave(f.send() && f.receive() && f.relay())
 }
 
-// connect gets a connection to the target.
+// connect renders the request, and gets a connection to the target. The request comes first: as little time as possible is
+// to pass between the look at a pooled connection and the write.
 func (f *forwarding) connect(anew bool) error {
 	p, err := f.u.pool(&f.target)
 	if err != nil {
 		return err
 	}
 	f.start = time.Now()
-	if !anew {
-		f.up = p.get(f.start, idempotent(f.x.req.Method) && f.x.body.ended())
-		if f.up != nil {
-			return nil
-		}
+	f.up = nil
+	carries := f.x.req.Length != 0
+	var who owner
+	if carries {
+		who = f.caller()
 	}
-	f.up, err = f.u.dial(f.x.Context(), &f.target, p)
-	f.start = time.Now()
-	return err
+	f.last = carries && who == (owner{}) || p.isWary(f.start)
+	f.render()
+	if !anew {
+		f.up = f.pooled(p, carries, who)
+	}
+	if f.up == nil {
+		if f.up, err = f.u.dial(f.x.Context(), &f.target, p); err != nil {
+			return err
+		}
+		f.start = time.Now()
+	}
+	if carries {
+		f.up.owned, f.up.owner = true, who
+	}
+	return nil
+}
+
+// pooled returns an idle connection, or nil. A request with a body prefers a connection that is the caller's already.
+func (f *forwarding) pooled(p *pool, carries bool, who owner) *upstreamConn {
+	if carries {
+		if up := p.getOwned(f.start, who); up != nil {
+			return up
+		}
+		return p.get(f.start)
+	}
+	if up := p.get(f.start); up != nil || !p.hasOwned() {
+		return up
+	}
+	return p.getOwned(f.start, f.caller())
+}
+
+// caller identifies the caller for connections that serve it alone. It returns the zero owner for an anonymous caller whose connection
+// may carry requests of other callers.
+func (f *forwarding) caller() owner {
+	if f.opts.Caller != "" {
+		return owner{caller: f.opts.Caller}
+	}
+	return owner{conn: f.x.SoleConn()}
 }
 
 // leave gives the connection back, for the next request if it is reusable. Nothing of this exchange touches it any more.
@@ -168,12 +207,14 @@ func (f *forwarding) leave(reusable bool) {
 		f.up.close()
 		return
 	}
-	f.up.unpin()
+	if f.up.owned && f.up.owner.conn == c.id {
+		c.park(f.up.pool)
+	}
 	f.up.pool.put(f.up, time.Now())
 }
 
-// send writes the request: head and what was read of the body in one, and has the rest pumped.
-func (f *forwarding) send() bool {
+// render renders the request: its head, and what was read of the body.
+func (f *forwarding) render() {
 	x := f.x
 	x.room(smallBuffer / 2)
 	b := f.appendRequest(x.answer.buf)
@@ -187,6 +228,11 @@ func (f *forwarding) send() bool {
 	} else {
 		x.answer.buf = append(x.answer.buf, x.pre...)
 	}
+}
+
+// send writes the rendered request in one, and has the rest of the body pumped.
+func (f *forwarding) send() bool {
+	x := f.x
 	n, err := f.up.write(x.answer.buf, f.u.cfg.WriteTimeout)
 	x.answer.buf = x.answer.buf[:0]
 	f.sent = n > 0

@@ -207,8 +207,12 @@ func (l *link) bound(bytes int) {
 
 // bare is the connection below TLS.
 func (l *link) bare() net.Conn {
-	if t, ok := l.conn.(interface{ NetConn() net.Conn }); ok {
-		return t.NetConn()
+	conn := l.conn
+	for {
+		t, ok := conn.(interface{ NetConn() net.Conn })
+		if !ok {
+			return conn
+		}
+		conn = t.NetConn()
 	}
-	return l.conn
 }

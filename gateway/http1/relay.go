@@ -3,6 +3,7 @@ package http1
 import (
 	"errors"
 	"net/http"
+	"time"
 
 	"micromesh/gateway/http1/wire"
 )
@@ -52,7 +53,20 @@ func (f *forwarding) relay() bool {
 		f.clientGone()
 		return false
 	}
-	return !res.Close && len(f.up.buffered()) == 0
+	return f.reusable()
+}
+
+// reusable reports whether the upstream's connection can be used for another request, now that the answer has been read.
+func (f *forwarding) reusable() bool {
+	up := f.up
+	if up.res.Close || f.upgrade || up.spent {
+		return false
+	}
+	if len(up.buffered()) > 0 { // RFC 9112 section 9.2
+		up.pool.distrust(up, time.Now())
+		return false
+	}
+	return true
 }
 
 // fields gives the fields of the upstream's answer that are not for one hop.

@@ -2,10 +2,13 @@
 
 package http1
 
-import "net"
+import (
+	"net"
+	"os"
+)
 
-// watchSocket does nothing: sockets can't be looked at here.
-func (up *upstreamConn) watchSocket(net.Conn) {}
+// watch does nothing: sockets can't be looked at here, so that connections aren't reused.
+func (s *socket) watch(net.Conn) {}
 
-// alive takes every connection for alive.
-func (up *upstreamConn) alive() bool { return true }
+// receive reads nothing.
+func (s *socket) receive([]byte) (int, error) { return 0, os.ErrDeadlineExceeded }

@@ -4,12 +4,14 @@ package http1
 
 import (
 	"errors"
+	"io"
 	"net"
+	"os"
 	"syscall"
 )
 
-// watchSocket prepares alive, which is to look at the socket of nc.
-func (up *upstreamConn) watchSocket(nc net.Conn) {
+// watch prepares looks at the socket of nc.
+func (s *socket) watch(nc net.Conn) {
 	sc, ok := nc.(syscall.Conn)
 	if !ok {
 		return
@@ -18,18 +20,35 @@ func (up *upstreamConn) watchSocket(nc net.Conn) {
 	if err != nil {
 		return
 	}
-	up.raw = raw
-	up.peek = func(fd uintptr) {
+	s.raw = raw
+	s.peek = func(fd uintptr) {
 		var b [1]byte
-		_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		up.dead = !errors.Is(err, syscall.EAGAIN) // there is an end, an error, or something that nobody asked for
+		n, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		switch {
+		case n > 0:
+			s.seen = talking
+		case errors.Is(err, syscall.EAGAIN):
+			s.seen = quiet
+		default:
+			s.seen = ended
+		}
 	}
 }
 
-// alive reports whether the connection, which is idle, can be used: the upstream has neither closed it nor sent anything.
-func (up *upstreamConn) alive() bool {
-	if up.raw == nil {
-		return true
+// receive reads what the socket has. If that is nothing, the error is os.ErrDeadlineExceeded.
+func (s *socket) receive(b []byte) (n int, err error) {
+	cerr := s.raw.Control(func(fd uintptr) {
+		n, _, err = syscall.Recvfrom(int(fd), b, syscall.MSG_DONTWAIT)
+	})
+	switch {
+	case cerr != nil:
+		return 0, cerr
+	case errors.Is(err, syscall.EAGAIN):
+		return 0, os.ErrDeadlineExceeded
+	case err != nil:
+		return 0, os.NewSyscallError("recvfrom", err)
+	case n == 0:
+		return 0, io.EOF
 	}
-	return up.raw.Control(up.peek) == nil && !up.dead
+	return n, nil
 }

@@ -57,6 +57,9 @@ type ForwardOptions struct {
 	HeaderTimeout time.Duration // from the end of the request to the end of the answer's head
 	StreamTimeout time.Duration // between two bits of the answer's body
 	TunnelTimeout time.Duration // without a byte in either direction
+	// Caller identifies a signed-in caller, whose credentials were verified. Connections that have carried a body of this
+	// caller's serve its later requests. An anonymous caller is known by its connection.
+	Caller string
 	// KeepTunnel, if not nil, is asked whether a tunnel may stay open, for credentials that expire: as often as
 	// UpstreamsConfig.TunnelCheck says, or every quarter of TunnelTimeout if that is less. It may be called concurrently.
 	KeepTunnel func() bool

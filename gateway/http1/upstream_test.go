@@ -124,6 +124,7 @@ type proxyConfig struct {
 	upstreams http1.UpstreamsConfig
 	options   http1.ForwardOptions
 	before    func(x *http1.Exchange)
+	caller    func(x *http1.Exchange) string
 }
 
 func newProxy(t *testing.T, target http1.Target, cfg proxyConfig) *proxy {
@@ -135,7 +136,11 @@ func newProxy(t *testing.T, target http1.Target, cfg proxyConfig) *proxy {
 		if cfg.before != nil {
 			cfg.before(x)
 		}
-		o := p.upstreams.Forward(x, target, cfg.options)
+		options := cfg.options
+		if cfg.caller != nil {
+			options.Caller = cfg.caller(x)
+		}
+		o := p.upstreams.Forward(x, target, options)
 		p.outcomes <- o
 		switch o.Result {
 		case http1.Answered, http1.Broken, http1.ClientGone:

@@ -33,7 +33,10 @@ type UpstreamsConfig struct {
 	Upgrades []string
 	// TLS is the base of the configuration for https targets.
 	TLS *tls.Config
-	// Dial makes connections; a net.Dialer's DialContext.
+	// Surplus, if not nil, is called with the address of an upstream that has sent bytes that belong to no answer, once every
+	// 10 s at most. Its connections are not reused for that time. It must be safe for concurrent use.
+	Surplus func(address string)
+	// Dial makes connections; a net.Dialer's DialContext. Connections that have no socket are not reused.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
@@ -187,7 +190,7 @@ func (u *Upstreams) pool(t *Target) (*pool, error) {
 		return nil, ErrUpstreamsClosed
 	}
 	if p = u.pools[e]; p == nil {
-		p = &pool{max: u.cfg.MaxIdle}
+		p = &pool{max: u.cfg.MaxIdle, surplus: u.surplus(t.Address)}
 		u.pools[e] = p
 	}
 	return p, nil
@@ -205,15 +208,27 @@ func (u *Upstreams) dial(ctx context.Context, t *Target, p *pool) (*upstreamConn
 		return nil, fmt.Errorf("connect to the upstream: %w", err)
 	}
 	up := &upstreamConn{pool: p}
-	up.watchSocket(nc)
+	up.watch(nc)
 	if t.TLS {
+		up.records = &records{Conn: nc, socket: &up.socket}
+		nc = up.records
 		if nc, err = u.handshake(ctx, t, nc); err != nil {
 			return nil, err
 		}
 	}
 	up.init(nc, &u.buffers)
 	up.scan.Limits = u.cfg.limits()
+	// An answer that comes before any request is passed on, but another one may follow to the request.
+	up.spent = up.look(&up.link) != quiet
 	return up, nil
+}
+
+// surplus returns what a pool calls when its upstream has sent bytes that belong to no answer.
+func (u *Upstreams) surplus(address string) func() {
+	if u.cfg.Surplus == nil {
+		return nil
+	}
+	return func() { u.cfg.Surplus(address) }
 }
 
 func (u *Upstreams) handshake(ctx context.Context, t *Target, nc net.Conn) (net.Conn, error) {

@@ -3,6 +3,8 @@ package client
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"io"
 	"net"
@@ -26,10 +28,49 @@ const (
 	// stockReuse is how many requests a connection to a stock service carries: its server keeps something of each until the
 	// connection ends.
 	stockReuse = 500
-	// stockIdle is how long, and stockConns how many to each node, connections without a request are kept.
+	// Connections without a request are kept for stockIdle: at most stockConns of a caller to each node, and stockTotal in all.
 	stockIdle  = 30 * time.Second
 	stockConns = 64
+	stockTotal = 1024
 )
+
+// callerKey is the context's key of a caller, and passageKey that of a passage.
+type (
+	callerKey  struct{}
+	passageKey struct{}
+)
+
+// passage is one request to one node.
+type passage struct {
+	number  uint64 // of the request
+	address string
+	caller  string
+	conn    atomic.Pointer[net.Conn] // that was made for the request, if one was
+}
+
+// end closes the connection that was made for the request.
+func (p *passage) end() {
+	if conn := p.conn.Load(); conn != nil {
+		_ = (*conn).Close()
+	}
+}
+
+// WithCaller returns a context whose calls are known to be of one caller. identify returns a name for it that no other caller
+// has, or nothing if the caller is not known; it is called if the name is needed, during the call.
+//
+// Each call to a stock service has a body. A server that leaves it unread takes it for the next request on the connection.
+// So such connections are reused for the same caller alone, and not at all for callers that are not known.
+func WithCaller(ctx context.Context, identify func() string) context.Context {
+	return context.WithValue(ctx, callerKey{}, identify)
+}
+
+// callerOf returns the name of the caller of a context, or nothing.
+func callerOf(ctx context.Context) string {
+	if identify, ok := ctx.Value(callerKey{}).(func() string); ok {
+		return identify()
+	}
+	return ""
+}
 
 // stock calls services that were written with plain go-micro, on its default transport: HTTP/1.1, where Micro-* headers name the
 // method (go-micro v5.30.0: server/rpc_server.go, transport/http_socket.go).
@@ -50,7 +91,15 @@ func newStock(dir discovery.Directory, cfg Config) *stock {
 	return &stock{
 		nodes: discovery.NewSelector(dir, nil, discovery.Among((*discovery.Node).StockHTTP)),
 		http: &http.Transport{
-			DialContext: dialer.DialContext, DisableCompression: true, MaxIdleConnsPerHost: stockConns, IdleConnTimeout: stockIdle,
+			DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+				p := ctx.Value(passageKey{}).(*passage) // see stockRequest
+				conn, err := dialer.DialContext(ctx, network, p.address)
+				if err == nil {
+					p.conn.Store(&conn)
+				}
+				return conn, err
+			},
+			DisableCompression: true, MaxIdleConns: stockTotal, MaxIdleConnsPerHost: stockConns, IdleConnTimeout: stockIdle,
 			MaxResponseHeaderBytes: 64 << 10,
 		},
 	}
@@ -85,7 +134,12 @@ func (s *stock) call(ctx context.Context, service, endpoint string, body []byte,
 
 // try sends a request to one node. Once there is a connection it may have been sent, and is not sent again.
 func (s *stock) try(ctx context.Context, address, service, endpoint string, body []byte, md metadata.MD) ([]byte, discovery.Outcome, error) {
-	req, err := s.request(ctx, address, service, endpoint, body, md)
+	p := &passage{number: s.next.Add(1), address: address, caller: callerOf(ctx)}
+	if p.caller == "" { // it has made this call alone: Connection: close would take the deadline away
+		p.caller = "call " + strconv.FormatUint(p.number, 10)
+		defer p.end()
+	}
+	req, err := stockRequest(ctx, p, service, endpoint, body, md)
 	if err != nil {
 		return nil, discovery.Failed, errs.New(errs.Internal, "", "%s", generic(errs.Internal)).Because(err)
 	}
@@ -113,11 +167,15 @@ func (s *stock) try(ctx context.Context, address, service, endpoint string, body
 	return bytes.TrimSpace(answer), discovery.Answered, nil
 }
 
-func (s *stock) request(ctx context.Context, address, service, endpoint string, body []byte, md metadata.MD) (*http.Request, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+address+"/", bytes.NewReader(body))
+func stockRequest(ctx context.Context, p *passage, service, endpoint string, body []byte, md metadata.MD) (*http.Request, error) {
+	// net/http shares connections by the host of the URL: one for each caller and address makes them the caller's own.
+	own := sha256.Sum256([]byte(p.caller + " " + p.address))
+	ctx = context.WithValue(ctx, passageKey{}, p)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+hex.EncodeToString(own[:])+"/", bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
+	req.Host = p.address
 	for k, values := range md {
 		for _, v := range values {
 			if printable(v) {
@@ -125,15 +183,14 @@ func (s *stock) request(ctx context.Context, address, service, endpoint string, 
 			}
 		}
 	}
-	n := s.next.Add(1)
-	id := strconv.FormatUint(n, 10)
+	id := strconv.FormatUint(p.number, 10)
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Micro-Service", service)
 	req.Header.Set("Micro-Endpoint", endpoint)
 	req.Header.Set("Micro-Method", endpoint)
 	req.Header.Set("Micro-Id", id)
 	req.Header.Set("Micro-Stream", id)
-	req.Close = n%stockReuse == 0
+	req.Close = p.number%stockReuse == 0
 	if deadline, ok := ctx.Deadline(); ok && !req.Close {
 		req.Header.Set("Timeout", strconv.FormatInt(max(int64(time.Until(deadline)), 1), 10)) // nanoseconds
 	}

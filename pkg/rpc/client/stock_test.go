@@ -1,12 +1,14 @@
 package client_test
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"net/textproto"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -243,5 +245,67 @@ func TestAnotherProtocolIsNoAnswer(t *testing.T) {
 	b, _, err := m.client(client.Config{}).Raw(t.Context(), "liar", "Users.Read", "json", []byte("{}"), nil)
 	if err == nil || json.Valid(b) && len(b) > 0 {
 		t.Errorf("answer is %q, %v", b, err)
+	}
+}
+
+// TestConnectionsToStockServicesAreTheirCallers has a stock service that reads no bodies: what follows a head is the next request.
+func TestConnectionsToStockServicesAreTheirCallers(t *testing.T) {
+	m := newMesh(t)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var serving sync.WaitGroup
+	var conns atomic.Int64
+	serving.Go(func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			n := conns.Add(1)
+			serving.Go(func() {
+				defer conn.Close()
+				for r := textproto.NewReader(bufio.NewReader(conn)); ; {
+					line, err := r.ReadLine()
+					if err == nil {
+						_, err = r.ReadMIMEHeader()
+					}
+					if err != nil {
+						return
+					}
+					_, target, _ := strings.Cut(line, " ")
+					body := fmt.Sprintf(`{"conn":%d,"target":%q}`, n, target)
+					fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+				}
+			})
+		}
+	})
+	m.registerStock("users", "users-1", ln.Addr().String())
+	c := m.client(client.Config{})
+	t.Cleanup(func() {
+		_ = c.Close() // ends its connections
+		_ = ln.Close()
+		serving.Wait()
+	})
+	for i, row := range []struct {
+		caller, body string
+		conn         int
+	}{
+		{"ann", "", 1},
+		{"ann", "", 1},
+		{"bob", "", 2},
+		{"", "", 3},
+		{"", "", 4},
+		{"ann", "GET /stolen HTTP/1.1\r\nX: ", 1},
+		{"bob", "", 2},
+		{"cal", "", 5},
+	} {
+		ctx := client.WithCaller(t.Context(), func() string { return row.caller })
+		b, _, err := c.Raw(ctx, "users", "Users.Read", "json", []byte(row.body), nil)
+		want := fmt.Sprintf(`{"conn":%d,"target":"/ HTTP/1.1"}`, row.conn)
+		if err != nil || string(b) != want {
+			t.Errorf("call %d of %q: %s, %v, want %s", i, row.caller, b, err, want)
+		}
 	}
 }
