@@ -47,9 +47,9 @@ type App struct {
 	described *store.Snapshot // of the schemas; nil keeps none
 	servers   []server
 	upstream  *http1.Upstreams
-	file      *settled.File // routes.yaml; nil if there is none
+	file      *settled.File // routes.yaml; nil if unset
 	inForce   *routes.Table // its content
-	reload    chan struct{} // has it read at once
+	reload    chan struct{} // asks for a look at it now
 	routes    *handler.Routes
 	age       prometheus.Collector // nil where another gateway of the process has it
 	cancel    context.CancelFunc

@@ -20,7 +20,7 @@ type Config struct {
 	DataDir    string `env:"MICRO_GATEWAY_DATA" help:"folder of what the gateway knows when it starts while everything else is down; none is kept where none is set"`
 
 	Routes       string        `env:"MICRO_ROUTES" help:"routes.yaml: what leads where beside slugs and host routes, and who may ask; it is read again when it changes"`
-	RoutesSettle time.Duration `env:"MICRO_ROUTES_SETTLE" envDefault:"5s" help:"how long routes.yaml must not have changed before an edit in place takes effect; a rename takes effect within a second, and SIGHUP at once"`
+	RoutesSettle time.Duration `env:"MICRO_ROUTES_SETTLE" envDefault:"5s" help:"how long routes.yaml must not have changed before an edit in place takes effect; a rename takes effect within a second, and SIGHUP immediately"`
 
 	ExposeStock bool `env:"MICRO_EXPOSE_STOCK" envDefault:"false" help:"POST /{service}/{Handler.Method} leads to services written with plain go-micro that the registry has brought in"`
 

@@ -76,7 +76,7 @@ routes:
 	return serve(t, http1.Config{Logger: log, Handler: g})
 }
 
-func serve(t *testing.T, cfg http1.Config) (url string) {
+func serve(t testing.TB, cfg http1.Config) (url string) {
 	t.Helper()
 	srv, err := http1.NewServer(cfg)
 	if err != nil {

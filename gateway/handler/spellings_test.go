@@ -20,7 +20,7 @@ import (
 )
 
 // gatewayBy serves a routes.yaml.
-func gatewayBy(t *testing.T, k *keys, content string, more func(*handler.Config)) (address string) {
+func gatewayBy(t testing.TB, k *keys, content string, more func(*handler.Config)) (address string) {
 	t.Helper()
 	table, err := routes.Parse("routes.yaml", []byte(content), func(string) (string, bool) { return "", false })
 	if err != nil {

@@ -129,7 +129,7 @@ func (m *Mesh) Err() error {
 	return m.err
 }
 
-// Reload has the gateway read its routes.yaml now. It returns before that is done.
+// Reload makes the gateway read its routes.yaml now. It returns before that is done.
 func (m *Mesh) Reload() { m.gate.Reload() }
 
 // Stop ends the mesh: the gateway first, which lets requests under way finish, then what they need.

@@ -341,3 +341,40 @@ func TestBadRoutesStopTheStart(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// TestSpellingsShareNoCachedAnswer asks for one resource in several spellings, and for a guarded one.
+func TestSpellingsShareNoCachedAnswer(t *testing.T) {
+	url, count := kept(t)
+	m, _ := routed(t, fmt.Sprintf(`
+version: 1
+routes:
+  - {path: "/*", method: GET, proxy_upstream: %[1]q, cache_ttl: 10m}
+  - {path: /me/secret, method: GET, proxy_upstream: %[1]q, auth_required: true, cache_ttl: 10m}
+`, url))
+	joe := m.Register(t, "joe")
+	bodies := map[string]string{}
+	for _, path := range []string{"/news/a", "/news%2Fa", "/news%2fa", "/news/%61", "/news/a/", "/news//a", "/News/a", "/news/a;x", "/news;x/a", "/news%252Fa"} {
+		first := ask(t, m, "GET", path, "")
+		again := ask(t, m, "GET", path, "")
+		if first.Header.Get("X-Cache") != "MISS" || again.Header.Get("X-Cache") != "HIT" || string(first.Body) != string(again.Body) {
+			t.Errorf("%s: %s %v, again %s %v", path, first.Body, first.Header, again.Body, again.Header)
+		}
+		if other := bodies[string(first.Body)]; other != "" {
+			t.Errorf("%s is answered as %s", path, other)
+		}
+		bodies[string(first.Body)] = path
+	}
+	ask(t, m, "GET", "/me/secret", joe).Must(t, 200)
+	before := count.Load()
+	for _, path := range []string{"/me/secret", "/me%2Fsecret", "/me/%73ecret", "/ME/secret", "/me//secret", "/me/secret/", "/me;x/secret"} {
+		for range 2 {
+			if a := ask(t, m, "GET", path, ""); a.Status != 401 || a.Header.Get("X-Cache") != "" {
+				t.Errorf("%s without a token: %d %s", path, a.Status, a.Body)
+			}
+		}
+		ask(t, m, "GET", path, joe).Must(t, 200)
+	}
+	if n := count.Load() - before; n != 6 { // the first one was kept
+		t.Errorf("the service was asked %d times", n)
+	}
+}

@@ -39,16 +39,16 @@ func toASCII(path string) string {
 // overlong decodes an ASCII character in a UTF-8 form that is longer than needed (RFC 3629, section 10), of 2 to 6 bytes. It returns
 // 0 for all other bytes, and the number of bytes to skip.
 func overlong(p string) (c byte, n int) {
-	switch lead := p[0]; {
-	case lead == 0xc0 || lead == 0xc1:
-		n, c = 2, lead&1
-	case lead == 0xe0:
+	switch p[0] {
+	case 0xc0, 0xc1:
+		n, c = 2, p[0]&1
+	case 0xe0:
 		n = 3
-	case lead == 0xf0:
+	case 0xf0:
 		n = 4
-	case lead == 0xf8:
+	case 0xf8:
 		n = 5
-	case lead == 0xfc:
+	case 0xfc:
 		n = 6
 	default:
 		return 0, 1

@@ -59,10 +59,10 @@ var digits = func() (t [256]int8) {
 		t[i] = -1
 	}
 	for i := range 10 {
-		t['0'+i] = int8(i) //nolint:gosec // a digit
+		t['0'+i] = int8(i)
 	}
 	for i := range 6 {
-		t['a'+i], t['A'+i] = int8(10+i), int8(10+i) //nolint:gosec // a digit
+		t['a'+i], t['A'+i] = int8(10+i), int8(10+i)
 	}
 	return t
 }()

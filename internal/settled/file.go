@@ -140,7 +140,7 @@ func (f *File) read() (*state, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open file: %w", err)
 	}
-	defer in.Close() //nolint:errcheck // it was only read
+	defer in.Close()
 	content, err := io.ReadAll(io.LimitReader(in, f.limit+1))
 	if err != nil {
 		return nil, fmt.Errorf("read file: %w", err)

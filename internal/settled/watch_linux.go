@@ -2,6 +2,7 @@ package settled
 
 import (
 	"encoding/binary"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -57,7 +58,7 @@ func (w *watch) drain() change {
 	var buf [16 << 10]byte
 	for {
 		n, err := syscall.Read(w.fd, buf[:])
-		if err == syscall.EINTR { //nolint:errorlint // a number of the system, never wrapped
+		if errors.Is(err, syscall.EINTR) {
 			continue
 		}
 		if err != nil || n <= 0 {

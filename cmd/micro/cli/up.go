@@ -61,7 +61,7 @@ const settings = `Settings, from the environment:
    MICRO_ROUTES_SETTLE       how long routes.yaml must not have changed before an edit in place takes effect (5s)
    MICRO_FORWARD_TARGET      mixpanel or cloudevents: where events are sent, by MICRO_FORWARD_… as in forwarder --help (nowhere)
 
-SIGHUP has the gateway read its routes.yaml at once, also one that was edited in place a moment ago.
+SIGHUP makes the gateway read its routes.yaml immediately, also if it was edited in place a moment ago.
 Ctrl-C lets requests under way finish and stops; a second one stops at once.`
 
 // upConfig reads all settings, and tells all that are wrong at once.

@@ -15,7 +15,7 @@ type Generator struct {
 
 // New returns a generator of spellings of the plain paths.
 func New(seed uint64, plain ...string) *Generator {
-	return &Generator{rand.New(rand.NewPCG(seed, 1)), plain} //nolint:gosec // tests must be reproducible
+	return &Generator{rand.New(rand.NewPCG(seed, 1)), plain}
 }
 
 // Next returns a spelling of one of the paths, and that path. Some spellings are read as that path by some server; others are not, by
