@@ -1,0 +1,192 @@
+package kv
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// How long the content of a bucket without a mark may change before it counts as whole.
+const (
+	settled  = time.Second     // without a change
+	patience = 5 * time.Second // since its first entry
+	unsaid   = time.Minute     // without a change, where the owner used to mark its buckets
+)
+
+// reading is one watch of a bucket:
+//
+//	snapshot ──▶ filling ──▶ whole
+//	    └────────────────────▲
+//
+// The snapshot is what the bucket held when the watch began. A bucket that its owner has not filled yet, since it was wiped or is
+// new, is filling: until it is whole, the map is what was known before, and the bucket's entries above it. So nothing is lost
+// that the owner has not come to yet. Once whole, the map is the bucket's content and nothing else.
+type reading[V any] struct {
+	m       *Map[V]
+	created time.Time // of the bucket
+	due     *time.Timer
+
+	fresh    map[string]V // what the bucket holds
+	snapshot bool         // it has not come whole yet
+	whole    bool
+	entries  int    // seen, deletions too
+	mark     string // what the owner says; empty is nothing
+	marked   uint64 // the revision of the mark
+	first    time.Time
+}
+
+func newReading[V any](m *Map[V], created time.Time) *reading[V] {
+	r := &reading[V]{m: m, created: created, due: time.NewTimer(time.Hour), fresh: map[string]V{}, snapshot: true}
+	r.due.Stop()
+	return r
+}
+
+// errClosed says that a watcher ended by itself.
+var errClosed = errors.New("the watcher was closed")
+
+// takeUp takes up an update and all that wait behind it.
+func (r *reading[V]) takeUp(e jetstream.KeyValueEntry, updates <-chan jetstream.KeyValueEntry) error {
+	changes, closed := []jetstream.KeyValueEntry{e}, false
+	for more := e != nil; more && len(changes) < batch; {
+		select {
+		case e, ok := <-updates:
+			closed = !ok
+			if more = ok && e != nil; ok {
+				changes = append(changes, e)
+			}
+		default:
+			more = false
+		}
+	}
+	ended := !closed && changes[len(changes)-1] == nil // the snapshot, by a nil entry
+	if ended {
+		changes = changes[:len(changes)-1]
+		r.snapshot = false
+	}
+	changes, again := r.takeMarks(changes)
+	r.count(changes)
+	switch {
+	case r.whole && again:
+		return errGone
+	case r.whole:
+		r.m.publish(r.with(maps.Clone(r.m.Load()), changes))
+	default:
+		r.fresh = r.with(r.fresh, changes)
+		r.advance(changes, ended)
+	}
+	if closed {
+		return errClosed
+	}
+	return nil
+}
+
+// takeMarks takes the owner's marks out of changes, and reports whether there was one. One that was deleted is an older owner's
+// doing, which marks nothing.
+func (r *reading[V]) takeMarks(changes []jetstream.KeyValueEntry) (others []jetstream.KeyValueEntry, marked bool) {
+	return slices.DeleteFunc(changes, func(e jetstream.KeyValueEntry) bool {
+		if e.Key() != markKey {
+			return false
+		}
+		r.mark, r.marked = "", 0
+		if r.m.marked = e.Operation() == jetstream.KeyValuePut; r.m.marked {
+			r.mark, r.marked = string(e.Value()), e.Revision()
+			marked = true
+		}
+		return true
+	}), marked
+}
+
+func (r *reading[V]) count(changes []jetstream.KeyValueEntry) {
+	if r.entries == 0 {
+		r.first = time.Now()
+	}
+	r.entries += len(changes)
+}
+
+// with applies changes to a map, and returns it.
+func (r *reading[V]) with(s map[string]V, changes []jetstream.KeyValueEntry) map[string]V {
+	for _, e := range changes {
+		r.m.apply(s, e)
+	}
+	return s
+}
+
+// advance goes on to the next state, if it is time.
+func (r *reading[V]) advance(changes []jetstream.KeyValueEntry, ended bool) {
+	switch {
+	case r.snapshot:
+	case r.isWhole(ended):
+		r.complete()
+	case ended:
+		r.fill(r.fresh, nil)
+	default:
+		r.fill(nil, changes)
+	}
+}
+
+// isWhole reports whether the bucket's content is all that its owner puts there. A snapshot without a mark is, if it is of a
+// bucket that was whole before, or nothing is known that could be lost.
+func (r *reading[V]) isWhole(snapshot bool) bool {
+	switch {
+	case r.mark != "":
+		return r.mark == string(filled(r.created))
+	case r.m.marked || !snapshot || r.entries == 0:
+		return false
+	}
+	return !r.m.Known() || r.created.Equal(r.m.created)
+}
+
+// complete makes the map what the bucket holds.
+func (r *reading[V]) complete() {
+	r.due.Stop()
+	r.whole = true
+	r.m.created = r.created
+	r.m.synced.Store(true)
+	r.m.publish(r.fresh)
+	r.m.confirm()
+	r.fresh = nil
+}
+
+// fill puts what has come above what is known, and sets the time at which a bucket without a mark counts as whole.
+func (r *reading[V]) fill(all map[string]V, changes []jetstream.KeyValueEntry) {
+	if len(all) > 0 || len(changes) > 0 {
+		next := maps.Clone(r.m.Load())
+		maps.Copy(next, all)
+		r.m.publish(r.with(next, changes))
+	}
+	switch {
+	case r.mark != "":
+		r.due.Stop()
+	case r.entries == 0 && r.m.Known(): // nobody has begun to fill it
+	case r.m.marked:
+		r.due.Reset(unsaid)
+	case r.entries == 0:
+		r.due.Reset(settled)
+	default:
+		r.due.Reset(min(settled, time.Until(r.first.Add(patience))))
+	}
+}
+
+// same fails when the bucket is another one than when the watch began, or was purged: its consumer would wait for ever. It
+// returns false where nobody answers.
+func (r *reading[V]) same(ctx context.Context, js jetstream.JetStream) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, checks)
+	defer cancel()
+	s, err := js.Stream(ctx, stream(r.m.bucket))
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return false, errGone
+	}
+	if err != nil {
+		return false, nil // an outage: the watcher resumes by itself when it ends
+	}
+	info := s.CachedInfo()
+	purged := info.State.Msgs == 0 && r.entries > 0 || r.marked > 0 && info.State.FirstSeq > r.marked
+	if purged || !info.Created.Equal(r.created) {
+		return false, errGone
+	}
+	return true, nil
+}
