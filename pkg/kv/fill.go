@@ -77,7 +77,7 @@ func Filled(ctx context.Context, js jetstream.JetStream, bucket string) (bool, e
 	return string(is.Data) == string(filled(s.CachedInfo().Created)), nil
 }
 
-// Look is how often an owner looks whether its bucket is [Filled].
+// Look is how often an owner looks whether its bucket is [Filled], and a watcher whether it is still the [Same].
 const Look = 2 * time.Second
 
 // stream is the name of a bucket's stream.

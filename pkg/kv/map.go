@@ -161,8 +161,6 @@ var errReconnected = errors.New("the connection was made anew")
 // errGone says that the bucket was wiped or made anew behind the watcher's back.
 var errGone = errors.New("the bucket was replaced")
 
-const checks = 2 * time.Second // between two looks whether the bucket is still the same
-
 func (m *Map[V]) watch(ctx context.Context, js jetstream.JetStream) error {
 	opCtx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
@@ -184,7 +182,7 @@ func (m *Map[V]) watch(ctx context.Context, js jetstream.JetStream) error {
 
 	connected := js.Conn().StatusChanged(nats.CONNECTED)
 	defer js.Conn().RemoveStatusListener(connected)
-	check := time.NewTicker(checks)
+	check := time.NewTicker(Look)
 	defer check.Stop()
 	r := newReading(m, info.Created)
 	defer r.due.Stop()

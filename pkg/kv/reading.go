@@ -174,19 +174,31 @@ func (r *reading[V]) fill(all map[string]V, changes []jetstream.KeyValueEntry) {
 // same fails when the bucket is another one than when the watch began, or was purged: its consumer would wait for ever. It
 // returns false where nobody answers.
 func (r *reading[V]) same(ctx context.Context, js jetstream.JetStream) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, checks)
-	defer cancel()
-	s, err := js.Stream(ctx, stream(r.m.bucket))
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return false, errGone
+	info, err := Same(ctx, js, r.m.bucket, r.created)
+	if info == nil || err != nil {
+		return false, err
 	}
-	if err != nil {
-		return false, nil // an outage: the watcher resumes by itself when it ends
-	}
-	info := s.CachedInfo()
-	purged := info.State.Msgs == 0 && r.entries > 0 || r.marked > 0 && info.State.FirstSeq > r.marked
-	if purged || !info.Created.Equal(r.created) {
+	if info.State.Msgs == 0 && r.entries > 0 || r.marked > 0 && info.State.FirstSeq > r.marked {
 		return false, errGone
 	}
 	return true, nil
+}
+
+// Same fails when a bucket is gone, or another one than the one that was made at a time: a watch of that would wait for ever. It
+// returns nil where nobody answers: in an outage, after which a watch goes on by itself.
+func Same(ctx context.Context, js jetstream.JetStream, bucket string, created time.Time) (*jetstream.StreamInfo, error) {
+	ctx, cancel := context.WithTimeout(ctx, Look)
+	defer cancel()
+	s, err := js.Stream(ctx, stream(bucket))
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil, errGone
+	}
+	if err != nil {
+		return nil, nil //nolint:nilerr // an outage is none here
+	}
+	info := s.CachedInfo()
+	if !info.Created.Equal(created) {
+		return nil, errGone
+	}
+	return info, nil
 }

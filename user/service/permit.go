@@ -143,8 +143,8 @@ func (s *Service) ListPermissions(ctx context.Context, c Caller) ([]string, erro
 	return slices.Compact(names), nil
 }
 
-// permissionFor is how long an answer of HasPermission may be kept.
-const permissionFor = time.Minute
+// permissionFor is how long an answer of HasPermission may be kept: a permit that is taken away must no longer count 5 s later.
+const permissionFor = 4 * time.Second
 
 // Verdict is the answer of HasPermission.
 type Verdict struct {
