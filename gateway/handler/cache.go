@@ -76,8 +76,8 @@ func keepable(x *http1.Exchange) bool {
 	return !has(control, "no-cache") && !has(control, "no-store")
 }
 
-// keyOf is what an answer is kept under: the request, and who asks, with the rights that they have now: what was answered to them
-// when they had others is not for them any more. A token that the mesh does not know is somebody too.
+// keyOf returns the key of a cached answer: the request, and the caller with the caller's present rights. An answer that was made for
+// other rights is never served. Callers with a token that the mesh does not know are told apart by it.
 func (g *Gateway) keyOf(x *http1.Exchange, claims *auth.Claims) string {
 	var b bytes.Buffer
 	part := func(s []byte) {

@@ -91,7 +91,7 @@ func (s *State) Wait() {
 	s.revocations.Wait()
 }
 
-// Ready tells whether keys are known, and what is revoked: from the buckets, or from what was saved.
+// Ready reports whether keys and revocations are known, from the buckets or from a saved state.
 func (s *State) Ready() bool { return len(s.keys.Load()) > 0 && s.revocations.Known() }
 
 // WaitReady waits until all three buckets were read once, or ctx ends.

@@ -63,8 +63,8 @@ func WithLogger(log *slog.Logger) Option {
 	return func(r *Registry) { r.log = log }
 }
 
-// WithSeed gives the answer until the bucket was seen, such as what ListServices said when the process last ran. A
-// seeded node that isn't in the bucket then has a few seconds to write itself again. What is malformed is left out.
+// WithSeed sets the services until the bucket was read, such as those that ListServices returned when the process last ran. A
+// seeded node that isn't in the bucket then has a few seconds to write itself again. Malformed services are left out.
 func WithSeed(services []*registry.Service) Option {
 	return func(r *Registry) { r.seed = services }
 }

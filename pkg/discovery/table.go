@@ -72,8 +72,8 @@ func (t *table) remove(key string) {
 	}
 }
 
-// resynced ends a resync that found the keys of present: whoever is missing has a time to come back, but no longer than a lease. A
-// bucket that lost its content is filled again by the nodes themselves.
+// resynced ends a resync that found the keys of present. Missing nodes expire after grace, or after their lease if that is shorter:
+// nodes fill a bucket that lost its content themselves.
 func (t *table) resynced(present map[string]bool, grace time.Duration, now time.Time) {
 	for _, entries := range t.services {
 		for key, e := range entries {

@@ -169,8 +169,8 @@ func drain(w jetstream.KeyWatcher) {
 	}
 }
 
-// takeUp makes the bucket's whole content what is known. A node that is missing has left, unless the bucket was lost with all
-// others: then the nodes that live write themselves again at once.
+// takeUp replaces the table by the bucket's content. A missing node has left, unless the bucket was lost: then live nodes write
+// themselves again immediately.
 func (r *Registry) takeUp(content []jetstream.KeyValueEntry, created time.Time) {
 	grace := lostGrace
 	if created.Equal(r.seen) && len(content) > 0 {

@@ -116,8 +116,8 @@ func write(ctx context.Context, b jetstream.KeyValue, key string, read func(have
 	return entry{}, fmt.Errorf("write %s to bucket %s: others write it all the time", key, b.Bucket())
 }
 
-// still reports whether an entry that was created is still wanted. Who deleted it from the database meanwhile may have looked before
-// it was there, and found nothing to delete.
+// still reports whether an entry that was just created is still wanted. If it was deleted from the database meanwhile, the deletion
+// may have found no entry in the bucket yet.
 func still(created []byte, read func(have []byte) (want []byte, err error)) (bool, error) {
 	want, err := read(created)
 	return bytes.Equal(created, want), err
@@ -192,9 +192,8 @@ func outrun(err error) bool {
 	return errors.Is(err, jetstream.ErrKeyExists) || errors.Is(err, jetstream.ErrKeyRevisionMismatch)
 }
 
-// Sync makes a bucket's content what load gives, which is told what it holds: it puts what is missing or differs and
-// deletes what is too much. As with Write, others may do the same, from the same database. It ends with a round that had
-// nothing to add.
+// Sync makes a bucket's content equal to the result of load, whose argument is the present content. Missing and different entries are
+// put, surplus ones deleted. As with Write, others may do the same, from the same database. The last round adds no entry.
 func Sync(ctx context.Context, b jetstream.KeyValue, load func(have map[string][]byte) (map[string][]byte, error)) error {
 	for round := range rounds {
 		if err := yield(ctx, round); err != nil {
@@ -223,7 +222,7 @@ func Sync(ctx context.Context, b jetstream.KeyValue, load func(have map[string][
 	return fmt.Errorf("write bucket %s: others write it all the time", b.Bucket())
 }
 
-// adds reports whether something is wanted that was not there. See still: it is to be read again.
+// adds reports whether want has an entry that have lacks. Then another round is due, for the reason of still.
 func adds(have map[string]entry, want map[string][]byte) bool {
 	for k := range want {
 		if have[k].revision == 0 {

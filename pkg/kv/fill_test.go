@@ -12,10 +12,10 @@ import (
 	"micromesh/pkg/natsconn/natstest"
 )
 
-// within is how soon a map obeys: a revocation takes effect within it.
+// within is the time in which a revocation must take effect.
 const within = 5 * time.Second
 
-// soon waits until the map is what is wanted, and fails when that takes longer than a revocation may.
+// soon waits until the map equals want, and fails if that takes longer than a revocation may.
 func soon(t *testing.T, m *kv.Map[string], want map[string]string) {
 	t.Helper()
 	began := time.Now()
@@ -59,8 +59,8 @@ func lost(t *testing.T, marked bool) (*natstest.Server, jetstream.JetStream, *kv
 	return srv, js, m
 }
 
-// TestAMapIsWhatItsBucketIsFilledWithAgain loses the bucket in several ways, has it filled again, and looks whether what is no longer
-// there is gone.
+// TestAMapIsWhatItsBucketIsFilledWithAgain loses the bucket in several ways and fills it again with fewer entries: the others must be
+// gone.
 func TestAMapIsWhatItsBucketIsFilledWithAgain(t *testing.T) {
 	t.Parallel()
 	wipe := func(t *testing.T, srv *natstest.Server, _ jetstream.JetStream) {

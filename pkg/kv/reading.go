@@ -22,9 +22,9 @@ const (
 //	snapshot ──▶ filling ──▶ whole
 //	    └────────────────────▲
 //
-// The snapshot is what the bucket held when the watch began. A bucket that its owner has not filled yet, since it was wiped or is
-// new, is filling: until it is whole, the map is what was known before, and the bucket's entries above it. So nothing is lost
-// that the owner has not come to yet. Once whole, the map is the bucket's content and nothing else.
+// The snapshot is the bucket's content when the watch began. A bucket is filling if its owner has not filled it yet, since it was wiped
+// or is new. Until it is whole, the map holds the state of before with the bucket's entries above it: no entry is lost that the owner
+// has not written yet. Once whole, the map equals the bucket.
 type reading[V any] struct {
 	m       *Map[V]
 	created time.Time // of the bucket
@@ -45,7 +45,7 @@ func newReading[V any](m *Map[V], created time.Time) *reading[V] {
 	return r
 }
 
-// errClosed says that a watcher ended by itself.
+// errClosed means that a watcher ended by itself.
 var errClosed = errors.New("the watcher was closed")
 
 // takeUp takes up an update and all that wait behind it.
@@ -84,8 +84,8 @@ func (r *reading[V]) takeUp(e jetstream.KeyValueEntry, updates <-chan jetstream.
 	return nil
 }
 
-// takeMarks takes the owner's marks out of changes, and reports whether there was one. One that was deleted is an older owner's
-// doing, which marks nothing.
+// takeMarks removes the owner's marks from changes, and reports whether there was one. Only owners of older versions, which know no
+// marks, delete a mark.
 func (r *reading[V]) takeMarks(changes []jetstream.KeyValueEntry) (others []jetstream.KeyValueEntry, marked bool) {
 	return slices.DeleteFunc(changes, func(e jetstream.KeyValueEntry) bool {
 		if e.Key() != markKey {
@@ -128,8 +128,8 @@ func (r *reading[V]) advance(changes []jetstream.KeyValueEntry, ended bool) {
 	}
 }
 
-// isWhole reports whether the bucket's content is all that its owner puts there. A snapshot without a mark is, if it is of a
-// bucket that was whole before, or nothing is known that could be lost.
+// isWhole reports whether the owner has filled the bucket. A snapshot without a mark counts as whole if the same bucket was whole
+// before, or if no state is known that could be lost.
 func (r *reading[V]) isWhole(snapshot bool) bool {
 	switch {
 	case r.mark != "":
@@ -140,7 +140,7 @@ func (r *reading[V]) isWhole(snapshot bool) bool {
 	return !r.m.Known() || r.created.Equal(r.m.created)
 }
 
-// complete makes the map what the bucket holds.
+// complete makes the map equal to the bucket.
 func (r *reading[V]) complete() {
 	r.due.Stop()
 	r.whole = true
@@ -151,7 +151,7 @@ func (r *reading[V]) complete() {
 	r.fresh = nil
 }
 
-// fill puts what has come above what is known, and sets the time at which a bucket without a mark counts as whole.
+// fill publishes the known state with new entries above it, and sets the time at which a bucket without a mark counts as whole.
 func (r *reading[V]) fill(all map[string]V, changes []jetstream.KeyValueEntry) {
 	if len(all) > 0 || len(changes) > 0 {
 		next := maps.Clone(r.m.Load())
@@ -161,7 +161,7 @@ func (r *reading[V]) fill(all map[string]V, changes []jetstream.KeyValueEntry) {
 	switch {
 	case r.mark != "":
 		r.due.Stop()
-	case r.entries == 0 && r.m.Known(): // nobody has begun to fill it
+	case r.entries == 0 && r.m.Known(): // the owner has not begun to fill it
 	case r.m.marked:
 		r.due.Reset(unsaid)
 	case r.entries == 0:
@@ -171,8 +171,8 @@ func (r *reading[V]) fill(all map[string]V, changes []jetstream.KeyValueEntry) {
 	}
 }
 
-// same fails when the bucket is another one than when the watch began, or was purged: its consumer would wait for ever. It
-// returns false where nobody answers.
+// same fails if the bucket is not the one of the watch any more, or was purged: the consumer would wait forever. It returns false if
+// NATS does not answer.
 func (r *reading[V]) same(ctx context.Context, js jetstream.JetStream) (bool, error) {
 	info, err := Same(ctx, js, r.m.bucket, r.created)
 	if info == nil || err != nil {
@@ -184,8 +184,8 @@ func (r *reading[V]) same(ctx context.Context, js jetstream.JetStream) (bool, er
 	return true, nil
 }
 
-// Same fails when a bucket is gone, or another one than the one that was made at a time: a watch of that would wait for ever. It
-// returns nil where nobody answers: in an outage, after which a watch goes on by itself.
+// Same fails if a bucket is gone, or was not made at the given time: a watch of the former bucket would wait forever. It returns nil
+// if NATS does not answer; a watch resumes by itself after an outage.
 func Same(ctx context.Context, js jetstream.JetStream, bucket string, created time.Time) (*jetstream.StreamInfo, error) {
 	ctx, cancel := context.WithTimeout(ctx, Look)
 	defer cancel()
@@ -194,7 +194,7 @@ func Same(ctx context.Context, js jetstream.JetStream, bucket string, created ti
 		return nil, errGone
 	}
 	if err != nil {
-		return nil, nil //nolint:nilerr // an outage is none here
+		return nil, nil //nolint:nilerr // an outage is no failure here
 	}
 	info := s.CachedInfo()
 	if !info.Created.Equal(created) {

@@ -105,6 +105,11 @@ func decodeInstance(_ string, b []byte) (*routing.Instance, error) {
 // publish makes the bucket what it should be. Until the instances are known it leaves the bucket as it is: a table of
 // yesterday is better than an empty one.
 func (t *table) publish(ctx context.Context, instances *kv.Map[*routing.Instance]) error {
+	ctx, end, err := kv.While(ctx, t.js.Conn())
+	if err != nil {
+		return err
+	}
+	defer end()
 	ctx, cancel := context.WithTimeout(ctx, opTime)
 	defer cancel()
 	if !instances.Synced() {

@@ -104,6 +104,7 @@ func (b *board) run(ctx context.Context, from instances) {
 			whole = true
 			select {
 			case <-time.After(delay):
+			case <-reconnected:
 			case <-ctx.Done():
 			}
 			delay = min(2*delay, lastTry)
@@ -124,6 +125,11 @@ func (b *board) run(ctx context.Context, from instances) {
 }
 
 func (b *board) publish(ctx context.Context, from instances, whole bool) error {
+	ctx, end, err := kv.While(ctx, b.js.Conn())
+	if err != nil {
+		return err
+	}
+	defer end()
 	if whole {
 		if err := b.sync(ctx, from); err != nil {
 			return err

@@ -63,7 +63,7 @@ func newReplicator(js jetstream.JetStream, nc *nats.Conn, state *auth.State, rea
 	return r
 }
 
-// buckets are filled in this order. Without keys nobody is let in: so they come last, when it is known who isn't to be.
+// buckets are filled in this order. No caller is let in without keys: so they come last, after the revocations.
 func buckets() []string { return []string{kv.Revocations, kv.Permits, kv.Keys} }
 
 // entries is what the buckets should hold, by bucket and key.
@@ -160,6 +160,11 @@ func decodeAll[T any](from map[string][]byte, to map[string]*T) error {
 
 // sync makes the buckets equal to the database.
 func (r *replicator) sync(ctx context.Context) error {
+	ctx, end, err := kv.While(ctx, r.nats)
+	if err != nil {
+		return err
+	}
+	defer end()
 	ctx, cancel := context.WithTimeout(ctx, syncTimeout)
 	defer cancel()
 	for _, bucket := range buckets() {
@@ -180,7 +185,7 @@ func (r *replicator) fill(ctx context.Context, bucket string) error {
 	return err
 }
 
-// lacking reports whether a bucket was lost: it is to be filled at once then, since revocations can't take effect.
+// lacking reports whether a bucket was lost. It must be filled immediately: revocations can't take effect without it.
 func (r *replicator) lacking(ctx context.Context) bool {
 	if !r.nats.IsConnected() {
 		return false
@@ -251,6 +256,11 @@ func (r *replicator) Changed(ctx context.Context, c service.Changes) {
 
 // put puts what was changed, and waits until this process has seen it.
 func (r *replicator) put(ctx context.Context, c service.Changes) error {
+	ctx, end, err := kv.While(ctx, r.nats)
+	if err != nil {
+		return err
+	}
+	defer end()
 	want, err := r.write(ctx, c)
 	if err != nil {
 		return err
