@@ -54,6 +54,9 @@ func (a *App) open(ctx context.Context, h *host.Host, cfg Config) error {
 	if err != nil {
 		return err
 	}
+	if err := a.Bind(ctx, backend.Sealed{Loss: "nothing"}); err != nil {
+		return err
+	}
 	schema, err := subscriber.Schema()
 	if err != nil {
 		return err
