@@ -101,12 +101,16 @@ func (a *App) build(ctx context.Context) error {
 	dead := &handler.DeadLetters{JS: a.host.JS, Verifier: a.host.Verifier, Log: a.log}
 	pages := a.pages(stream, states)
 	pages.Dead = dead
+	tokens, err := handler.ParseCallerTokens(a.cfg.CallerToken)
+	if err != nil {
+		return err
+	}
 	cfg := handler.Config{
 		Table: a.table, Bindings: a.schemas.Bindings(), RPC: a.host.RPC, Verifier: a.host.Verifier, Permits: a.host.Auth,
 		Nodes: a.host.Nodes, ExposeStock: a.cfg.ExposeStock,
 		Routes: a.routes, Forward: a.upstream, Local: pages.Handlers(), Logger: a.log, Metrics: a.host.Metrics, Hosts: a.cfg.EdgeListen == "",
 		MaxMessage: a.cfg.MaxMessage, MaxBody: a.cfg.MaxBody, CallTimeout: a.cfg.CallTimeout,
-		WaitHeaders: a.cfg.HeadersTimeout, CORS: a.cfg.CORS,
+		WaitHeaders: a.cfg.HeadersTimeout, CORS: a.cfg.CORS, CallerTokens: tokens,
 	}
 	main := handler.New(cfg)
 	stream.Gateway, states.Gateway, dead.Gateway = main, main, main

@@ -9,6 +9,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"micromesh/gateway/handler"
 )
 
 // Config of the gateway, from the environment. Times are Go durations, sizes bytes.
@@ -30,6 +32,7 @@ type Config struct {
 	HeadersTimeout time.Duration `env:"MICRO_UPSTREAM_TIMEOUT" envDefault:"60s" help:"for an instance's answer to begin"`
 	DrainTimeout   time.Duration `env:"MICRO_DRAIN_TIMEOUT" envDefault:"5s" help:"for requests under way when the gateway stops"`
 	CORS           []string      `env:"MICRO_CORS_ORIGINS" help:"origins that browsers may call the mesh's own services from, with commas between"`
+	CallerToken    string        `env:"MICRO_CALLER_TOKEN" envDefault:"forward" help:"the token that instances receive of a caller: forward, identity (none), or audience (one for that slug alone); SLUG=MODE for single slugs, with commas between"`
 	TrustedProxies []string      `env:"MICRO_TRUSTED_PROXIES" help:"CIDRs of proxies in front whose X-Forwarded-* are believed, with commas between"`
 	TunnelCheck    time.Duration `env:"MICRO_TUNNEL_CHECK" envDefault:"15s" help:"between two looks whether the token that opened a WebSocket is still good"`
 }
@@ -65,6 +68,9 @@ func (c *Config) Validate() error {
 		if u, err := url.Parse(o); err != nil || u.Host == "" || u.Path != "" || (u.Scheme != "http" && u.Scheme != "https") {
 			wrong = append(wrong, fmt.Errorf("MICRO_CORS_ORIGINS holds %q; an origin is scheme://host[:port], such as https://app.example.com", o))
 		}
+	}
+	if _, err := handler.ParseCallerTokens(c.CallerToken); err != nil {
+		wrong = append(wrong, fmt.Errorf("MICRO_CALLER_TOKEN holds %w", err))
 	}
 	if _, err := c.proxies(); err != nil {
 		wrong = append(wrong, err)

@@ -31,7 +31,7 @@ func (g *Gateway) forward(x *http1.Exchange, group *service.Group, rec http1.Rec
 		x.Fail(http.StatusForbidden, "FOREIGN_ORIGIN", "pages of another origin may not open a connection here")
 		return false
 	}
-	g.identify(x, hops)
+	g.identify(x, hops, group.Name)
 	x.SetBodyLimit(g.cfg.MaxBody)
 	var (
 		room  [maxTries]*service.Backend
@@ -126,7 +126,7 @@ var hopNames = [maxHops]string{"0", "1", "2", "3", "4"}
 
 // identify sets what the instance is told beside the client's own header: who calls, where the token is valid, and
 // what ties the request to others. What a client sends under these names never arrives.
-func (g *Gateway) identify(x *http1.Exchange, hops string) {
+func (g *Gateway) identify(x *http1.Exchange, hops, slug string) {
 	h := x.UpstreamHeader() // empty as yet: each name is added once
 	h.Add(headerRequestID, requestID(x))
 	h.Add("Traceparent", traceparent(x))
@@ -137,7 +137,8 @@ func (g *Gateway) identify(x *http1.Exchange, hops string) {
 	}
 	c, err := g.cfg.Verifier.Verify(token) // which keeps a copy of its own
 	if err != nil {
-		return // the service, which sees the token, says what it thinks of it
+		g.replaceToken(x, nil, token, slug)
+		return // a service that sees the token says itself what is wrong with it
 	}
 	h.Add("X-User-ID", c.UserID)
 	h.Add("X-User-Slug", c.Slug)
@@ -145,6 +146,7 @@ func (g *Gateway) identify(x *http1.Exchange, hops string) {
 		h.Add("X-Org-ID", c.ActiveOrg)
 	}
 	h.Add("X-Roles", c.RoleList())
+	g.replaceToken(x, c, token, slug)
 }
 
 // view is a piece of a request as text, without a copy: only for what does not outlive the request. A token has about

@@ -48,15 +48,16 @@ type Config struct {
 	Logger   *slog.Logger
 	Metrics  prometheus.Registerer
 
-	Nodes       Nodes         // what runs, for services without bindings; nil is nothing
-	ExposeStock bool          // services written with plain go-micro may be called by their methods' names
-	HostsOnly   bool          // an edge: only host routes are served
-	Hosts       bool          // host routes are served
-	MaxMessage  int64         // of an RPC call's body, bytes; default 4 MiB
-	MaxBody     int64         // of a forwarded request's body, bytes; default 1 GiB
-	CallTimeout time.Duration // of an RPC call; default 10 s
-	WaitHeaders time.Duration // for an instance's answer to begin; default 60 s
-	CORS        []string      // origins that may call RPC services from a browser
+	Nodes        Nodes         // what runs, for services without bindings; nil is nothing
+	ExposeStock  bool          // services written with plain go-micro may be called by their methods' names
+	HostsOnly    bool          // an edge: only host routes are served
+	Hosts        bool          // host routes are served
+	MaxMessage   int64         // of an RPC call's body, bytes; default 4 MiB
+	MaxBody      int64         // of a forwarded request's body, bytes; default 1 GiB
+	CallTimeout  time.Duration // of an RPC call; default 10 s
+	WaitHeaders  time.Duration // for an instance's answer to begin; default 60 s
+	CallerTokens CallerTokens  // which token instances receive
+	CORS         []string      // origins that may call RPC services from a browser
 }
 
 // Gateway leads requests. It implements http1.Handler.
@@ -64,6 +65,7 @@ type Gateway struct {
 	cfg     Config
 	ids     *requestIDs
 	metrics *metrics
+	issuer  *issuer
 }
 
 var _ http1.Handler = (*Gateway)(nil)
@@ -85,7 +87,7 @@ func New(cfg Config) *Gateway {
 	if cfg.Routes == nil {
 		cfg.Routes = NewRoutes()
 	}
-	return &Gateway{cfg: cfg, ids: newRequestIDs(), metrics: newMetrics(cfg.Metrics)}
+	return &Gateway{cfg: cfg, ids: newRequestIDs(), metrics: newMetrics(cfg.Metrics), issuer: newIssuer(cfg.RPC)}
 }
 
 // ServeHTTP1 leads the request, and measures.

@@ -24,10 +24,18 @@ const mostNamed = 20
 
 // exposed gives a service that was written with plain go-micro and may be called by its methods' names; nil for any other.
 func (g *Gateway) exposed(slug string) *discovery.Service {
-	if !g.cfg.ExposeStock || g.cfg.Nodes == nil {
+	if !g.cfg.ExposeStock {
 		return nil
 	}
-	s := g.cfg.Nodes.Lookup(slug)
+	return g.guest(slug)
+}
+
+// guest returns a service that was written with plain go-micro; nil for any other.
+func (g *Gateway) guest(name string) *discovery.Service {
+	if g.cfg.Nodes == nil {
+		return nil
+	}
+	s := g.cfg.Nodes.Lookup(name)
 	if s == nil || !slices.ContainsFunc(s.Nodes, (*discovery.Node).Stock) {
 		return nil
 	}

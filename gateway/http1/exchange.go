@@ -31,6 +31,7 @@ type Exchange struct {
 
 	header   HeaderList // of the answer
 	upstream HeaderList // for the forwarded request
+	withheld string     // the client's field that the upstream doesn't get, in lower case
 	value    any
 
 	body     body
@@ -92,6 +93,9 @@ func (x *Exchange) Header() *HeaderList { return &x.header }
 // UpstreamHeader holds the fields that a forwarded request is sent with, in place of the client's of the same name.
 func (x *Exchange) UpstreamHeader() *HeaderList { return &x.upstream }
 
+// Withhold keeps a field of the client's, named in lower case, from the upstream.
+func (x *Exchange) Withhold(lower string) { x.withheld = lower }
+
 // SetValue keeps a value of the handler's for the exchange, for ErrorBody to find. It is nil at the start of each request.
 func (x *Exchange) SetValue(v any) { x.value = v }
 
@@ -117,7 +121,7 @@ func (x *Exchange) start() {
 	cfg := &x.c.srv.cfg
 	x.header.Reset()
 	x.upstream.Reset()
-	x.value = nil
+	x.value, x.withheld = nil, ""
 	x.body.start(&x.c.in, x.req.Length)
 	x.SetBodyLimit(cfg.MaxBodyBytes)
 	x.body.idle, x.body.minRate = cfg.BodyTimeout, cfg.MinBodyRate

@@ -50,6 +50,9 @@ func (f *forwarding) passes(field *wire.Field) bool {
 	if f.u.cfg.Filter.Drops(field.Name) || len(f.x.req.Named) > 0 && f.x.req.Names(field.Name) {
 		return false
 	}
+	if f.x.withheld != "" && wire.EqualFold(field.Name, f.x.withheld) {
+		return false
+	}
 	for i := range f.x.upstream.fields {
 		if n, _ := f.x.upstream.At(i); len(n) == len(field.Name) && sameSpelling(field.Name, n) {
 			return false

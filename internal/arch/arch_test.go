@@ -40,7 +40,7 @@ func services(t *testing.T) []string {
 // rule says what a folder of a service may import of the module: prefixes, with {svc} for the service's own folder.
 var rules = map[string][]string{
 	"app":        {"{svc}/", "pkg/", "sdk/", "*/proto"}, // the gateway's app links the services' descriptors
-	"service":    {"pkg/errs", "pkg/routing"},
+	"service":    {"pkg/errs", "pkg/ident", "pkg/routing"},
 	"store":      {"{svc}/service", "pkg/sqldb"},
 	"handler":    {"{svc}/service", "*/proto", "pkg/", "sdk/"},
 	"subscriber": {"{svc}/service", "pkg/events", "pkg/sqldb"},

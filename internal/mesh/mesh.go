@@ -46,7 +46,23 @@ type Config struct {
 
 // Validate tells everything that is wrong with the settings at once.
 func (c *Config) Validate() error {
-	return errors.Join(config.Validate(&c.User, &c.Registry, &c.Proxy, &c.Gateway), c.validateForwarder(), c.validateNATS())
+	return errors.Join(config.Validate(&c.User, &c.Registry, &c.Proxy, &c.Gateway), c.validateForwarder(), c.validateNATS(), c.validateTest())
+}
+
+// validateTest refuses test mode where anybody outside of this machine can reach the mesh.
+func (c *Config) validateTest() error {
+	if !c.User.Test {
+		return nil
+	}
+	var wrong []error
+	for name, address := range map[string]string{
+		"MICRO_LISTEN": c.Gateway.Listen, "MICRO_EDGE_LISTEN": c.Gateway.EdgeListen, "MICRO_GUESTS_LISTEN": c.Gateway.GuestsListen,
+	} {
+		if address != "" && !host.OnLoopback(address) {
+			wrong = append(wrong, fmt.Errorf("%s is %q, and MICRO_TEST is set; in test mode it must be on loopback, such as 127.0.0.1:8080", name, address))
+		}
+	}
+	return errors.Join(wrong...)
 }
 
 func (c *Config) validateForwarder() error {
@@ -122,6 +138,9 @@ func (m *Mesh) Stop() {
 }
 
 func (m *Mesh) open(ctx context.Context) error {
+	if err := m.cfg.validateTest(); err != nil {
+		return err
+	}
 	if err := m.openDir(); err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"crypto/rsa"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/maypok86/otter/v2"
 
 	"micromesh/pkg/errs"
+	"micromesh/pkg/ident"
 )
 
 // Leeway is how far the clocks of the issuer and of a verifier may be apart.
@@ -39,6 +41,7 @@ type Verifier struct {
 	now        func() time.Time
 	parser     *jwt.Parser // of the signature; times are checked at each use, since a cached token ages
 	cache      *otter.Cache[string, *Claims]
+	log        *slog.Logger
 }
 
 // VerifierOption changes a Verifier.
@@ -50,6 +53,11 @@ func AcceptExpired(maxSession time.Duration) VerifierOption {
 	return func(v *Verifier) { v.maxSession = maxSession }
 }
 
+// WithLogger sets the logger of what is left out of tokens; default: slog's.
+func WithLogger(log *slog.Logger) VerifierOption {
+	return func(v *Verifier) { v.log = log }
+}
+
 // WithClock sets the clock, for tests.
 func WithClock(now func() time.Time) VerifierOption {
 	return func(v *Verifier) { v.now = now }
@@ -57,7 +65,7 @@ func WithClock(now func() time.Time) VerifierOption {
 
 // NewVerifier makes a verifier on a source.
 func NewVerifier(source Source, opts ...VerifierOption) *Verifier {
-	v := &Verifier{source: source, now: time.Now}
+	v := &Verifier{source: source, now: time.Now, log: slog.Default()}
 	for _, o := range opts {
 		o(v)
 	}
@@ -143,8 +151,25 @@ func (v *Verifier) parse(token string) (*Claims, error) {
 	if c.UserID == "" || c.UserID != c.Subject || c.ID == "" || c.SessionID == "" || c.ExpiresAt == nil || c.IssuedAt == nil {
 		return nil, ErrBadToken.Because(errors.New("a claim is missing"))
 	}
-	c.roleList = strings.Join(c.Roles, ",")
-	return c, nil
+	return c, v.fitHeaders(c)
+}
+
+// fitHeaders makes the list of roles that a header carries. A role or an organization that is not written as one is left out: it could
+// read as another one there. Such a token was signed by an older version, and is logged once.
+func (v *Verifier) fitHeaders(c *Claims) error {
+	if ident.ID(c.UserID) != nil || ident.Slug(c.Slug) != nil {
+		return ErrBadToken.Because(errors.New("the account or its slug is not written as one"))
+	}
+	roles := slices.DeleteFunc(slices.Clone(c.Roles), func(r string) bool { return ident.Role(r) != nil })
+	if dropped := len(c.Roles) - len(roles); dropped > 0 {
+		v.log.Warn("roles_dropped", "user", c.UserID, "dropped", dropped)
+	}
+	if c.ActiveOrg != "" && ident.OrganizationID(c.ActiveOrg) != nil {
+		v.log.Warn("organization_dropped", "user", c.UserID)
+		c.ActiveOrg = ""
+	}
+	c.Roles, c.roleList = roles, strings.Join(roles, ",")
+	return nil
 }
 
 // key finds the key that a token's header names. Headers that ask for more than that are refused (RFC 7515, 4.1.11).
@@ -193,5 +218,8 @@ func (v *Verifier) notRevoked(c *Claims) (*Claims, error) {
 		}
 	}
 	less.roleList = strings.Join(less.Roles, ",")
+	if slices.ContainsFunc(lost, func(r string) bool { return orgOf(r) == less.ActiveOrg }) {
+		less.ActiveOrg = "" // the caller left it, or it is gone
+	}
 	return &less, nil
 }

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -104,7 +105,7 @@ func New(ctx context.Context, cfg Config) (*Host, error) {
 	}
 	watch, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	state := auth.Watch(watch, js, cfg.Logger)
-	var opts []auth.VerifierOption
+	opts := []auth.VerifierOption{auth.WithLogger(cfg.Logger)}
 	if cfg.TokenSession > 0 {
 		opts = append(opts, auth.AcceptExpired(cfg.TokenSession))
 	}
@@ -169,3 +170,16 @@ func (h *Host) Close() error {
 	h.Auth.Wait()
 	return errors.Join(h.RPC.Close(), h.Nodes.Close())
 }
+
+// OnLoopback reports whether an address, "host:port", can be reached from this machine alone.
+func OnLoopback(address string) bool {
+	name, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	ip, err := netip.ParseAddr(name)
+	return name == "localhost" || err == nil && ip.Unmap().IsLoopback()
+}
+
+// Loopback reports whether the services of this process can be called from this machine alone.
+func (h *Host) Loopback() bool { return OnLoopback(h.cfg.Address) }

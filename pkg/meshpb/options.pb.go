@@ -78,6 +78,127 @@ func (Caller) EnumDescriptor() ([]byte, []int) {
 	return file_mesh_v1_options_proto_rawDescGZIP(), []int{0}
 }
 
+// Format is the grammar of a string. Package pkg/ident defines each.
+type Format int32
+
+const (
+	// Any text without the NUL character.
+	Format_FORMAT_UNSPECIFIED Format = 0
+	// A line that people read: at most 256 bytes, without control characters and without characters that hide or turn text.
+	Format_FORMAT_TEXT Format = 1
+	// Content that the mesh keeps as it is: any text without the NUL character.
+	Format_FORMAT_CONTENT Format = 2
+	// A password, a one-time code and the like: any text without the NUL character, never logged.
+	Format_FORMAT_SECRET Format = 3
+	// The name of an account or an organization, in lower case: [a-z0-9]+(-[a-z0-9]+)*, 2 to 63 characters.
+	Format_FORMAT_SLUG Format = 4
+	// A role: "<slug>:<anything of [A-Za-z0-9._{}*:-]>", at most 128 bytes.
+	Format_FORMAT_ROLE Format = 5
+	// A permission: "<slug>:<anything of [A-Za-z0-9._{}*:-]>", at most 128 bytes.
+	Format_FORMAT_PERMISSION Format = 6
+	// An id: 1 to 128 of [A-Za-z0-9._{}*:-].
+	Format_FORMAT_ID Format = 7
+	// The id of an organization: 1 to 64 of [A-Za-z0-9._-].
+	Format_FORMAT_ORGANIZATION_ID Format = 8
+	// The address of a contact as people write it. Its canonical form depends on the platform.
+	Format_FORMAT_HANDLE Format = 9
+	// The id of a contact: an e-mail address, or "<platform>:<handle>".
+	Format_FORMAT_CONTACT_ID Format = 10
+	// The name of a platform of contacts: 1 to 32 of [a-z0-9-].
+	Format_FORMAT_PLATFORM Format = 11
+	// A host name or an address, with a port where that is needed; in IDNA's ASCII form where it is saved.
+	Format_FORMAT_HOST Format = 12
+	// A host as above, or "*" for every one.
+	Format_FORMAT_HOST_OR_ANY Format = 13
+	// An absolute URL. The service checks its scheme, host and path.
+	Format_FORMAT_URL Format = 14
+	// A path that begins with a slash, without a query and a fragment.
+	Format_FORMAT_PATH Format = 15
+	// A host, or a host and a path: "host" or "host/path".
+	Format_FORMAT_ROUTE Format = 16
+	// A time in RFC 3339.
+	Format_FORMAT_TIME Format = 17
+	// One of a list of words, which one_of names.
+	Format_FORMAT_WORD Format = 18
+	// A host without a port, or all hosts below one: "example.com" or "*.example.com".
+	Format_FORMAT_HOST_PATTERN Format = 19
+)
+
+// Enum value maps for Format.
+var (
+	Format_name = map[int32]string{
+		0:  "FORMAT_UNSPECIFIED",
+		1:  "FORMAT_TEXT",
+		2:  "FORMAT_CONTENT",
+		3:  "FORMAT_SECRET",
+		4:  "FORMAT_SLUG",
+		5:  "FORMAT_ROLE",
+		6:  "FORMAT_PERMISSION",
+		7:  "FORMAT_ID",
+		8:  "FORMAT_ORGANIZATION_ID",
+		9:  "FORMAT_HANDLE",
+		10: "FORMAT_CONTACT_ID",
+		11: "FORMAT_PLATFORM",
+		12: "FORMAT_HOST",
+		13: "FORMAT_HOST_OR_ANY",
+		14: "FORMAT_URL",
+		15: "FORMAT_PATH",
+		16: "FORMAT_ROUTE",
+		17: "FORMAT_TIME",
+		18: "FORMAT_WORD",
+		19: "FORMAT_HOST_PATTERN",
+	}
+	Format_value = map[string]int32{
+		"FORMAT_UNSPECIFIED":     0,
+		"FORMAT_TEXT":            1,
+		"FORMAT_CONTENT":         2,
+		"FORMAT_SECRET":          3,
+		"FORMAT_SLUG":            4,
+		"FORMAT_ROLE":            5,
+		"FORMAT_PERMISSION":      6,
+		"FORMAT_ID":              7,
+		"FORMAT_ORGANIZATION_ID": 8,
+		"FORMAT_HANDLE":          9,
+		"FORMAT_CONTACT_ID":      10,
+		"FORMAT_PLATFORM":        11,
+		"FORMAT_HOST":            12,
+		"FORMAT_HOST_OR_ANY":     13,
+		"FORMAT_URL":             14,
+		"FORMAT_PATH":            15,
+		"FORMAT_ROUTE":           16,
+		"FORMAT_TIME":            17,
+		"FORMAT_WORD":            18,
+		"FORMAT_HOST_PATTERN":    19,
+	}
+)
+
+func (x Format) Enum() *Format {
+	p := new(Format)
+	*p = x
+	return p
+}
+
+func (x Format) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Format) Descriptor() protoreflect.EnumDescriptor {
+	return file_mesh_v1_options_proto_enumTypes[1].Descriptor()
+}
+
+func (Format) Type() protoreflect.EnumType {
+	return &file_mesh_v1_options_proto_enumTypes[1]
+}
+
+func (x Format) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Format.Descriptor instead.
+func (Format) EnumDescriptor() ([]byte, []int) {
+	return file_mesh_v1_options_proto_rawDescGZIP(), []int{1}
+}
+
 // Access says who may call a method. Exactly one of its fields is set.
 type Access struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -190,7 +311,9 @@ type Rules struct {
 	// The values that a string may have; empty is allowed unless required.
 	OneOf []string `protobuf:"bytes,3,rep,name=one_of,json=oneOf,proto3" json:"one_of,omitempty"`
 	// The most entries of a list or a map; 0 is 1,000.
-	MaxItems      int32 `protobuf:"varint,4,opt,name=max_items,json=maxItems,proto3" json:"max_items,omitempty"`
+	MaxItems int32 `protobuf:"varint,4,opt,name=max_items,json=maxItems,proto3" json:"max_items,omitempty"`
+	// The grammar of a string, and of each string of a list or a map. An empty string is allowed unless required.
+	Format        Format `protobuf:"varint,5,opt,name=format,proto3,enum=mesh.v1.Format" json:"format,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -253,6 +376,13 @@ func (x *Rules) GetMaxItems() int32 {
 	return 0
 }
 
+func (x *Rules) GetFormat() Format {
+	if x != nil {
+		return x.Format
+	}
+	return Format_FORMAT_UNSPECIFIED
+}
+
 var file_mesh_v1_options_proto_extTypes = []protoimpl.ExtensionInfo{
 	{
 		ExtendedType:  (*descriptorpb.MethodOptions)(nil),
@@ -311,16 +441,40 @@ const file_mesh_v1_options_proto_rawDesc = "" +
 	"\n" +
 	"permission\x18\x03 \x01(\tH\x00R\n" +
 	"permissionB\x06\n" +
-	"\x04rule\"t\n" +
+	"\x04rule\"\x9d\x01\n" +
 	"\x05Rules\x12\x1a\n" +
 	"\brequired\x18\x01 \x01(\bR\brequired\x12\x1b\n" +
 	"\tmax_bytes\x18\x02 \x01(\x05R\bmaxBytes\x12\x15\n" +
 	"\x06one_of\x18\x03 \x03(\tR\x05oneOf\x12\x1b\n" +
-	"\tmax_items\x18\x04 \x01(\x05R\bmaxItems*I\n" +
+	"\tmax_items\x18\x04 \x01(\x05R\bmaxItems\x12'\n" +
+	"\x06format\x18\x05 \x01(\x0e2\x0f.mesh.v1.FormatR\x06format*I\n" +
 	"\x06Caller\x12\x16\n" +
 	"\x12CALLER_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rCALLER_PUBLIC\x10\x01\x12\x14\n" +
-	"\x10CALLER_SIGNED_IN\x10\x02:I\n" +
+	"\x10CALLER_SIGNED_IN\x10\x02*\x92\x03\n" +
+	"\x06Format\x12\x16\n" +
+	"\x12FORMAT_UNSPECIFIED\x10\x00\x12\x0f\n" +
+	"\vFORMAT_TEXT\x10\x01\x12\x12\n" +
+	"\x0eFORMAT_CONTENT\x10\x02\x12\x11\n" +
+	"\rFORMAT_SECRET\x10\x03\x12\x0f\n" +
+	"\vFORMAT_SLUG\x10\x04\x12\x0f\n" +
+	"\vFORMAT_ROLE\x10\x05\x12\x15\n" +
+	"\x11FORMAT_PERMISSION\x10\x06\x12\r\n" +
+	"\tFORMAT_ID\x10\a\x12\x1a\n" +
+	"\x16FORMAT_ORGANIZATION_ID\x10\b\x12\x11\n" +
+	"\rFORMAT_HANDLE\x10\t\x12\x15\n" +
+	"\x11FORMAT_CONTACT_ID\x10\n" +
+	"\x12\x13\n" +
+	"\x0fFORMAT_PLATFORM\x10\v\x12\x0f\n" +
+	"\vFORMAT_HOST\x10\f\x12\x16\n" +
+	"\x12FORMAT_HOST_OR_ANY\x10\r\x12\x0e\n" +
+	"\n" +
+	"FORMAT_URL\x10\x0e\x12\x0f\n" +
+	"\vFORMAT_PATH\x10\x0f\x12\x10\n" +
+	"\fFORMAT_ROUTE\x10\x10\x12\x0f\n" +
+	"\vFORMAT_TIME\x10\x11\x12\x0f\n" +
+	"\vFORMAT_WORD\x10\x12\x12\x17\n" +
+	"\x13FORMAT_HOST_PATTERN\x10\x13:I\n" +
 	"\x06access\x12\x1e.google.protobuf.MethodOptions\x18\x99\x88\x03 \x01(\v2\x0f.mesh.v1.AccessR\x06access::\n" +
 	"\asuccess\x12\x1e.google.protobuf.MethodOptions\x18\x9a\x88\x03 \x01(\x05R\asuccess:E\n" +
 	"\x05rules\x12\x1d.google.protobuf.FieldOptions\x18\x9b\x88\x03 \x01(\v2\x0e.mesh.v1.RulesR\x05rulesB\x1dZ\x1bmicromesh/pkg/meshpb;meshpbb\x06proto3"
@@ -337,27 +491,29 @@ func file_mesh_v1_options_proto_rawDescGZIP() []byte {
 	return file_mesh_v1_options_proto_rawDescData
 }
 
-var file_mesh_v1_options_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_mesh_v1_options_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
 var file_mesh_v1_options_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
 var file_mesh_v1_options_proto_goTypes = []any{
 	(Caller)(0),                        // 0: mesh.v1.Caller
-	(*Access)(nil),                     // 1: mesh.v1.Access
-	(*Rules)(nil),                      // 2: mesh.v1.Rules
-	(*descriptorpb.MethodOptions)(nil), // 3: google.protobuf.MethodOptions
-	(*descriptorpb.FieldOptions)(nil),  // 4: google.protobuf.FieldOptions
+	(Format)(0),                        // 1: mesh.v1.Format
+	(*Access)(nil),                     // 2: mesh.v1.Access
+	(*Rules)(nil),                      // 3: mesh.v1.Rules
+	(*descriptorpb.MethodOptions)(nil), // 4: google.protobuf.MethodOptions
+	(*descriptorpb.FieldOptions)(nil),  // 5: google.protobuf.FieldOptions
 }
 var file_mesh_v1_options_proto_depIdxs = []int32{
 	0, // 0: mesh.v1.Access.caller:type_name -> mesh.v1.Caller
-	3, // 1: mesh.v1.access:extendee -> google.protobuf.MethodOptions
-	3, // 2: mesh.v1.success:extendee -> google.protobuf.MethodOptions
-	4, // 3: mesh.v1.rules:extendee -> google.protobuf.FieldOptions
-	1, // 4: mesh.v1.access:type_name -> mesh.v1.Access
-	2, // 5: mesh.v1.rules:type_name -> mesh.v1.Rules
-	6, // [6:6] is the sub-list for method output_type
-	6, // [6:6] is the sub-list for method input_type
-	4, // [4:6] is the sub-list for extension type_name
-	1, // [1:4] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	1, // 1: mesh.v1.Rules.format:type_name -> mesh.v1.Format
+	4, // 2: mesh.v1.access:extendee -> google.protobuf.MethodOptions
+	4, // 3: mesh.v1.success:extendee -> google.protobuf.MethodOptions
+	5, // 4: mesh.v1.rules:extendee -> google.protobuf.FieldOptions
+	2, // 5: mesh.v1.access:type_name -> mesh.v1.Access
+	3, // 6: mesh.v1.rules:type_name -> mesh.v1.Rules
+	7, // [7:7] is the sub-list for method output_type
+	7, // [7:7] is the sub-list for method input_type
+	5, // [5:7] is the sub-list for extension type_name
+	2, // [2:5] is the sub-list for extension extendee
+	0, // [0:2] is the sub-list for field type_name
 }
 
 func init() { file_mesh_v1_options_proto_init() }
@@ -375,7 +531,7 @@ func file_mesh_v1_options_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_mesh_v1_options_proto_rawDesc), len(file_mesh_v1_options_proto_rawDesc)),
-			NumEnums:      1,
+			NumEnums:      2,
 			NumMessages:   2,
 			NumExtensions: 3,
 			NumServices:   0,

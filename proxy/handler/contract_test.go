@@ -36,6 +36,8 @@ func (m *memory) DeleteRoutes(context.Context, string, []string) ([]service.Rout
 
 func (m *memory) SaveCerts(context.Context, string, []service.CertInput) error { return nil }
 
+func (m *memory) DeleteCerts(context.Context, string, []string) error { return nil }
+
 func (m *memory) Certs(context.Context, []string) ([]service.Cert, error) { return nil, nil }
 
 // TestFakeClientPromisesWhatTheHandlerDoes runs one set of cases against the fake, as callers of the proxy program it

@@ -22,6 +22,7 @@ type Service interface {
 	Routes(ctx context.Context, ids []string) ([]service.Route, error)
 	DeleteRoutes(ctx context.Context, actor string, ids []string) ([]service.Route, error)
 	SaveCerts(ctx context.Context, actor string, certs []service.CertInput) error
+	DeleteCerts(ctx context.Context, actor string, ids []string) error
 	Certs(ctx context.Context, ids []string) ([]service.Cert, error)
 }
 
@@ -97,6 +98,11 @@ func (h *Handler) SaveCerts(ctx context.Context, in *proxypb.SaveCertsRequest, _
 		certs[i] = service.CertInput{ID: c.GetId(), PEM: c.GetCert()}
 	}
 	return h.svc.SaveCerts(ctx, actor(ctx), certs)
+}
+
+// DeleteCerts implements proxypb.ProxyServiceHandler.
+func (h *Handler) DeleteCerts(ctx context.Context, in *proxypb.DeleteCertsRequest, _ *proxypb.DeleteCertsResponse) error {
+	return h.svc.DeleteCerts(ctx, actor(ctx), in.GetIds())
 }
 
 // ListCerts implements proxypb.ProxyServiceHandler.

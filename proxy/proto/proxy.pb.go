@@ -197,6 +197,87 @@ func (x *ListCertsResponse) GetCerts() []*Cert {
 	return nil
 }
 
+type DeleteCertsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The hosts whose certificates are deleted: all of them, or none.
+	Ids           []string `protobuf:"bytes,1,rep,name=ids,proto3" json:"ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteCertsRequest) Reset() {
+	*x = DeleteCertsRequest{}
+	mi := &file_proxy_v1_proxy_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteCertsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteCertsRequest) ProtoMessage() {}
+
+func (x *DeleteCertsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_proxy_v1_proxy_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteCertsRequest.ProtoReflect.Descriptor instead.
+func (*DeleteCertsRequest) Descriptor() ([]byte, []int) {
+	return file_proxy_v1_proxy_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *DeleteCertsRequest) GetIds() []string {
+	if x != nil {
+		return x.Ids
+	}
+	return nil
+}
+
+type DeleteCertsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteCertsResponse) Reset() {
+	*x = DeleteCertsResponse{}
+	mi := &file_proxy_v1_proxy_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteCertsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteCertsResponse) ProtoMessage() {}
+
+func (x *DeleteCertsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_proxy_v1_proxy_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteCertsResponse.ProtoReflect.Descriptor instead.
+func (*DeleteCertsResponse) Descriptor() ([]byte, []int) {
+	return file_proxy_v1_proxy_proto_rawDescGZIP(), []int{5}
+}
+
 type SaveRoutesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// All of them are saved, or none.
@@ -207,7 +288,7 @@ type SaveRoutesRequest struct {
 
 func (x *SaveRoutesRequest) Reset() {
 	*x = SaveRoutesRequest{}
-	mi := &file_proxy_v1_proxy_proto_msgTypes[4]
+	mi := &file_proxy_v1_proxy_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -219,7 +300,7 @@ func (x *SaveRoutesRequest) String() string {
 func (*SaveRoutesRequest) ProtoMessage() {}
 
 func (x *SaveRoutesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proxy_v1_proxy_proto_msgTypes[4]
+	mi := &file_proxy_v1_proxy_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -232,7 +313,7 @@ func (x *SaveRoutesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SaveRoutesRequest.ProtoReflect.Descriptor instead.
 func (*SaveRoutesRequest) Descriptor() ([]byte, []int) {
-	return file_proxy_v1_proxy_proto_rawDescGZIP(), []int{4}
+	return file_proxy_v1_proxy_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *SaveRoutesRequest) GetRoutes() []*RouteInput {
@@ -251,7 +332,7 @@ type SaveRoutesResponse struct {
 
 func (x *SaveRoutesResponse) Reset() {
 	*x = SaveRoutesResponse{}
-	mi := &file_proxy_v1_proxy_proto_msgTypes[5]
+	mi := &file_proxy_v1_proxy_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -263,7 +344,7 @@ func (x *SaveRoutesResponse) String() string {
 func (*SaveRoutesResponse) ProtoMessage() {}
 
 func (x *SaveRoutesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_proxy_v1_proxy_proto_msgTypes[5]
+	mi := &file_proxy_v1_proxy_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -276,7 +357,7 @@ func (x *SaveRoutesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SaveRoutesResponse.ProtoReflect.Descriptor instead.
 func (*SaveRoutesResponse) Descriptor() ([]byte, []int) {
-	return file_proxy_v1_proxy_proto_rawDescGZIP(), []int{5}
+	return file_proxy_v1_proxy_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *SaveRoutesResponse) GetRoutes() []*Route {
@@ -296,7 +377,7 @@ type ListRoutesRequest struct {
 
 func (x *ListRoutesRequest) Reset() {
 	*x = ListRoutesRequest{}
-	mi := &file_proxy_v1_proxy_proto_msgTypes[6]
+	mi := &file_proxy_v1_proxy_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -308,7 +389,7 @@ func (x *ListRoutesRequest) String() string {
 func (*ListRoutesRequest) ProtoMessage() {}
 
 func (x *ListRoutesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proxy_v1_proxy_proto_msgTypes[6]
+	mi := &file_proxy_v1_proxy_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -321,7 +402,7 @@ func (x *ListRoutesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRoutesRequest.ProtoReflect.Descriptor instead.
 func (*ListRoutesRequest) Descriptor() ([]byte, []int) {
-	return file_proxy_v1_proxy_proto_rawDescGZIP(), []int{6}
+	return file_proxy_v1_proxy_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ListRoutesRequest) GetIds() []string {
@@ -340,7 +421,7 @@ type ListRoutesResponse struct {
 
 func (x *ListRoutesResponse) Reset() {
 	*x = ListRoutesResponse{}
-	mi := &file_proxy_v1_proxy_proto_msgTypes[7]
+	mi := &file_proxy_v1_proxy_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -352,7 +433,7 @@ func (x *ListRoutesResponse) String() string {
 func (*ListRoutesResponse) ProtoMessage() {}
 
 func (x *ListRoutesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_proxy_v1_proxy_proto_msgTypes[7]
+	mi := &file_proxy_v1_proxy_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -365,7 +446,7 @@ func (x *ListRoutesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRoutesResponse.ProtoReflect.Descriptor instead.
 func (*ListRoutesResponse) Descriptor() ([]byte, []int) {
-	return file_proxy_v1_proxy_proto_rawDescGZIP(), []int{7}
+	return file_proxy_v1_proxy_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ListRoutesResponse) GetRoutes() []*Route {
@@ -385,7 +466,7 @@ type DeleteRoutesRequest struct {
 
 func (x *DeleteRoutesRequest) Reset() {
 	*x = DeleteRoutesRequest{}
-	mi := &file_proxy_v1_proxy_proto_msgTypes[8]
+	mi := &file_proxy_v1_proxy_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -397,7 +478,7 @@ func (x *DeleteRoutesRequest) String() string {
 func (*DeleteRoutesRequest) ProtoMessage() {}
 
 func (x *DeleteRoutesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_proxy_v1_proxy_proto_msgTypes[8]
+	mi := &file_proxy_v1_proxy_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -410,7 +491,7 @@ func (x *DeleteRoutesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRoutesRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRoutesRequest) Descriptor() ([]byte, []int) {
-	return file_proxy_v1_proxy_proto_rawDescGZIP(), []int{8}
+	return file_proxy_v1_proxy_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *DeleteRoutesRequest) GetIds() []string {
@@ -428,7 +509,7 @@ type DeleteRoutesResponse struct {
 
 func (x *DeleteRoutesResponse) Reset() {
 	*x = DeleteRoutesResponse{}
-	mi := &file_proxy_v1_proxy_proto_msgTypes[9]
+	mi := &file_proxy_v1_proxy_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -440,7 +521,7 @@ func (x *DeleteRoutesResponse) String() string {
 func (*DeleteRoutesResponse) ProtoMessage() {}
 
 func (x *DeleteRoutesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_proxy_v1_proxy_proto_msgTypes[9]
+	mi := &file_proxy_v1_proxy_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -453,7 +534,7 @@ func (x *DeleteRoutesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRoutesResponse.ProtoReflect.Descriptor instead.
 func (*DeleteRoutesResponse) Descriptor() ([]byte, []int) {
-	return file_proxy_v1_proxy_proto_rawDescGZIP(), []int{9}
+	return file_proxy_v1_proxy_proto_rawDescGZIP(), []int{11}
 }
 
 type CertInput struct {
@@ -468,7 +549,7 @@ type CertInput struct {
 
 func (x *CertInput) Reset() {
 	*x = CertInput{}
-	mi := &file_proxy_v1_proxy_proto_msgTypes[10]
+	mi := &file_proxy_v1_proxy_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -480,7 +561,7 @@ func (x *CertInput) String() string {
 func (*CertInput) ProtoMessage() {}
 
 func (x *CertInput) ProtoReflect() protoreflect.Message {
-	mi := &file_proxy_v1_proxy_proto_msgTypes[10]
+	mi := &file_proxy_v1_proxy_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -493,7 +574,7 @@ func (x *CertInput) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CertInput.ProtoReflect.Descriptor instead.
 func (*CertInput) Descriptor() ([]byte, []int) {
-	return file_proxy_v1_proxy_proto_rawDescGZIP(), []int{10}
+	return file_proxy_v1_proxy_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *CertInput) GetCert() string {
@@ -538,7 +619,7 @@ type Cert struct {
 
 func (x *Cert) Reset() {
 	*x = Cert{}
-	mi := &file_proxy_v1_proxy_proto_msgTypes[11]
+	mi := &file_proxy_v1_proxy_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -550,7 +631,7 @@ func (x *Cert) String() string {
 func (*Cert) ProtoMessage() {}
 
 func (x *Cert) ProtoReflect() protoreflect.Message {
-	mi := &file_proxy_v1_proxy_proto_msgTypes[11]
+	mi := &file_proxy_v1_proxy_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -563,7 +644,7 @@ func (x *Cert) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cert.ProtoReflect.Descriptor instead.
 func (*Cert) Descriptor() ([]byte, []int) {
-	return file_proxy_v1_proxy_proto_rawDescGZIP(), []int{11}
+	return file_proxy_v1_proxy_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Cert) GetCert() string {
@@ -676,7 +757,7 @@ type RouteInput struct {
 
 func (x *RouteInput) Reset() {
 	*x = RouteInput{}
-	mi := &file_proxy_v1_proxy_proto_msgTypes[12]
+	mi := &file_proxy_v1_proxy_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -688,7 +769,7 @@ func (x *RouteInput) String() string {
 func (*RouteInput) ProtoMessage() {}
 
 func (x *RouteInput) ProtoReflect() protoreflect.Message {
-	mi := &file_proxy_v1_proxy_proto_msgTypes[12]
+	mi := &file_proxy_v1_proxy_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -701,7 +782,7 @@ func (x *RouteInput) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RouteInput.ProtoReflect.Descriptor instead.
 func (*RouteInput) Descriptor() ([]byte, []int) {
-	return file_proxy_v1_proxy_proto_rawDescGZIP(), []int{12}
+	return file_proxy_v1_proxy_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *RouteInput) GetId() string {
@@ -731,7 +812,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_proxy_v1_proxy_proto_msgTypes[13]
+	mi := &file_proxy_v1_proxy_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -743,7 +824,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_proxy_v1_proxy_proto_msgTypes[13]
+	mi := &file_proxy_v1_proxy_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -756,7 +837,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_proxy_v1_proxy_proto_rawDescGZIP(), []int{13}
+	return file_proxy_v1_proxy_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Route) GetId() string {
@@ -780,26 +861,28 @@ const file_proxy_v1_proxy_proto_rawDesc = "" +
 	"\x14proxy/v1/proxy.proto\x12\bproxy.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x15mesh/v1/options.proto\"E\n" +
 	"\x10SaveCertsRequest\x121\n" +
 	"\x05certs\x18\x01 \x03(\v2\x13.proxy.v1.CertInputB\x06\xda\xc1\x18\x02\b\x01R\x05certs\"\x13\n" +
-	"\x11SaveCertsResponse\"$\n" +
-	"\x10ListCertsRequest\x12\x10\n" +
-	"\x03ids\x18\x01 \x03(\tR\x03ids\"9\n" +
+	"\x11SaveCertsResponse\",\n" +
+	"\x10ListCertsRequest\x12\x18\n" +
+	"\x03ids\x18\x01 \x03(\tB\x06\xda\xc1\x18\x02(\x13R\x03ids\"9\n" +
 	"\x11ListCertsResponse\x12$\n" +
-	"\x05certs\x18\x01 \x03(\v2\x0e.proxy.v1.CertR\x05certs\"I\n" +
+	"\x05certs\x18\x01 \x03(\v2\x0e.proxy.v1.CertR\x05certs\"0\n" +
+	"\x12DeleteCertsRequest\x12\x1a\n" +
+	"\x03ids\x18\x01 \x03(\tB\b\xda\xc1\x18\x04\b\x01(\x13R\x03ids\"\x15\n" +
+	"\x13DeleteCertsResponse\"I\n" +
 	"\x11SaveRoutesRequest\x124\n" +
 	"\x06routes\x18\x01 \x03(\v2\x14.proxy.v1.RouteInputB\x06\xda\xc1\x18\x02\b\x01R\x06routes\"=\n" +
 	"\x12SaveRoutesResponse\x12'\n" +
-	"\x06routes\x18\x01 \x03(\v2\x0f.proxy.v1.RouteR\x06routes\"%\n" +
-	"\x11ListRoutesRequest\x12\x10\n" +
-	"\x03ids\x18\x01 \x03(\tR\x03ids\"=\n" +
+	"\x06routes\x18\x01 \x03(\v2\x0f.proxy.v1.RouteR\x06routes\"-\n" +
+	"\x11ListRoutesRequest\x12\x18\n" +
+	"\x03ids\x18\x01 \x03(\tB\x06\xda\xc1\x18\x02(\x10R\x03ids\"=\n" +
 	"\x12ListRoutesResponse\x12'\n" +
-	"\x06routes\x18\x01 \x03(\v2\x0f.proxy.v1.RouteR\x06routes\"/\n" +
-	"\x13DeleteRoutesRequest\x12\x18\n" +
-	"\x03ids\x18\x01 \x03(\tB\x06\xda\xc1\x18\x02\b\x01R\x03ids\"\x16\n" +
-	"\x14DeleteRoutesResponse\"C\n" +
-	"\tCertInput\x12\x1e\n" +
-	"\x04cert\x18\x01 \x01(\tB\n" +
-	"\xda\xc1\x18\x06\b\x01\x10\x80\x80\bR\x04cert\x12\x16\n" +
-	"\x02id\x18\x02 \x01(\tB\x06\xda\xc1\x18\x02\b\x01R\x02id\"\xca\x03\n" +
+	"\x06routes\x18\x01 \x03(\v2\x0f.proxy.v1.RouteR\x06routes\"1\n" +
+	"\x13DeleteRoutesRequest\x12\x1a\n" +
+	"\x03ids\x18\x01 \x03(\tB\b\xda\xc1\x18\x04\b\x01(\x10R\x03ids\"\x16\n" +
+	"\x14DeleteRoutesResponse\"G\n" +
+	"\tCertInput\x12 \n" +
+	"\x04cert\x18\x01 \x01(\tB\f\xda\xc1\x18\b\b\x01\x10\x80\x80\b(\x02R\x04cert\x12\x18\n" +
+	"\x02id\x18\x02 \x01(\tB\b\xda\xc1\x18\x04\b\x01(\x13R\x02id\"\xca\x03\n" +
 	"\x04Cert\x12\x12\n" +
 	"\x04cert\x18\x01 \x01(\tR\x04cert\x12\x1f\n" +
 	"\vcommon_name\x18\x02 \x01(\tR\n" +
@@ -819,17 +902,18 @@ const file_proxy_v1_proxy_proto_rawDesc = "" +
 	"\rserial_number\x18\f \x01(\tR\fserialNumber\x12/\n" +
 	"\x13signature_algorithm\x18\r \x01(\tR\x12signatureAlgorithm\x12\x1d\n" +
 	"\n" +
-	"updated_at\x18\x0e \x01(\tR\tupdatedAt\"J\n" +
+	"updated_at\x18\x0e \x01(\tR\tupdatedAt\"N\n" +
 	"\n" +
-	"RouteInput\x12\x19\n" +
-	"\x02id\x18\x01 \x01(\tB\t\xda\xc1\x18\x05\b\x01\x10\x80\x10R\x02id\x12!\n" +
-	"\x06target\x18\x02 \x01(\tB\t\xda\xc1\x18\x05\b\x01\x10\x80\x10R\x06target\"/\n" +
+	"RouteInput\x12\x1b\n" +
+	"\x02id\x18\x01 \x01(\tB\v\xda\xc1\x18\a\b\x01\x10\x80\x10(\x10R\x02id\x12#\n" +
+	"\x06target\x18\x02 \x01(\tB\v\xda\xc1\x18\a\b\x01\x10\x80\x10(\x0eR\x06target\"/\n" +
 	"\x05Route\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
-	"\x06target\x18\x02 \x01(\tR\x06target2\xf3\x04\n" +
+	"\x06target\x18\x02 \x01(\tR\x06target2\xf0\x05\n" +
 	"\fProxyService\x12u\n" +
 	"\tSaveCerts\x12\x1a.proxy.v1.SaveCertsRequest\x1a\x1b.proxy.v1.SaveCertsResponse\"/\xca\xc1\x18\x10\x12\x0euser-svc:admin\x82\xd3\xe4\x93\x02\x15:\x01*\x1a\x10/proxy-svc/certs\x12u\n" +
-	"\tListCerts\x12\x1a.proxy.v1.ListCertsRequest\x1a\x1b.proxy.v1.ListCertsResponse\"/\xca\xc1\x18\x10\x12\x0euser-svc:admin\x82\xd3\xe4\x93\x02\x15:\x01*\"\x10/proxy-svc/certs\x12y\n" +
+	"\tListCerts\x12\x1a.proxy.v1.ListCertsRequest\x1a\x1b.proxy.v1.ListCertsResponse\"/\xca\xc1\x18\x10\x12\x0euser-svc:admin\x82\xd3\xe4\x93\x02\x15:\x01*\"\x10/proxy-svc/certs\x12{\n" +
+	"\vDeleteCerts\x12\x1c.proxy.v1.DeleteCertsRequest\x1a\x1d.proxy.v1.DeleteCertsResponse\"/\xca\xc1\x18\x10\x12\x0euser-svc:admin\x82\xd3\xe4\x93\x02\x15:\x01**\x10/proxy-svc/certs\x12y\n" +
 	"\n" +
 	"SaveRoutes\x12\x1b.proxy.v1.SaveRoutesRequest\x1a\x1c.proxy.v1.SaveRoutesResponse\"0\xca\xc1\x18\x10\x12\x0euser-svc:admin\x82\xd3\xe4\x93\x02\x16:\x01*\x1a\x11/proxy-svc/routes\x12y\n" +
 	"\n" +
@@ -848,41 +932,45 @@ func file_proxy_v1_proxy_proto_rawDescGZIP() []byte {
 	return file_proxy_v1_proxy_proto_rawDescData
 }
 
-var file_proxy_v1_proxy_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_proxy_v1_proxy_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_proxy_v1_proxy_proto_goTypes = []any{
 	(*SaveCertsRequest)(nil),     // 0: proxy.v1.SaveCertsRequest
 	(*SaveCertsResponse)(nil),    // 1: proxy.v1.SaveCertsResponse
 	(*ListCertsRequest)(nil),     // 2: proxy.v1.ListCertsRequest
 	(*ListCertsResponse)(nil),    // 3: proxy.v1.ListCertsResponse
-	(*SaveRoutesRequest)(nil),    // 4: proxy.v1.SaveRoutesRequest
-	(*SaveRoutesResponse)(nil),   // 5: proxy.v1.SaveRoutesResponse
-	(*ListRoutesRequest)(nil),    // 6: proxy.v1.ListRoutesRequest
-	(*ListRoutesResponse)(nil),   // 7: proxy.v1.ListRoutesResponse
-	(*DeleteRoutesRequest)(nil),  // 8: proxy.v1.DeleteRoutesRequest
-	(*DeleteRoutesResponse)(nil), // 9: proxy.v1.DeleteRoutesResponse
-	(*CertInput)(nil),            // 10: proxy.v1.CertInput
-	(*Cert)(nil),                 // 11: proxy.v1.Cert
-	(*RouteInput)(nil),           // 12: proxy.v1.RouteInput
-	(*Route)(nil),                // 13: proxy.v1.Route
+	(*DeleteCertsRequest)(nil),   // 4: proxy.v1.DeleteCertsRequest
+	(*DeleteCertsResponse)(nil),  // 5: proxy.v1.DeleteCertsResponse
+	(*SaveRoutesRequest)(nil),    // 6: proxy.v1.SaveRoutesRequest
+	(*SaveRoutesResponse)(nil),   // 7: proxy.v1.SaveRoutesResponse
+	(*ListRoutesRequest)(nil),    // 8: proxy.v1.ListRoutesRequest
+	(*ListRoutesResponse)(nil),   // 9: proxy.v1.ListRoutesResponse
+	(*DeleteRoutesRequest)(nil),  // 10: proxy.v1.DeleteRoutesRequest
+	(*DeleteRoutesResponse)(nil), // 11: proxy.v1.DeleteRoutesResponse
+	(*CertInput)(nil),            // 12: proxy.v1.CertInput
+	(*Cert)(nil),                 // 13: proxy.v1.Cert
+	(*RouteInput)(nil),           // 14: proxy.v1.RouteInput
+	(*Route)(nil),                // 15: proxy.v1.Route
 }
 var file_proxy_v1_proxy_proto_depIdxs = []int32{
-	10, // 0: proxy.v1.SaveCertsRequest.certs:type_name -> proxy.v1.CertInput
-	11, // 1: proxy.v1.ListCertsResponse.certs:type_name -> proxy.v1.Cert
-	12, // 2: proxy.v1.SaveRoutesRequest.routes:type_name -> proxy.v1.RouteInput
-	13, // 3: proxy.v1.SaveRoutesResponse.routes:type_name -> proxy.v1.Route
-	13, // 4: proxy.v1.ListRoutesResponse.routes:type_name -> proxy.v1.Route
+	12, // 0: proxy.v1.SaveCertsRequest.certs:type_name -> proxy.v1.CertInput
+	13, // 1: proxy.v1.ListCertsResponse.certs:type_name -> proxy.v1.Cert
+	14, // 2: proxy.v1.SaveRoutesRequest.routes:type_name -> proxy.v1.RouteInput
+	15, // 3: proxy.v1.SaveRoutesResponse.routes:type_name -> proxy.v1.Route
+	15, // 4: proxy.v1.ListRoutesResponse.routes:type_name -> proxy.v1.Route
 	0,  // 5: proxy.v1.ProxyService.SaveCerts:input_type -> proxy.v1.SaveCertsRequest
 	2,  // 6: proxy.v1.ProxyService.ListCerts:input_type -> proxy.v1.ListCertsRequest
-	4,  // 7: proxy.v1.ProxyService.SaveRoutes:input_type -> proxy.v1.SaveRoutesRequest
-	6,  // 8: proxy.v1.ProxyService.ListRoutes:input_type -> proxy.v1.ListRoutesRequest
-	8,  // 9: proxy.v1.ProxyService.DeleteRoutes:input_type -> proxy.v1.DeleteRoutesRequest
-	1,  // 10: proxy.v1.ProxyService.SaveCerts:output_type -> proxy.v1.SaveCertsResponse
-	3,  // 11: proxy.v1.ProxyService.ListCerts:output_type -> proxy.v1.ListCertsResponse
-	5,  // 12: proxy.v1.ProxyService.SaveRoutes:output_type -> proxy.v1.SaveRoutesResponse
-	7,  // 13: proxy.v1.ProxyService.ListRoutes:output_type -> proxy.v1.ListRoutesResponse
-	9,  // 14: proxy.v1.ProxyService.DeleteRoutes:output_type -> proxy.v1.DeleteRoutesResponse
-	10, // [10:15] is the sub-list for method output_type
-	5,  // [5:10] is the sub-list for method input_type
+	4,  // 7: proxy.v1.ProxyService.DeleteCerts:input_type -> proxy.v1.DeleteCertsRequest
+	6,  // 8: proxy.v1.ProxyService.SaveRoutes:input_type -> proxy.v1.SaveRoutesRequest
+	8,  // 9: proxy.v1.ProxyService.ListRoutes:input_type -> proxy.v1.ListRoutesRequest
+	10, // 10: proxy.v1.ProxyService.DeleteRoutes:input_type -> proxy.v1.DeleteRoutesRequest
+	1,  // 11: proxy.v1.ProxyService.SaveCerts:output_type -> proxy.v1.SaveCertsResponse
+	3,  // 12: proxy.v1.ProxyService.ListCerts:output_type -> proxy.v1.ListCertsResponse
+	5,  // 13: proxy.v1.ProxyService.DeleteCerts:output_type -> proxy.v1.DeleteCertsResponse
+	7,  // 14: proxy.v1.ProxyService.SaveRoutes:output_type -> proxy.v1.SaveRoutesResponse
+	9,  // 15: proxy.v1.ProxyService.ListRoutes:output_type -> proxy.v1.ListRoutesResponse
+	11, // 16: proxy.v1.ProxyService.DeleteRoutes:output_type -> proxy.v1.DeleteRoutesResponse
+	11, // [11:17] is the sub-list for method output_type
+	5,  // [5:11] is the sub-list for method input_type
 	5,  // [5:5] is the sub-list for extension type_name
 	5,  // [5:5] is the sub-list for extension extendee
 	0,  // [0:5] is the sub-list for field type_name
@@ -899,7 +987,7 @@ func file_proxy_v1_proxy_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_proxy_v1_proxy_proto_rawDesc), len(file_proxy_v1_proxy_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   14,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -34,6 +34,8 @@ type ProxyService interface {
 	SaveCerts(ctx context.Context, in *SaveCertsRequest, opts ...client.CallOption) (*SaveCertsResponse, error)
 	// ListCerts lists certificates, never their private keys.
 	ListCerts(ctx context.Context, in *ListCertsRequest, opts ...client.CallOption) (*ListCertsResponse, error)
+	// DeleteCerts deletes certificates with their private keys, by host.
+	DeleteCerts(ctx context.Context, in *DeleteCertsRequest, opts ...client.CallOption) (*DeleteCertsResponse, error)
 	// SaveRoutes creates or replaces host routes, all of them or none.
 	SaveRoutes(ctx context.Context, in *SaveRoutesRequest, opts ...client.CallOption) (*SaveRoutesResponse, error)
 	// ListRoutes lists host routes.
@@ -67,6 +69,16 @@ func (c *proxyService) SaveCerts(ctx context.Context, in *SaveCertsRequest, opts
 func (c *proxyService) ListCerts(ctx context.Context, in *ListCertsRequest, opts ...client.CallOption) (*ListCertsResponse, error) {
 	req := c.c.NewRequest(c.name, "ProxyService.ListCerts", in)
 	out := new(ListCertsResponse)
+	err := c.c.Call(ctx, req, out, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *proxyService) DeleteCerts(ctx context.Context, in *DeleteCertsRequest, opts ...client.CallOption) (*DeleteCertsResponse, error) {
+	req := c.c.NewRequest(c.name, "ProxyService.DeleteCerts", in)
+	out := new(DeleteCertsResponse)
 	err := c.c.Call(ctx, req, out, opts...)
 	if err != nil {
 		return nil, err
@@ -111,6 +123,8 @@ type ProxyServiceHandler interface {
 	SaveCerts(context.Context, *SaveCertsRequest, *SaveCertsResponse) error
 	// ListCerts lists certificates, never their private keys.
 	ListCerts(context.Context, *ListCertsRequest, *ListCertsResponse) error
+	// DeleteCerts deletes certificates with their private keys, by host.
+	DeleteCerts(context.Context, *DeleteCertsRequest, *DeleteCertsResponse) error
 	// SaveRoutes creates or replaces host routes, all of them or none.
 	SaveRoutes(context.Context, *SaveRoutesRequest, *SaveRoutesResponse) error
 	// ListRoutes lists host routes.
@@ -123,6 +137,7 @@ func RegisterProxyServiceHandler(s server.Server, hdlr ProxyServiceHandler, opts
 	type proxyService interface {
 		SaveCerts(ctx context.Context, in *SaveCertsRequest, out *SaveCertsResponse) error
 		ListCerts(ctx context.Context, in *ListCertsRequest, out *ListCertsResponse) error
+		DeleteCerts(ctx context.Context, in *DeleteCertsRequest, out *DeleteCertsResponse) error
 		SaveRoutes(ctx context.Context, in *SaveRoutesRequest, out *SaveRoutesResponse) error
 		ListRoutes(ctx context.Context, in *ListRoutesRequest, out *ListRoutesResponse) error
 		DeleteRoutes(ctx context.Context, in *DeleteRoutesRequest, out *DeleteRoutesResponse) error
@@ -144,6 +159,10 @@ func (h *proxyServiceHandler) SaveCerts(ctx context.Context, in *SaveCertsReques
 
 func (h *proxyServiceHandler) ListCerts(ctx context.Context, in *ListCertsRequest, out *ListCertsResponse) error {
 	return h.ProxyServiceHandler.ListCerts(ctx, in, out)
+}
+
+func (h *proxyServiceHandler) DeleteCerts(ctx context.Context, in *DeleteCertsRequest, out *DeleteCertsResponse) error {
+	return h.ProxyServiceHandler.DeleteCerts(ctx, in, out)
 }
 
 func (h *proxyServiceHandler) SaveRoutes(ctx context.Context, in *SaveRoutesRequest, out *SaveRoutesResponse) error {

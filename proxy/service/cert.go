@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"micromesh/pkg/errs"
 	"micromesh/pkg/routing"
 )
 
@@ -87,6 +88,37 @@ func (s *Service) Certs(ctx context.Context, ids []string) ([]Cert, error) {
 		return nil, fmt.Errorf("list certificates: %w", err)
 	}
 	return certs, nil
+}
+
+// DeleteCerts deletes certificates with their private keys: all that are named, or none.
+//
+// Errors: Invalid, NotFound, Unavailable.
+func (s *Service) DeleteCerts(ctx context.Context, actor string, ids []string) error {
+	hosts := make([]string, len(ids))
+	for i, id := range ids {
+		var err error
+		if hosts[i], err = certID(id); err != nil {
+			return errs.Field(fmt.Sprintf("ids[%d]", i), "host", "%s", err)
+		}
+	}
+	slices.Sort(hosts)
+	hosts = slices.Compact(hosts)
+	have, err := s.Certs(ctx, slices.Clone(hosts))
+	if err != nil {
+		return err
+	}
+	for _, host := range hosts {
+		if !slices.ContainsFunc(have, func(c Cert) bool { return c.ID == host }) {
+			return errs.NotFoundf("there is no certificate of %q", host)
+		}
+	}
+	_, err = s.store.DeleteCerts(ctx, hosts, func(id string) Event {
+		return Event{ID: id, ActorID: actor, What: CertDeleted{}, Time: s.now()}
+	})
+	if err != nil {
+		return fmt.Errorf("delete certificates: %w", err)
+	}
+	return nil
 }
 
 // certID is a host, or one with a wildcard as its first label.

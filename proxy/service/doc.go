@@ -20,6 +20,8 @@ type Store interface {
 	SaveCerts(ctx context.Context, certs []Cert, events []Event) error
 	// Certs gives the certificates with these ids, or all where none is named, sorted by id.
 	Certs(ctx context.Context, ids []string) ([]Cert, error)
+	// DeleteCerts deletes the certificates with these ids, and returns the ids of those that there were.
+	DeleteCerts(ctx context.Context, ids []string, event func(id string) Event) (gone []string, err error)
 }
 
 // Sealer encrypts what must not lie readable in the store.
@@ -36,7 +38,7 @@ type Table interface {
 type Event struct {
 	ID      string // the route's or the certificate's
 	ActorID string // the account that did it
-	What    any    // RouteSaved, RouteDeleted or CertSaved
+	What    any    // RouteSaved, RouteDeleted, CertSaved or CertDeleted
 	Time    time.Time
 }
 
@@ -45,6 +47,7 @@ type (
 	RouteSaved   struct{ Target string }
 	RouteDeleted struct{}
 	CertSaved    struct{ NotAfter time.Time }
+	CertDeleted  struct{}
 )
 
 // Service is the proxy's control plane.

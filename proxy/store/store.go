@@ -89,6 +89,26 @@ func (s *Store) SaveCerts(ctx context.Context, certs []service.Cert, events []se
 	})
 }
 
+// DeleteCerts implements service.Store.
+func (s *Store) DeleteCerts(ctx context.Context, ids []string, event func(id string) service.Event) (gone []string, err error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	scan := func(row sqldb.Scanner) (id string, err error) { return id, row.Scan(&id) }
+	err = s.db.Write(ctx, func(tx *sqldb.Tx) error {
+		in, args := sqldb.In(ids)
+		if gone, err = sqldb.All(ctx, tx, scan, "DELETE FROM certs WHERE id IN "+in+" RETURNING id", args...); err != nil {
+			return fmt.Errorf("delete certificates: %w", err)
+		}
+		events := make([]service.Event, len(gone))
+		for i, id := range gone {
+			events[i] = event(id)
+		}
+		return s.enqueue(ctx, tx, events)
+	})
+	return gone, err
+}
+
 // Certs implements service.Store.
 func (s *Store) Certs(ctx context.Context, ids []string) ([]service.Cert, error) {
 	where, args := byID(ids)

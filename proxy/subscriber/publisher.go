@@ -28,6 +28,9 @@ func Encode(e service.Event) (sqldb.Message, error) {
 	case service.CertSaved:
 		m.Type = routes.EventType_EVENT_TYPE_CERT_SAVED
 		m.Payload = &routes.Event_CertSaved{CertSaved: &routes.CertSaved{NotAfter: what.NotAfter.UTC().Format("2006-01-02T15:04:05Z")}}
+	case service.CertDeleted:
+		m.Type = routes.EventType_EVENT_TYPE_CERT_DELETED
+		m.Payload = &routes.Event_CertDeleted{CertDeleted: &routes.CertDeleted{}}
 	default:
 		return sqldb.Message{}, fmt.Errorf("there is no event for a %T", e.What)
 	}

@@ -22,11 +22,20 @@ var _ service.Signer = signer{}
 
 // Sign implements service.Signer. RS256 needs no randomness, so equal tokens give equal JWTs.
 func (signer) Sign(key *rsa.PrivateKey, t service.Token) (string, error) {
+	return sign(key, t, auth.Audience)
+}
+
+// SignFor implements service.Signer.
+func (signer) SignFor(key *rsa.PrivateKey, t service.Token, audience string) (string, error) {
+	return sign(key, t, audience)
+}
+
+func sign(key *rsa.PrivateKey, t service.Token, audience string) (string, error) {
 	issued := jwt.NewNumericDate(t.IssuedAt)
 	j := jwt.NewWithClaims(jwt.SigningMethodRS256, &auth.Claims{
 		UserID: t.UserID, Slug: t.Slug, Roles: t.Roles, AppID: t.AppID, Device: t.Device, ActiveOrg: t.ActiveOrg, SessionID: t.SessionID,
 		RegisteredClaims: jwt.RegisteredClaims{
-			Issuer: auth.Issuer, Subject: t.UserID, Audience: jwt.ClaimStrings{auth.Audience}, ID: t.ID,
+			Issuer: auth.Issuer, Subject: t.UserID, Audience: jwt.ClaimStrings{audience}, ID: t.ID,
 			IssuedAt: issued, NotBefore: issued, ExpiresAt: jwt.NewNumericDate(t.ExpiresAt),
 		},
 	})

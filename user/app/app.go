@@ -30,7 +30,6 @@ type App struct {
 
 	*backend.Backend
 	replica *replicator
-	peers   peers
 	madeUp  string // the admin's password
 }
 
@@ -39,6 +38,9 @@ type App struct {
 func New(ctx context.Context, h *host.Host, cfg Config) (*App, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
+	}
+	if cfg.Test && !h.Loopback() {
+		return nil, errors.New("MICRO_TEST is set, and the service can be called from other machines; unset it, or set MICRO_SERVER_ADDRESS to 127.0.0.1:0")
 	}
 	b, err := backend.Open(ctx, h, Name, cfg.DatabaseURL)
 	if err != nil {
@@ -64,10 +66,8 @@ func (a *App) open(ctx context.Context, h *host.Host, cfg Config) error {
 	}
 	st := store.New(a.DB, subscriber.Encode)
 	a.replica = newReplicator(h.JS, h.NATS, h.Auth, st, a.Log)
-	a.peers = peers{h.NATS, a.Log}
 	a.Service, err = service.New(cfg.domain(), service.Ports{
 		Store: st, Sealer: h.Secrets, Signer: signer{}, Mailer: mailer, Permits: permits{h.Auth}, Replica: a.replica,
-		Peers: a.peers,
 	})
 	if err != nil {
 		return err
@@ -122,8 +122,7 @@ func (a *App) AdminPassword() string { return a.madeUp }
 
 // Run serves until ctx ends.
 func (a *App) Run(ctx context.Context) error {
-	peers := func(ctx context.Context) { a.peers.run(ctx, a.Service) }
-	return a.Backend.Run(ctx, a.replica.run, peers, a.housekeep)
+	return a.Backend.Run(ctx, a.replica.run, a.housekeep)
 }
 
 // housekeep deletes what has expired, and rotates the key when that is due, until ctx ends.

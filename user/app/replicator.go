@@ -341,6 +341,9 @@ func (r *replicator) writeKeys(ctx context.Context, put func(bucket, key string,
 
 func (r *replicator) permit(ctx context.Context, id string) ([]byte, error) {
 	p, err := r.reader.Permit(ctx, id)
+	if errors.Is(err, service.ErrNotFound) {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, err
 	}

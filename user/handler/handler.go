@@ -43,7 +43,6 @@ func (h *Handler) caller(ctx context.Context) service.Caller {
 	if c == nil {
 		return service.Caller{IP: ipOf(ctx)}
 	}
-	h.svc.Saw(c.ID, c.IssuedAt.Time)
 	out := callerOf(c)
 	out.IP = ipOf(ctx)
 	return out

@@ -77,3 +77,13 @@ func organization(o service.Organization) *userpb.Organization {
 		CreatedAt: timeText(o.CreatedAt), UpdatedAt: timeText(o.UpdatedAt),
 	}
 }
+
+// DeleteOrganization implements userpb.UserServiceHandler.
+func (h *Handler) DeleteOrganization(ctx context.Context, in *userpb.DeleteOrganizationRequest, _ *userpb.DeleteOrganizationResponse) error {
+	return h.svc.DeleteOrganization(ctx, h.caller(ctx), in.GetOrganizationId())
+}
+
+// DeleteApp implements userpb.UserServiceHandler.
+func (h *Handler) DeleteApp(ctx context.Context, in *userpb.DeleteAppRequest, _ *userpb.DeleteAppResponse) error {
+	return h.svc.DeleteApp(ctx, h.caller(ctx), in.GetId())
+}

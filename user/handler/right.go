@@ -21,6 +21,16 @@ func (h *Handler) SaveEnrolls(ctx context.Context, in *userpb.SaveEnrollsRequest
 	return nil
 }
 
+// DeleteEnrolls implements userpb.UserServiceHandler.
+func (h *Handler) DeleteEnrolls(ctx context.Context, in *userpb.DeleteEnrollsRequest, _ *userpb.DeleteEnrollsResponse) error {
+	return h.svc.DeleteEnrolls(ctx, h.caller(ctx), in.GetIds())
+}
+
+// DeletePermits implements userpb.UserServiceHandler.
+func (h *Handler) DeletePermits(ctx context.Context, in *userpb.DeletePermitsRequest, _ *userpb.DeletePermitsResponse) error {
+	return h.svc.DeletePermits(ctx, h.caller(ctx), in.GetIds())
+}
+
 // ListEnrolls implements userpb.UserServiceHandler.
 func (h *Handler) ListEnrolls(ctx context.Context, in *userpb.ListEnrollsRequest, out *userpb.ListEnrollsResponse) error {
 	q := service.EnrollQuery{Role: in.GetRole(), ContactID: in.GetContactId()}

@@ -304,6 +304,87 @@ func (x *ListAppsResponse) GetApps() []*App {
 	return nil
 }
 
+type DeleteAppRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The app, as readApp names it.
+	Id            string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteAppRequest) Reset() {
+	*x = DeleteAppRequest{}
+	mi := &file_user_v1_user_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteAppRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteAppRequest) ProtoMessage() {}
+
+func (x *DeleteAppRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_user_v1_user_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteAppRequest.ProtoReflect.Descriptor instead.
+func (*DeleteAppRequest) Descriptor() ([]byte, []int) {
+	return file_user_v1_user_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *DeleteAppRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type DeleteAppResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteAppResponse) Reset() {
+	*x = DeleteAppResponse{}
+	mi := &file_user_v1_user_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteAppResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteAppResponse) ProtoMessage() {}
+
+func (x *DeleteAppResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_user_v1_user_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteAppResponse.ProtoReflect.Descriptor instead.
+func (*DeleteAppResponse) Descriptor() ([]byte, []int) {
+	return file_user_v1_user_proto_rawDescGZIP(), []int{7}
+}
+
 type ChangePasswordRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The password as it is.
@@ -316,7 +397,7 @@ type ChangePasswordRequest struct {
 
 func (x *ChangePasswordRequest) Reset() {
 	*x = ChangePasswordRequest{}
-	mi := &file_user_v1_user_proto_msgTypes[6]
+	mi := &file_user_v1_user_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -328,7 +409,7 @@ func (x *ChangePasswordRequest) String() string {
 func (*ChangePasswordRequest) ProtoMessage() {}
 
 func (x *ChangePasswordRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_user_v1_user_proto_msgTypes[6]
+	mi := &file_user_v1_user_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -341,7 +422,7 @@ func (x *ChangePasswordRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangePasswordRequest.ProtoReflect.Descriptor instead.
 func (*ChangePasswordRequest) Descriptor() ([]byte, []int) {
-	return file_user_v1_user_proto_rawDescGZIP(), []int{6}
+	return file_user_v1_user_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ChangePasswordRequest) GetCurrentPassword() string {
@@ -366,7 +447,7 @@ type ChangePasswordResponse struct {
 
 func (x *ChangePasswordResponse) Reset() {
 	*x = ChangePasswordResponse{}
-	mi := &file_user_v1_user_proto_msgTypes[7]
+	mi := &file_user_v1_user_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -378,7 +459,7 @@ func (x *ChangePasswordResponse) String() string {
 func (*ChangePasswordResponse) ProtoMessage() {}
 
 func (x *ChangePasswordResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_user_v1_user_proto_msgTypes[7]
+	mi := &file_user_v1_user_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -391,7 +472,7 @@ func (x *ChangePasswordResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangePasswordResponse.ProtoReflect.Descriptor instead.
 func (*ChangePasswordResponse) Descriptor() ([]byte, []int) {
-	return file_user_v1_user_proto_rawDescGZIP(), []int{7}
+	return file_user_v1_user_proto_rawDescGZIP(), []int{9}
 }
 
 type SaveEnrollsRequest struct {
@@ -404,7 +485,7 @@ type SaveEnrollsRequest struct {
 
 func (x *SaveEnrollsRequest) Reset() {
 	*x = SaveEnrollsRequest{}
-	mi := &file_user_v1_user_proto_msgTypes[8]
+	mi := &file_user_v1_user_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -416,7 +497,7 @@ func (x *SaveEnrollsRequest) String() string {
 func (*SaveEnrollsRequest) ProtoMessage() {}
 
 func (x *SaveEnrollsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_user_v1_user_proto_msgTypes[8]
+	mi := &file_user_v1_user_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -429,7 +510,7 @@ func (x *SaveEnrollsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SaveEnrollsRequest.ProtoReflect.Descriptor instead.
 func (*SaveEnrollsRequest) Descriptor() ([]byte, []int) {
-	return file_user_v1_user_proto_rawDescGZIP(), []int{8}
+	return file_user_v1_user_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *SaveEnrollsRequest) GetEnrolls() []*EnrollInput {
@@ -448,7 +529,7 @@ type SaveEnrollsResponse struct {
 
 func (x *SaveEnrollsResponse) Reset() {
 	*x = SaveEnrollsResponse{}
-	mi := &file_user_v1_user_proto_msgTypes[9]
+	mi := &file_user_v1_user_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -460,7 +541,7 @@ func (x *SaveEnrollsResponse) String() string {
 func (*SaveEnrollsResponse) ProtoMessage() {}
 
 func (x *SaveEnrollsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_user_v1_user_proto_msgTypes[9]
+	mi := &file_user_v1_user_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -473,7 +554,7 @@ func (x *SaveEnrollsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SaveEnrollsResponse.ProtoReflect.Descriptor instead.
 func (*SaveEnrollsResponse) Descriptor() ([]byte, []int) {
-	return file_user_v1_user_proto_rawDescGZIP(), []int{9}
+	return file_user_v1_user_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *SaveEnrollsResponse) GetEnrolls() []*Enroll {
@@ -481,6 +562,87 @@ func (x *SaveEnrollsResponse) GetEnrolls() []*Enroll {
 		return x.Enrolls
 	}
 	return nil
+}
+
+type DeleteEnrollsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The enrolls, as listEnrolls names them: all of them are deleted, or none.
+	Ids           []string `protobuf:"bytes,1,rep,name=ids,proto3" json:"ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteEnrollsRequest) Reset() {
+	*x = DeleteEnrollsRequest{}
+	mi := &file_user_v1_user_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteEnrollsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteEnrollsRequest) ProtoMessage() {}
+
+func (x *DeleteEnrollsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_user_v1_user_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteEnrollsRequest.ProtoReflect.Descriptor instead.
+func (*DeleteEnrollsRequest) Descriptor() ([]byte, []int) {
+	return file_user_v1_user_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *DeleteEnrollsRequest) GetIds() []string {
+	if x != nil {
+		return x.Ids
+	}
+	return nil
+}
+
+type DeleteEnrollsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteEnrollsResponse) Reset() {
+	*x = DeleteEnrollsResponse{}
+	mi := &file_user_v1_user_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteEnrollsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteEnrollsResponse) ProtoMessage() {}
+
+func (x *DeleteEnrollsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_user_v1_user_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteEnrollsResponse.ProtoReflect.Descriptor instead.
+func (*DeleteEnrollsResponse) Descriptor() ([]byte, []int) {
+	return file_user_v1_user_proto_rawDescGZIP(), []int{13}
 }
 
 type ListEnrollsRequest struct {
@@ -497,7 +659,7 @@ type ListEnrollsRequest struct {
 
 func (x *ListEnrollsRequest) Reset() {
 	*x = ListEnrollsRequest{}
-	mi := &file_user_v1_user_proto_msgTypes[10]
+	mi := &file_user_v1_user_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -509,7 +671,7 @@ func (x *ListEnrollsRequest) String() string {
 func (*ListEnrollsRequest) ProtoMessage() {}
 
 func (x *ListEnrollsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_user_v1_user_proto_msgTypes[10]
+	mi := &file_user_v1_user_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -522,7 +684,7 @@ func (x *ListEnrollsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEnrollsRequest.ProtoReflect.Descriptor instead.
 func (*ListEnrollsRequest) Descriptor() ([]byte, []int) {
-	return file_user_v1_user_proto_rawDescGZIP(), []int{10}
+	return file_user_v1_user_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ListEnrollsRequest) GetContactId() string {
@@ -555,7 +717,7 @@ type ListEnrollsResponse struct {
 
 func (x *ListEnrollsResponse) Reset() {
 	*x = ListEnrollsResponse{}
-	mi := &file_user_v1_user_proto_msgTypes[11]
+	mi := &file_user_v1_user_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -567,7 +729,7 @@ func (x *ListEnrollsResponse) String() string {
 func (*ListEnrollsResponse) ProtoMessage() {}
 
 func (x *ListEnrollsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_user_v1_user_proto_msgTypes[11]
+	mi := &file_user_v1_user_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -580,7 +742,7 @@ func (x *ListEnrollsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEnrollsResponse.ProtoReflect.Descriptor instead.
 func (*ListEnrollsResponse) Descriptor() ([]byte, []int) {
-	return file_user_v1_user_proto_rawDescGZIP(), []int{11}
+	return file_user_v1_user_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListEnrollsResponse) GetEnrolls() []*Enroll {
@@ -608,7 +770,7 @@ type LoginRequest struct {
 
 func (x *LoginRequest) Reset() {
 	*x = LoginRequest{}
-	mi := &file_user_v1_user_proto_msgTypes[12]
+	mi := &file_user_v1_user_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -620,7 +782,7 @@ func (x *LoginRequest) String() string {
 func (*LoginRequest) ProtoMessage() {}
 
 func (x *LoginRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_user_v1_user_proto_msgTypes[12]
+	mi := &file_user_v1_user_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -633,7 +795,7 @@ func (x *LoginRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoginRequest.ProtoReflect.Descriptor instead.
 func (*LoginRequest) Descriptor() ([]byte, []int) {
-	return file_user_v1_user_proto_rawDescGZIP(), []int{12}
+	return file_user_v1_user_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *LoginRequest) GetAppHost() string {
@@ -680,7 +842,7 @@ type LoginResponse struct {
 
 func (x *LoginResponse) Reset() {
 	*x = LoginResponse{}
-	mi := &file_user_v1_user_proto_msgTypes[13]
+	mi := &file_user_v1_user_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -692,7 +854,7 @@ func (x *LoginResponse) String() string {
 func (*LoginResponse) ProtoMessage() {}
 
 func (x *LoginResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_user_v1_user_proto_msgTypes[13]
+	mi := &file_user_v1_user_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -705,7 +867,7 @@ func (x *LoginResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LoginResponse.ProtoReflect.Descriptor instead.
 func (*LoginResponse) Descriptor() ([]byte, []int) {
-	return file_user_v1_user_proto_rawDescGZIP(), []int{13}
+	return file_user_v1_user_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *LoginResponse) GetToken() *Token {
@@ -733,7 +895,7 @@ type SaveOrganizationRequest struct {
 
 func (x *SaveOrganizationRequest) Reset() {
 	*x = SaveOrganizationRequest{}
-	mi := &file_user_v1_user_proto_msgTypes[14]
+	mi := &file_user_v1_user_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -745,7 +907,7 @@ func (x *SaveOrganizationRequest) String() string {
 func (*SaveOrganizationRequest) ProtoMessage() {}
 
 func (x *SaveOrganizationRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_user_v1_user_proto_msgTypes[14]
+	mi := &file_user_v1_user_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -758,7 +920,7 @@ func (x *SaveOrganizationRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SaveOrganizationRequest.ProtoReflect.Descriptor instead.
 func (*SaveOrganizationRequest) Descriptor() ([]byte, []int) {
-	return file_user_v1_user_proto_rawDescGZIP(), []int{14}
+	return file_user_v1_user_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *SaveOrganizationRequest) GetAssignCaller() bool {
@@ -807,7 +969,7 @@ type SaveOrganizationResponse struct {
 
 func (x *SaveOrganizationResponse) Reset() {
 	*x = SaveOrganizationResponse{}
-	mi := &file_user_v1_user_proto_msgTypes[15]
+	mi := &file_user_v1_user_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -819,7 +981,7 @@ func (x *SaveOrganizationResponse) String() string {
 func (*SaveOrganizationResponse) ProtoMessage() {}
 
 func (x *SaveOrganizationResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_user_v1_user_proto_msgTypes[15]
+	mi := &file_user_v1_user_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -832,7 +994,7 @@ func (x *SaveOrganizationResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SaveOrganizationResponse.ProtoReflect.Descriptor instead.
 func (*SaveOrganizationResponse) Descriptor() ([]byte, []int) {
-	return file_user_v1_user_proto_rawDescGZIP(), []int{15}
+	return file_user_v1_user_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *SaveOrganizationResponse) GetOrganization() *Organization {
@@ -849,6 +1011,86 @@ func (x *SaveOrganizationResponse) GetToken() *Token {
 	return nil
 }
 
+type DeleteOrganizationRequest struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	OrganizationId string                 `protobuf:"bytes,1,opt,name=organization_id,json=organizationId,proto3" json:"organization_id,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *DeleteOrganizationRequest) Reset() {
+	*x = DeleteOrganizationRequest{}
+	mi := &file_user_v1_user_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteOrganizationRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteOrganizationRequest) ProtoMessage() {}
+
+func (x *DeleteOrganizationRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_user_v1_user_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteOrganizationRequest.ProtoReflect.Descriptor instead.
+func (*DeleteOrganizationRequest) Descriptor() ([]byte, []int) {
+	return file_user_v1_user_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *DeleteOrganizationRequest) GetOrganizationId() string {
+	if x != nil {
+		return x.OrganizationId
+	}
+	return ""
+}
+
+type DeleteOrganizationResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteOrganizationResponse) Reset() {
+	*x = DeleteOrganizationResponse{}
+	mi := &file_user_v1_user_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteOrganizationResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteOrganizationResponse) ProtoMessage() {}
+
+func (x *DeleteOrganizationResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_user_v1_user_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteOrganizationResponse.ProtoReflect.Descriptor instead.
+func (*DeleteOrganizationResponse) Descriptor() ([]byte, []int) {
+	return file_user_v1_user_proto_rawDescGZIP(), []int{21}
+}
+
 type SaveMembershipRequest struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	OrganizationId string                 `protobuf:"bytes,1,opt,name=organization_id,json=organizationId,proto3" json:"organization_id,omitempty"`
@@ -859,7 +1101,7 @@ type SaveMembershipRequest struct {
 
 func (x *SaveMembershipRequest) Reset() {
 	*x = SaveMembershipRequest{}
-	mi := &file_user_v1_user_proto_msgTypes[16]
+	mi := &file_user_v1_user_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -871,7 +1113,7 @@ func (x *SaveMembershipRequest) String() string {
 func (*SaveMembershipRequest) ProtoMessage() {}
 
 func (x *SaveMembershipRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_user_v1_user_proto_msgTypes[16]
+	mi := &file_user_v1_user_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -884,7 +1126,7 @@ func (x *SaveMembershipRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SaveMembershipRequest.ProtoReflect.Descriptor instead.
 func (*SaveMembershipRequest) Descriptor() ([]byte, []int) {
-	return file_user_v1_user_proto_rawDescGZIP(), []int{16}
+	return file_user_v1_user_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *SaveMembershipRequest) GetOrganizationId() string {
@@ -909,7 +1151,7 @@ type SaveMembershipResponse struct {
 
 func (x *SaveMembershipResponse) Reset() {
 	*x = SaveMembershipResponse{}
-	mi := &file_user_v1_user_proto_msgTypes[17]
+	mi := &file_user_v1_user_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -921,7 +1163,7 @@ func (x *SaveMembershipResponse) String() string {
 func (*SaveMembershipResponse) ProtoMessage() {}
 
 func (x *SaveMembershipResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_user_v1_user_proto_msgTypes[17]
+	mi := &file_user_v1_user_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -934,7 +1176,7 @@ func (x *SaveMembershipResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SaveMembershipResponse.ProtoReflect.Descriptor instead.
 func (*SaveMembershipResponse) Descriptor() ([]byte, []int) {
-	return file_user_v1_user_proto_rawDescGZIP(), []int{17}
+	return file_user_v1_user_proto_rawDescGZIP(), []int{23}
 }
 
 type DeleteMembershipRequest struct {
@@ -947,7 +1189,7 @@ type DeleteMembershipRequest struct {
 
 func (x *DeleteMembershipRequest) Reset() {
 	*x = DeleteMembershipRequest{}
-	mi := &file_user_v1_user_proto_msgTypes[18]
+	mi := &file_user_v1_user_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -959,7 +1201,7 @@ func (x *DeleteMembershipRequest) String() string {
 func (*DeleteMembershipRequest) ProtoMessage() {}
 
 func (x *DeleteMembershipRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_user_v1_user_proto_msgTypes[18]
+	mi := &file_user_v1_user_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -972,7 +1214,7 @@ func (x *DeleteMembershipRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteMembershipRequest.ProtoReflect.Descriptor instead.
 func (*DeleteMembershipRequest) Descriptor() ([]byte, []int) {
-	return file_user_v1_user_proto_rawDescGZIP(), []int{18}
+	return file_user_v1_user_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *DeleteMembershipRequest) GetOrganizationId() string {
@@ -997,7 +1239,7 @@ type DeleteMembershipResponse struct {
 
 func (x *DeleteMembershipResponse) Reset() {
 	*x = DeleteMembershipResponse{}
-	mi := &file_user_v1_user_proto_msgTypes[19]
+	mi := &file_user_v1_user_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1009,7 +1251,7 @@ func (x *DeleteMembershipResponse) String() string {
 func (*DeleteMembershipResponse) ProtoMessage() {}
 
 func (x *DeleteMembershipResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_user_v1_user_proto_msgTypes[19]
+	mi := &file_user_v1_user_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1022,7 +1264,7 @@ func (x *DeleteMembershipResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteMembershipResponse.ProtoReflect.Descriptor instead.
 func (*DeleteMembershipResponse) Descriptor() ([]byte, []int) {
-	return file_user_v1_user_proto_rawDescGZIP(), []int{19}
+	return file_user_v1_user_proto_rawDescGZIP(), []int{25}
 }
 
 type ListOrganizationsRequest struct {
@@ -1039,7 +1281,7 @@ type ListOrganizationsRequest struct {
 
 func (x *ListOrganizationsRequest) Reset() {
 	*x = ListOrganizationsRequest{}
-	mi := &file_user_v1_user_proto_msgTypes[20]
+	mi := &file_user_v1_user_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1051,7 +1293,7 @@ func (x *ListOrganizationsRequest) String() string {
 func (*ListOrganizationsRequest) ProtoMessage() {}
 
 func (x *ListOrganizationsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_user_v1_user_proto_msgTypes[20]
+	mi := &file_user_v1_user_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1064,7 +1306,7 @@ func (x *ListOrganizationsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListOrganizationsRequest.ProtoReflect.Descriptor instead.
 func (*ListOrganizationsRequest) Descriptor() ([]byte, []int) {
-	return file_user_v1_user_proto_rawDescGZIP(), []int{20}
+	return file_user_v1_user_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ListOrganizationsRequest) GetAfterTime() string {
@@ -1097,7 +1339,7 @@ type ListOrganizationsResponse struct {
 
 func (x *ListOrganizationsResponse) Reset() {
 	*x = ListOrganizationsResponse{}
-	mi := &file_user_v1_user_proto_msgTypes[21]
+	mi := &file_user_v1_user_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1109,7 +1351,7 @@ func (x *ListOrganizationsResponse) String() string {
 func (*ListOrganizationsResponse) ProtoMessage() {}
 
 func (x *ListOrganizationsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_user_v1_user_proto_msgTypes[21]
+	mi := &file_user_v1_user_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1122,7 +1364,7 @@ func (x *ListOrganizationsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListOrganizationsResponse.ProtoReflect.Descriptor instead.
 func (*ListOrganizationsResponse) Descriptor() ([]byte, []int) {
-	return file_user_v1_user_proto_rawDescGZIP(), []int{21}
+	return file_user_v1_user_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ListOrganizationsResponse) GetOrganizations() []*Organization {
@@ -1148,7 +1390,7 @@ type SendOtpRequest struct {
 
 func (x *SendOtpRequest) Reset() {
 	*x = SendOtpRequest{}
-	mi := &file_user_v1_user_proto_msgTypes[22]
+	mi := &file_user_v1_user_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1160,7 +1402,7 @@ func (x *SendOtpRequest) String() string {
 func (*SendOtpRequest) ProtoMessage() {}
 
 func (x *SendOtpRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_user_v1_user_proto_msgTypes[22]
+	mi := &file_user_v1_user_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1173,7 +1415,7 @@ func (x *SendOtpRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SendOtpRequest.ProtoReflect.Descriptor instead.
 func (*SendOtpRequest) Descriptor() ([]byte, []int) {
-	return file_user_v1_user_proto_rawDescGZIP(), []int{22}
+	return file_user_v1_user_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *SendOtpRequest) GetAppHost() string {
@@ -1226,7 +1468,7 @@ type SendOtpResponse struct {
 
 func (x *SendOtpResponse) Reset() {
 	*x = SendOtpResponse{}
-	mi := &file_user_v1_user_proto_msgTypes[23]
+	mi := &file_user_v1_user_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1238,7 +1480,7 @@ func (x *SendOtpResponse) String() string {
 func (*SendOtpResponse) ProtoMessage() {}
 
 func (x *SendOtpResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_user_v1_user_proto_msgTypes[23]
+	mi := &file_user_v1_user_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1251,7 +1493,7 @@ func (x *SendOtpResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SendOtpResponse.ProtoReflect.Descriptor instead.
 func (*SendOtpResponse) Descriptor() ([]byte, []int) {
-	return file_user_v1_user_proto_rawDescGZIP(), []int{23}
+	return file_user_v1_user_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *SendOtpResponse) GetBody() string {
@@ -1311,7 +1553,7 @@ type ListPermissionsRequest struct {
 
 func (x *ListPermissionsRequest) Reset() {
 	*x = ListPermissionsRequest{}
-	mi := &file_user_v1_user_proto_msgTypes[24]
+	mi := &file_user_v1_user_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1323,7 +1565,7 @@ func (x *ListPermissionsRequest) String() string {
 func (*ListPermissionsRequest) ProtoMessage() {}
 
 func (x *ListPermissionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_user_v1_user_proto_msgTypes[24]
+	mi := &file_user_v1_user_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1336,7 +1578,7 @@ func (x *ListPermissionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPermissionsRequest.ProtoReflect.Descriptor instead.
 func (*ListPermissionsRequest) Descriptor() ([]byte, []int) {
-	return file_user_v1_user_proto_rawDescGZIP(), []int{24}
+	return file_user_v1_user_proto_rawDescGZIP(), []int{30}
 }
 
 type ListPermissionsResponse struct {
@@ -1348,7 +1590,7 @@ type ListPermissionsResponse struct {
 
 func (x *ListPermissionsResponse) Reset() {
 	*x = ListPermissionsResponse{}
-	mi := &file_user_v1_user_proto_msgTypes[25]
+	mi := &file_user_v1_user_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1360,7 +1602,7 @@ func (x *ListPermissionsResponse) String() string {
 func (*ListPermissionsResponse) ProtoMessage() {}
 
 func (x *ListPermissionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_user_v1_user_proto_msgTypes[25]
+	mi := &file_user_v1_user_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1373,7 +1615,7 @@ func (x *ListPermissionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPermissionsResponse.ProtoReflect.Descriptor instead.
 func (*ListPermissionsResponse) Descriptor() ([]byte, []int) {
-	return file_user_v1_user_proto_rawDescGZIP(), []int{25}
+	return file_user_v1_user_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ListPermissionsResponse) GetPermissions() []string {
@@ -1393,7 +1635,7 @@ type SavePermitsRequest struct {
 
 func (x *SavePermitsRequest) Reset() {
 	*x = SavePermitsRequest{}
-	mi := &file_user_v1_user_proto_msgTypes[26]
+	mi := &file_user_v1_user_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1405,7 +1647,7 @@ func (x *SavePermitsRequest) String() string {
 func (*SavePermitsRequest) ProtoMessage() {}
 
 func (x *SavePermitsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_user_v1_user_proto_msgTypes[26]
+	mi := &file_user_v1_user_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1418,7 +1660,7 @@ func (x *SavePermitsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SavePermitsRequest.ProtoReflect.Descriptor instead.
 func (*SavePermitsRequest) Descriptor() ([]byte, []int) {
-	return file_user_v1_user_proto_rawDescGZIP(), []int{26}
+	return file_user_v1_user_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *SavePermitsRequest) GetPermits() []*PermitInput {
@@ -1436,7 +1678,7 @@ type SavePermitsResponse struct {
 
 func (x *SavePermitsResponse) Reset() {
 	*x = SavePermitsResponse{}
-	mi := &file_user_v1_user_proto_msgTypes[27]
+	mi := &file_user_v1_user_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1448,7 +1690,7 @@ func (x *SavePermitsResponse) String() string {
 func (*SavePermitsResponse) ProtoMessage() {}
 
 func (x *SavePermitsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_user_v1_user_proto_msgTypes[27]
+	mi := &file_user_v1_user_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1461,7 +1703,88 @@ func (x *SavePermitsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SavePermitsResponse.ProtoReflect.Descriptor instead.
 func (*SavePermitsResponse) Descriptor() ([]byte, []int) {
-	return file_user_v1_user_proto_rawDescGZIP(), []int{27}
+	return file_user_v1_user_proto_rawDescGZIP(), []int{33}
+}
+
+type DeletePermitsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The permits, as listPermits names them: all of them are deleted, or none.
+	Ids           []string `protobuf:"bytes,1,rep,name=ids,proto3" json:"ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeletePermitsRequest) Reset() {
+	*x = DeletePermitsRequest{}
+	mi := &file_user_v1_user_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeletePermitsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeletePermitsRequest) ProtoMessage() {}
+
+func (x *DeletePermitsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_user_v1_user_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeletePermitsRequest.ProtoReflect.Descriptor instead.
+func (*DeletePermitsRequest) Descriptor() ([]byte, []int) {
+	return file_user_v1_user_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *DeletePermitsRequest) GetIds() []string {
+	if x != nil {
+		return x.Ids
+	}
+	return nil
+}
+
+type DeletePermitsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeletePermitsResponse) Reset() {
+	*x = DeletePermitsResponse{}
+	mi := &file_user_v1_user_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeletePermitsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeletePermitsResponse) ProtoMessage() {}
+
+func (x *DeletePermitsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_user_v1_user_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeletePermitsResponse.ProtoReflect.Descriptor instead.
+func (*DeletePermitsResponse) Descriptor() ([]byte, []int) {
+	return file_user_v1_user_proto_rawDescGZIP(), []int{35}
 }
 
 type ListPermitsRequest struct {
@@ -1476,7 +1799,7 @@ type ListPermitsRequest struct {
 
 func (x *ListPermitsRequest) Reset() {
 	*x = ListPermitsRequest{}
-	mi := &file_user_v1_user_proto_msgTypes[28]
+	mi := &file_user_v1_user_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1488,7 +1811,7 @@ func (x *ListPermitsRequest) String() string {
 func (*ListPermitsRequest) ProtoMessage() {}
 
 func (x *ListPermitsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_user_v1_user_proto_msgTypes[28]
+	mi := &file_user_v1_user_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1501,7 +1824,7 @@ func (x *ListPermitsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPermitsRequest.ProtoReflect.Descriptor instead.
 func (*ListPermitsRequest) Descriptor() ([]byte, []int) {
-	return file_user_v1_user_proto_rawDescGZIP(), []int{28}
+	return file_user_v1_user_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ListPermitsRequest) GetPermission() string {
@@ -1527,7 +1850,7 @@ type ListPermitsResponse struct {
 
 func (x *ListPermitsResponse) Reset() {
 	*x = ListPermitsResponse{}
-	mi := &file_user_v1_user_proto_msgTypes[29]
+	mi := &file_user_v1_user_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1539,7 +1862,7 @@ func (x *ListPermitsResponse) String() string {
 func (*ListPermitsResponse) ProtoMessage() {}
 
 func (x *ListPermitsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_user_v1_user_proto_msgTypes[29]
+	mi := &file_user_v1_user_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1552,7 +1875,7 @@ func (x *ListPermitsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPermitsResponse.ProtoReflect.Descriptor instead.
 func (*ListPermitsResponse) Descriptor() ([]byte, []int) {
-	return file_user_v1_user_proto_rawDescGZIP(), []int{29}
+	return file_user_v1_user_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ListPermitsResponse) GetPermits() []*Permit {
@@ -1570,7 +1893,7 @@ type GetPublicKeyRequest struct {
 
 func (x *GetPublicKeyRequest) Reset() {
 	*x = GetPublicKeyRequest{}
-	mi := &file_user_v1_user_proto_msgTypes[30]
+	mi := &file_user_v1_user_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1582,7 +1905,7 @@ func (x *GetPublicKeyRequest) String() string {
 func (*GetPublicKeyRequest) ProtoMessage() {}
 
 func (x *GetPublicKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_user_v1_user_proto_msgTypes[30]
+	mi := &file_user_v1_user_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1595,7 +1918,7 @@ func (x *GetPublicKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPublicKeyRequest.ProtoReflect.Descriptor instead.
 func (*GetPublicKeyRequest) Descriptor() ([]byte, []int) {
-	return file_user_v1_user_proto_rawDescGZIP(), []int{30}
+	return file_user_v1_user_proto_rawDescGZIP(), []int{38}
 }
 
 type GetPublicKeyResponse struct {
@@ -1608,7 +1931,7 @@ type GetPublicKeyResponse struct {
 
 func (x *GetPublicKeyResponse) Reset() {
 	*x = GetPublicKeyResponse{}
-	mi := &file_user_v1_user_proto_msgTypes[31]
+	mi := &file_user_v1_user_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1620,7 +1943,7 @@ func (x *GetPublicKeyResponse) String() string {
 func (*GetPublicKeyResponse) ProtoMessage() {}
 
 func (x *GetPublicKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_user_v1_user_proto_msgTypes[31]
+	mi := &file_user_v1_user_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1633,12 +1956,112 @@ func (x *GetPublicKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPublicKeyResponse.ProtoReflect.Descriptor instead.
 func (*GetPublicKeyResponse) Descriptor() ([]byte, []int) {
-	return file_user_v1_user_proto_rawDescGZIP(), []int{31}
+	return file_user_v1_user_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *GetPublicKeyResponse) GetPublicKey() string {
 	if x != nil {
 		return x.PublicKey
+	}
+	return ""
+}
+
+type RotateKeysRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Deletes all older keys at once, so that every access token becomes invalid: for a key that somebody else may have. Refresh tokens stay
+	// valid.
+	Revoke        bool `protobuf:"varint,1,opt,name=revoke,proto3" json:"revoke,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateKeysRequest) Reset() {
+	*x = RotateKeysRequest{}
+	mi := &file_user_v1_user_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateKeysRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateKeysRequest) ProtoMessage() {}
+
+func (x *RotateKeysRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_user_v1_user_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateKeysRequest.ProtoReflect.Descriptor instead.
+func (*RotateKeysRequest) Descriptor() ([]byte, []int) {
+	return file_user_v1_user_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *RotateKeysRequest) GetRevoke() bool {
+	if x != nil {
+		return x.Revoke
+	}
+	return false
+}
+
+type RotateKeysResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The kid of the new key.
+	KeyId string `protobuf:"bytes,1,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
+	// Since when it signs: RFC 3339.
+	ActiveFrom    string `protobuf:"bytes,2,opt,name=active_from,json=activeFrom,proto3" json:"active_from,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateKeysResponse) Reset() {
+	*x = RotateKeysResponse{}
+	mi := &file_user_v1_user_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateKeysResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateKeysResponse) ProtoMessage() {}
+
+func (x *RotateKeysResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_user_v1_user_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateKeysResponse.ProtoReflect.Descriptor instead.
+func (*RotateKeysResponse) Descriptor() ([]byte, []int) {
+	return file_user_v1_user_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *RotateKeysResponse) GetKeyId() string {
+	if x != nil {
+		return x.KeyId
+	}
+	return ""
+}
+
+func (x *RotateKeysResponse) GetActiveFrom() string {
+	if x != nil {
+		return x.ActiveFrom
 	}
 	return ""
 }
@@ -1651,7 +2074,7 @@ type RefreshTokenRequest struct {
 
 func (x *RefreshTokenRequest) Reset() {
 	*x = RefreshTokenRequest{}
-	mi := &file_user_v1_user_proto_msgTypes[32]
+	mi := &file_user_v1_user_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1663,7 +2086,7 @@ func (x *RefreshTokenRequest) String() string {
 func (*RefreshTokenRequest) ProtoMessage() {}
 
 func (x *RefreshTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_user_v1_user_proto_msgTypes[32]
+	mi := &file_user_v1_user_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1676,7 +2099,7 @@ func (x *RefreshTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefreshTokenRequest.ProtoReflect.Descriptor instead.
 func (*RefreshTokenRequest) Descriptor() ([]byte, []int) {
-	return file_user_v1_user_proto_rawDescGZIP(), []int{32}
+	return file_user_v1_user_proto_rawDescGZIP(), []int{42}
 }
 
 type RefreshTokenResponse struct {
@@ -1688,7 +2111,7 @@ type RefreshTokenResponse struct {
 
 func (x *RefreshTokenResponse) Reset() {
 	*x = RefreshTokenResponse{}
-	mi := &file_user_v1_user_proto_msgTypes[33]
+	mi := &file_user_v1_user_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1700,7 +2123,7 @@ func (x *RefreshTokenResponse) String() string {
 func (*RefreshTokenResponse) ProtoMessage() {}
 
 func (x *RefreshTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_user_v1_user_proto_msgTypes[33]
+	mi := &file_user_v1_user_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1713,7 +2136,7 @@ func (x *RefreshTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefreshTokenResponse.ProtoReflect.Descriptor instead.
 func (*RefreshTokenResponse) Descriptor() ([]byte, []int) {
-	return file_user_v1_user_proto_rawDescGZIP(), []int{33}
+	return file_user_v1_user_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *RefreshTokenResponse) GetToken() *Token {
@@ -1743,7 +2166,7 @@ type RegisterRequest struct {
 
 func (x *RegisterRequest) Reset() {
 	*x = RegisterRequest{}
-	mi := &file_user_v1_user_proto_msgTypes[34]
+	mi := &file_user_v1_user_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1755,7 +2178,7 @@ func (x *RegisterRequest) String() string {
 func (*RegisterRequest) ProtoMessage() {}
 
 func (x *RegisterRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_user_v1_user_proto_msgTypes[34]
+	mi := &file_user_v1_user_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1768,7 +2191,7 @@ func (x *RegisterRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterRequest.ProtoReflect.Descriptor instead.
 func (*RegisterRequest) Descriptor() ([]byte, []int) {
-	return file_user_v1_user_proto_rawDescGZIP(), []int{34}
+	return file_user_v1_user_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *RegisterRequest) GetAppHost() string {
@@ -1822,7 +2245,7 @@ type RegisterResponse struct {
 
 func (x *RegisterResponse) Reset() {
 	*x = RegisterResponse{}
-	mi := &file_user_v1_user_proto_msgTypes[35]
+	mi := &file_user_v1_user_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1834,7 +2257,7 @@ func (x *RegisterResponse) String() string {
 func (*RegisterResponse) ProtoMessage() {}
 
 func (x *RegisterResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_user_v1_user_proto_msgTypes[35]
+	mi := &file_user_v1_user_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1847,7 +2270,7 @@ func (x *RegisterResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterResponse.ProtoReflect.Descriptor instead.
 func (*RegisterResponse) Descriptor() ([]byte, []int) {
-	return file_user_v1_user_proto_rawDescGZIP(), []int{35}
+	return file_user_v1_user_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *RegisterResponse) GetToken() *Token {
@@ -1873,7 +2296,7 @@ type SaveSelfRequest struct {
 
 func (x *SaveSelfRequest) Reset() {
 	*x = SaveSelfRequest{}
-	mi := &file_user_v1_user_proto_msgTypes[36]
+	mi := &file_user_v1_user_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1885,7 +2308,7 @@ func (x *SaveSelfRequest) String() string {
 func (*SaveSelfRequest) ProtoMessage() {}
 
 func (x *SaveSelfRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_user_v1_user_proto_msgTypes[36]
+	mi := &file_user_v1_user_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1898,7 +2321,7 @@ func (x *SaveSelfRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SaveSelfRequest.ProtoReflect.Descriptor instead.
 func (*SaveSelfRequest) Descriptor() ([]byte, []int) {
-	return file_user_v1_user_proto_rawDescGZIP(), []int{36}
+	return file_user_v1_user_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *SaveSelfRequest) GetLabels() map[string]string {
@@ -1937,7 +2360,7 @@ type SaveSelfResponse struct {
 
 func (x *SaveSelfResponse) Reset() {
 	*x = SaveSelfResponse{}
-	mi := &file_user_v1_user_proto_msgTypes[37]
+	mi := &file_user_v1_user_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1949,7 +2372,7 @@ func (x *SaveSelfResponse) String() string {
 func (*SaveSelfResponse) ProtoMessage() {}
 
 func (x *SaveSelfResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_user_v1_user_proto_msgTypes[37]
+	mi := &file_user_v1_user_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1962,7 +2385,7 @@ func (x *SaveSelfResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SaveSelfResponse.ProtoReflect.Descriptor instead.
 func (*SaveSelfResponse) Descriptor() ([]byte, []int) {
-	return file_user_v1_user_proto_rawDescGZIP(), []int{37}
+	return file_user_v1_user_proto_rawDescGZIP(), []int{47}
 }
 
 type ReadSelfRequest struct {
@@ -1975,7 +2398,7 @@ type ReadSelfRequest struct {
 
 func (x *ReadSelfRequest) Reset() {
 	*x = ReadSelfRequest{}
-	mi := &file_user_v1_user_proto_msgTypes[38]
+	mi := &file_user_v1_user_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1987,7 +2410,7 @@ func (x *ReadSelfRequest) String() string {
 func (*ReadSelfRequest) ProtoMessage() {}
 
 func (x *ReadSelfRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_user_v1_user_proto_msgTypes[38]
+	mi := &file_user_v1_user_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2000,7 +2423,7 @@ func (x *ReadSelfRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadSelfRequest.ProtoReflect.Descriptor instead.
 func (*ReadSelfRequest) Descriptor() ([]byte, []int) {
-	return file_user_v1_user_proto_rawDescGZIP(), []int{38}
+	return file_user_v1_user_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ReadSelfRequest) GetCountTokens() bool {
@@ -2029,7 +2452,7 @@ type ReadSelfResponse struct {
 
 func (x *ReadSelfResponse) Reset() {
 	*x = ReadSelfResponse{}
-	mi := &file_user_v1_user_proto_msgTypes[39]
+	mi := &file_user_v1_user_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2041,7 +2464,7 @@ func (x *ReadSelfResponse) String() string {
 func (*ReadSelfResponse) ProtoMessage() {}
 
 func (x *ReadSelfResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_user_v1_user_proto_msgTypes[39]
+	mi := &file_user_v1_user_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2054,7 +2477,7 @@ func (x *ReadSelfResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadSelfResponse.ProtoReflect.Descriptor instead.
 func (*ReadSelfResponse) Descriptor() ([]byte, []int) {
-	return file_user_v1_user_proto_rawDescGZIP(), []int{39}
+	return file_user_v1_user_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ReadSelfResponse) GetActiveOrganizationId() string {
@@ -2109,7 +2532,7 @@ type HasPermissionRequest struct {
 
 func (x *HasPermissionRequest) Reset() {
 	*x = HasPermissionRequest{}
-	mi := &file_user_v1_user_proto_msgTypes[40]
+	mi := &file_user_v1_user_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2121,7 +2544,7 @@ func (x *HasPermissionRequest) String() string {
 func (*HasPermissionRequest) ProtoMessage() {}
 
 func (x *HasPermissionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_user_v1_user_proto_msgTypes[40]
+	mi := &file_user_v1_user_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2134,7 +2557,7 @@ func (x *HasPermissionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HasPermissionRequest.ProtoReflect.Descriptor instead.
 func (*HasPermissionRequest) Descriptor() ([]byte, []int) {
-	return file_user_v1_user_proto_rawDescGZIP(), []int{40}
+	return file_user_v1_user_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *HasPermissionRequest) GetPermission() string {
@@ -2162,7 +2585,7 @@ type HasPermissionResponse struct {
 
 func (x *HasPermissionResponse) Reset() {
 	*x = HasPermissionResponse{}
-	mi := &file_user_v1_user_proto_msgTypes[41]
+	mi := &file_user_v1_user_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2174,7 +2597,7 @@ func (x *HasPermissionResponse) String() string {
 func (*HasPermissionResponse) ProtoMessage() {}
 
 func (x *HasPermissionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_user_v1_user_proto_msgTypes[41]
+	mi := &file_user_v1_user_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2187,7 +2610,7 @@ func (x *HasPermissionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HasPermissionResponse.ProtoReflect.Descriptor instead.
 func (*HasPermissionResponse) Descriptor() ([]byte, []int) {
-	return file_user_v1_user_proto_rawDescGZIP(), []int{41}
+	return file_user_v1_user_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *HasPermissionResponse) GetApp() *App {
@@ -2239,7 +2662,7 @@ type ExchangeTokenRequest struct {
 
 func (x *ExchangeTokenRequest) Reset() {
 	*x = ExchangeTokenRequest{}
-	mi := &file_user_v1_user_proto_msgTypes[42]
+	mi := &file_user_v1_user_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2251,7 +2674,7 @@ func (x *ExchangeTokenRequest) String() string {
 func (*ExchangeTokenRequest) ProtoMessage() {}
 
 func (x *ExchangeTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_user_v1_user_proto_msgTypes[42]
+	mi := &file_user_v1_user_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2264,7 +2687,7 @@ func (x *ExchangeTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExchangeTokenRequest.ProtoReflect.Descriptor instead.
 func (*ExchangeTokenRequest) Descriptor() ([]byte, []int) {
-	return file_user_v1_user_proto_rawDescGZIP(), []int{42}
+	return file_user_v1_user_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *ExchangeTokenRequest) GetNewAppHost() string {
@@ -2297,7 +2720,7 @@ type ExchangeTokenResponse struct {
 
 func (x *ExchangeTokenResponse) Reset() {
 	*x = ExchangeTokenResponse{}
-	mi := &file_user_v1_user_proto_msgTypes[43]
+	mi := &file_user_v1_user_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2309,7 +2732,7 @@ func (x *ExchangeTokenResponse) String() string {
 func (*ExchangeTokenResponse) ProtoMessage() {}
 
 func (x *ExchangeTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_user_v1_user_proto_msgTypes[43]
+	mi := &file_user_v1_user_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2322,7 +2745,7 @@ func (x *ExchangeTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExchangeTokenResponse.ProtoReflect.Descriptor instead.
 func (*ExchangeTokenResponse) Descriptor() ([]byte, []int) {
-	return file_user_v1_user_proto_rawDescGZIP(), []int{43}
+	return file_user_v1_user_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *ExchangeTokenResponse) GetToken() *Token {
@@ -2346,7 +2769,7 @@ type RevokeTokensRequest struct {
 
 func (x *RevokeTokensRequest) Reset() {
 	*x = RevokeTokensRequest{}
-	mi := &file_user_v1_user_proto_msgTypes[44]
+	mi := &file_user_v1_user_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2358,7 +2781,7 @@ func (x *RevokeTokensRequest) String() string {
 func (*RevokeTokensRequest) ProtoMessage() {}
 
 func (x *RevokeTokensRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_user_v1_user_proto_msgTypes[44]
+	mi := &file_user_v1_user_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2371,7 +2794,7 @@ func (x *RevokeTokensRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokensRequest.ProtoReflect.Descriptor instead.
 func (*RevokeTokensRequest) Descriptor() ([]byte, []int) {
-	return file_user_v1_user_proto_rawDescGZIP(), []int{44}
+	return file_user_v1_user_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *RevokeTokensRequest) GetAllTokens() bool {
@@ -2403,7 +2826,7 @@ type RevokeTokensResponse struct {
 
 func (x *RevokeTokensResponse) Reset() {
 	*x = RevokeTokensResponse{}
-	mi := &file_user_v1_user_proto_msgTypes[45]
+	mi := &file_user_v1_user_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2415,7 +2838,7 @@ func (x *RevokeTokensResponse) String() string {
 func (*RevokeTokensResponse) ProtoMessage() {}
 
 func (x *RevokeTokensResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_user_v1_user_proto_msgTypes[45]
+	mi := &file_user_v1_user_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2428,7 +2851,277 @@ func (x *RevokeTokensResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokensResponse.ProtoReflect.Descriptor instead.
 func (*RevokeTokensResponse) Descriptor() ([]byte, []int) {
-	return file_user_v1_user_proto_rawDescGZIP(), []int{45}
+	return file_user_v1_user_proto_rawDescGZIP(), []int{55}
+}
+
+type IssueTokenRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The slug of the service that the token is for.
+	Slug          string `protobuf:"bytes,1,opt,name=slug,proto3" json:"slug,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IssueTokenRequest) Reset() {
+	*x = IssueTokenRequest{}
+	mi := &file_user_v1_user_proto_msgTypes[56]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IssueTokenRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IssueTokenRequest) ProtoMessage() {}
+
+func (x *IssueTokenRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_user_v1_user_proto_msgTypes[56]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IssueTokenRequest.ProtoReflect.Descriptor instead.
+func (*IssueTokenRequest) Descriptor() ([]byte, []int) {
+	return file_user_v1_user_proto_rawDescGZIP(), []int{56}
+}
+
+func (x *IssueTokenRequest) GetSlug() string {
+	if x != nil {
+		return x.Slug
+	}
+	return ""
+}
+
+type IssueTokenResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The JWT.
+	Token string `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	// Until when it is accepted: RFC 3339.
+	ExpiresAt     string `protobuf:"bytes,2,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IssueTokenResponse) Reset() {
+	*x = IssueTokenResponse{}
+	mi := &file_user_v1_user_proto_msgTypes[57]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IssueTokenResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IssueTokenResponse) ProtoMessage() {}
+
+func (x *IssueTokenResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_user_v1_user_proto_msgTypes[57]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IssueTokenResponse.ProtoReflect.Descriptor instead.
+func (*IssueTokenResponse) Descriptor() ([]byte, []int) {
+	return file_user_v1_user_proto_rawDescGZIP(), []int{57}
+}
+
+func (x *IssueTokenResponse) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *IssueTokenResponse) GetExpiresAt() string {
+	if x != nil {
+		return x.ExpiresAt
+	}
+	return ""
+}
+
+type ListSessionsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whose sessions; empty is the caller's own, and anybody else's takes an admin.
+	UserId        string `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSessionsRequest) Reset() {
+	*x = ListSessionsRequest{}
+	mi := &file_user_v1_user_proto_msgTypes[58]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSessionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSessionsRequest) ProtoMessage() {}
+
+func (x *ListSessionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_user_v1_user_proto_msgTypes[58]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSessionsRequest.ProtoReflect.Descriptor instead.
+func (*ListSessionsRequest) Descriptor() ([]byte, []int) {
+	return file_user_v1_user_proto_rawDescGZIP(), []int{58}
+}
+
+func (x *ListSessionsRequest) GetUserId() string {
+	if x != nil {
+		return x.UserId
+	}
+	return ""
+}
+
+type ListSessionsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The oldest first.
+	Sessions      []*Session `protobuf:"bytes,1,rep,name=sessions,proto3" json:"sessions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSessionsResponse) Reset() {
+	*x = ListSessionsResponse{}
+	mi := &file_user_v1_user_proto_msgTypes[59]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSessionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSessionsResponse) ProtoMessage() {}
+
+func (x *ListSessionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_user_v1_user_proto_msgTypes[59]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSessionsResponse.ProtoReflect.Descriptor instead.
+func (*ListSessionsResponse) Descriptor() ([]byte, []int) {
+	return file_user_v1_user_proto_rawDescGZIP(), []int{59}
+}
+
+func (x *ListSessionsResponse) GetSessions() []*Session {
+	if x != nil {
+		return x.Sessions
+	}
+	return nil
+}
+
+type DeleteSessionRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The session, as listSessions names it.
+	Id            string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteSessionRequest) Reset() {
+	*x = DeleteSessionRequest{}
+	mi := &file_user_v1_user_proto_msgTypes[60]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteSessionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteSessionRequest) ProtoMessage() {}
+
+func (x *DeleteSessionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_user_v1_user_proto_msgTypes[60]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteSessionRequest.ProtoReflect.Descriptor instead.
+func (*DeleteSessionRequest) Descriptor() ([]byte, []int) {
+	return file_user_v1_user_proto_rawDescGZIP(), []int{60}
+}
+
+func (x *DeleteSessionRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type DeleteSessionResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteSessionResponse) Reset() {
+	*x = DeleteSessionResponse{}
+	mi := &file_user_v1_user_proto_msgTypes[61]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteSessionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteSessionResponse) ProtoMessage() {}
+
+func (x *DeleteSessionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_user_v1_user_proto_msgTypes[61]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteSessionResponse.ProtoReflect.Descriptor instead.
+func (*DeleteSessionResponse) Descriptor() ([]byte, []int) {
+	return file_user_v1_user_proto_rawDescGZIP(), []int{61}
 }
 
 type CreateUserRequest struct {
@@ -2449,7 +3142,7 @@ type CreateUserRequest struct {
 
 func (x *CreateUserRequest) Reset() {
 	*x = CreateUserRequest{}
-	mi := &file_user_v1_user_proto_msgTypes[46]
+	mi := &file_user_v1_user_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2461,7 +3154,7 @@ func (x *CreateUserRequest) String() string {
 func (*CreateUserRequest) ProtoMessage() {}
 
 func (x *CreateUserRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_user_v1_user_proto_msgTypes[46]
+	mi := &file_user_v1_user_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2474,7 +3167,7 @@ func (x *CreateUserRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateUserRequest.ProtoReflect.Descriptor instead.
 func (*CreateUserRequest) Descriptor() ([]byte, []int) {
-	return file_user_v1_user_proto_rawDescGZIP(), []int{46}
+	return file_user_v1_user_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *CreateUserRequest) GetAppHost() string {
@@ -2522,7 +3215,7 @@ type CreateUserResponse struct {
 
 func (x *CreateUserResponse) Reset() {
 	*x = CreateUserResponse{}
-	mi := &file_user_v1_user_proto_msgTypes[47]
+	mi := &file_user_v1_user_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2534,7 +3227,7 @@ func (x *CreateUserResponse) String() string {
 func (*CreateUserResponse) ProtoMessage() {}
 
 func (x *CreateUserResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_user_v1_user_proto_msgTypes[47]
+	mi := &file_user_v1_user_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2547,7 +3240,7 @@ func (x *CreateUserResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateUserResponse.ProtoReflect.Descriptor instead.
 func (*CreateUserResponse) Descriptor() ([]byte, []int) {
-	return file_user_v1_user_proto_rawDescGZIP(), []int{47}
+	return file_user_v1_user_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *CreateUserResponse) GetUser() *User {
@@ -2571,7 +3264,7 @@ type SaveUserRequest struct {
 
 func (x *SaveUserRequest) Reset() {
 	*x = SaveUserRequest{}
-	mi := &file_user_v1_user_proto_msgTypes[48]
+	mi := &file_user_v1_user_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2583,7 +3276,7 @@ func (x *SaveUserRequest) String() string {
 func (*SaveUserRequest) ProtoMessage() {}
 
 func (x *SaveUserRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_user_v1_user_proto_msgTypes[48]
+	mi := &file_user_v1_user_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2596,7 +3289,7 @@ func (x *SaveUserRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SaveUserRequest.ProtoReflect.Descriptor instead.
 func (*SaveUserRequest) Descriptor() ([]byte, []int) {
-	return file_user_v1_user_proto_rawDescGZIP(), []int{48}
+	return file_user_v1_user_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *SaveUserRequest) GetName() string {
@@ -2628,7 +3321,7 @@ type SaveUserResponse struct {
 
 func (x *SaveUserResponse) Reset() {
 	*x = SaveUserResponse{}
-	mi := &file_user_v1_user_proto_msgTypes[49]
+	mi := &file_user_v1_user_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2640,7 +3333,7 @@ func (x *SaveUserResponse) String() string {
 func (*SaveUserResponse) ProtoMessage() {}
 
 func (x *SaveUserResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_user_v1_user_proto_msgTypes[49]
+	mi := &file_user_v1_user_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2653,7 +3346,7 @@ func (x *SaveUserResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SaveUserResponse.ProtoReflect.Descriptor instead.
 func (*SaveUserResponse) Descriptor() ([]byte, []int) {
-	return file_user_v1_user_proto_rawDescGZIP(), []int{49}
+	return file_user_v1_user_proto_rawDescGZIP(), []int{65}
 }
 
 type DeleteUserRequest struct {
@@ -2665,7 +3358,7 @@ type DeleteUserRequest struct {
 
 func (x *DeleteUserRequest) Reset() {
 	*x = DeleteUserRequest{}
-	mi := &file_user_v1_user_proto_msgTypes[50]
+	mi := &file_user_v1_user_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2677,7 +3370,7 @@ func (x *DeleteUserRequest) String() string {
 func (*DeleteUserRequest) ProtoMessage() {}
 
 func (x *DeleteUserRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_user_v1_user_proto_msgTypes[50]
+	mi := &file_user_v1_user_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2690,7 +3383,7 @@ func (x *DeleteUserRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteUserRequest.ProtoReflect.Descriptor instead.
 func (*DeleteUserRequest) Descriptor() ([]byte, []int) {
-	return file_user_v1_user_proto_rawDescGZIP(), []int{50}
+	return file_user_v1_user_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *DeleteUserRequest) GetUserId() string {
@@ -2708,7 +3401,7 @@ type DeleteUserResponse struct {
 
 func (x *DeleteUserResponse) Reset() {
 	*x = DeleteUserResponse{}
-	mi := &file_user_v1_user_proto_msgTypes[51]
+	mi := &file_user_v1_user_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2720,7 +3413,7 @@ func (x *DeleteUserResponse) String() string {
 func (*DeleteUserResponse) ProtoMessage() {}
 
 func (x *DeleteUserResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_user_v1_user_proto_msgTypes[51]
+	mi := &file_user_v1_user_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2733,7 +3426,7 @@ func (x *DeleteUserResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteUserResponse.ProtoReflect.Descriptor instead.
 func (*DeleteUserResponse) Descriptor() ([]byte, []int) {
-	return file_user_v1_user_proto_rawDescGZIP(), []int{51}
+	return file_user_v1_user_proto_rawDescGZIP(), []int{67}
 }
 
 type ListUsersRequest struct {
@@ -2760,7 +3453,7 @@ type ListUsersRequest struct {
 
 func (x *ListUsersRequest) Reset() {
 	*x = ListUsersRequest{}
-	mi := &file_user_v1_user_proto_msgTypes[52]
+	mi := &file_user_v1_user_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2772,7 +3465,7 @@ func (x *ListUsersRequest) String() string {
 func (*ListUsersRequest) ProtoMessage() {}
 
 func (x *ListUsersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_user_v1_user_proto_msgTypes[52]
+	mi := &file_user_v1_user_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2785,7 +3478,7 @@ func (x *ListUsersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUsersRequest.ProtoReflect.Descriptor instead.
 func (*ListUsersRequest) Descriptor() ([]byte, []int) {
-	return file_user_v1_user_proto_rawDescGZIP(), []int{52}
+	return file_user_v1_user_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *ListUsersRequest) GetAfterTime() string {
@@ -2857,7 +3550,7 @@ type ListUsersResponse struct {
 
 func (x *ListUsersResponse) Reset() {
 	*x = ListUsersResponse{}
-	mi := &file_user_v1_user_proto_msgTypes[53]
+	mi := &file_user_v1_user_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2869,7 +3562,7 @@ func (x *ListUsersResponse) String() string {
 func (*ListUsersResponse) ProtoMessage() {}
 
 func (x *ListUsersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_user_v1_user_proto_msgTypes[53]
+	mi := &file_user_v1_user_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2882,7 +3575,7 @@ func (x *ListUsersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUsersResponse.ProtoReflect.Descriptor instead.
 func (*ListUsersResponse) Descriptor() ([]byte, []int) {
-	return file_user_v1_user_proto_rawDescGZIP(), []int{53}
+	return file_user_v1_user_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *ListUsersResponse) GetAfter() string {
@@ -2918,7 +3611,7 @@ type ResetPasswordRequest struct {
 
 func (x *ResetPasswordRequest) Reset() {
 	*x = ResetPasswordRequest{}
-	mi := &file_user_v1_user_proto_msgTypes[54]
+	mi := &file_user_v1_user_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2930,7 +3623,7 @@ func (x *ResetPasswordRequest) String() string {
 func (*ResetPasswordRequest) ProtoMessage() {}
 
 func (x *ResetPasswordRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_user_v1_user_proto_msgTypes[54]
+	mi := &file_user_v1_user_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2943,7 +3636,7 @@ func (x *ResetPasswordRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResetPasswordRequest.ProtoReflect.Descriptor instead.
 func (*ResetPasswordRequest) Descriptor() ([]byte, []int) {
-	return file_user_v1_user_proto_rawDescGZIP(), []int{54}
+	return file_user_v1_user_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *ResetPasswordRequest) GetNewPassword() string {
@@ -2968,7 +3661,7 @@ type ResetPasswordResponse struct {
 
 func (x *ResetPasswordResponse) Reset() {
 	*x = ResetPasswordResponse{}
-	mi := &file_user_v1_user_proto_msgTypes[55]
+	mi := &file_user_v1_user_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2980,7 +3673,7 @@ func (x *ResetPasswordResponse) String() string {
 func (*ResetPasswordResponse) ProtoMessage() {}
 
 func (x *ResetPasswordResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_user_v1_user_proto_msgTypes[55]
+	mi := &file_user_v1_user_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2993,7 +3686,7 @@ func (x *ResetPasswordResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResetPasswordResponse.ProtoReflect.Descriptor instead.
 func (*ResetPasswordResponse) Descriptor() ([]byte, []int) {
-	return file_user_v1_user_proto_rawDescGZIP(), []int{55}
+	return file_user_v1_user_proto_rawDescGZIP(), []int{71}
 }
 
 // App is a tenant, known by its host.
@@ -3007,7 +3700,7 @@ type App struct {
 
 func (x *App) Reset() {
 	*x = App{}
-	mi := &file_user_v1_user_proto_msgTypes[56]
+	mi := &file_user_v1_user_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3019,7 +3712,7 @@ func (x *App) String() string {
 func (*App) ProtoMessage() {}
 
 func (x *App) ProtoReflect() protoreflect.Message {
-	mi := &file_user_v1_user_proto_msgTypes[56]
+	mi := &file_user_v1_user_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3032,7 +3725,7 @@ func (x *App) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use App.ProtoReflect.Descriptor instead.
 func (*App) Descriptor() ([]byte, []int) {
-	return file_user_v1_user_proto_rawDescGZIP(), []int{56}
+	return file_user_v1_user_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *App) GetHost() string {
@@ -3067,7 +3760,7 @@ type EnrollInput struct {
 
 func (x *EnrollInput) Reset() {
 	*x = EnrollInput{}
-	mi := &file_user_v1_user_proto_msgTypes[57]
+	mi := &file_user_v1_user_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3079,7 +3772,7 @@ func (x *EnrollInput) String() string {
 func (*EnrollInput) ProtoMessage() {}
 
 func (x *EnrollInput) ProtoReflect() protoreflect.Message {
-	mi := &file_user_v1_user_proto_msgTypes[57]
+	mi := &file_user_v1_user_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3092,7 +3785,7 @@ func (x *EnrollInput) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnrollInput.ProtoReflect.Descriptor instead.
 func (*EnrollInput) Descriptor() ([]byte, []int) {
-	return file_user_v1_user_proto_rawDescGZIP(), []int{57}
+	return file_user_v1_user_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *EnrollInput) GetAppHost() string {
@@ -3153,7 +3846,7 @@ type Enroll struct {
 
 func (x *Enroll) Reset() {
 	*x = Enroll{}
-	mi := &file_user_v1_user_proto_msgTypes[58]
+	mi := &file_user_v1_user_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3165,7 +3858,7 @@ func (x *Enroll) String() string {
 func (*Enroll) ProtoMessage() {}
 
 func (x *Enroll) ProtoReflect() protoreflect.Message {
-	mi := &file_user_v1_user_proto_msgTypes[58]
+	mi := &file_user_v1_user_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3178,7 +3871,7 @@ func (x *Enroll) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Enroll.ProtoReflect.Descriptor instead.
 func (*Enroll) Descriptor() ([]byte, []int) {
-	return file_user_v1_user_proto_rawDescGZIP(), []int{58}
+	return file_user_v1_user_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *Enroll) GetAppId() string {
@@ -3267,7 +3960,7 @@ type ContactInput struct {
 
 func (x *ContactInput) Reset() {
 	*x = ContactInput{}
-	mi := &file_user_v1_user_proto_msgTypes[59]
+	mi := &file_user_v1_user_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3279,7 +3972,7 @@ func (x *ContactInput) String() string {
 func (*ContactInput) ProtoMessage() {}
 
 func (x *ContactInput) ProtoReflect() protoreflect.Message {
-	mi := &file_user_v1_user_proto_msgTypes[59]
+	mi := &file_user_v1_user_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3292,7 +3985,7 @@ func (x *ContactInput) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContactInput.ProtoReflect.Descriptor instead.
 func (*ContactInput) Descriptor() ([]byte, []int) {
-	return file_user_v1_user_proto_rawDescGZIP(), []int{59}
+	return file_user_v1_user_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *ContactInput) GetId() string {
@@ -3349,8 +4042,8 @@ type Token struct {
 	UpdatedAt string `protobuf:"bytes,12,opt,name=updated_at,json=updatedAt,proto3" json:"updated_at,omitempty"`
 	// Whose it is.
 	UserId string `protobuf:"bytes,13,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
-	// An opaque secret that only refreshToken takes, in the token's place, as long as the session lives: for clients
-	// that sleep longer than a token lives. It is rotated with the token.
+	// An opaque secret that only refreshToken accepts, in the token's place, as long as the session lives: for clients that sleep longer than
+	// a token lives. Only sign-ins and refreshes by a refresh token answer one. It is used once: the answer has the next one.
 	RefreshToken  *string `protobuf:"bytes,14,opt,name=refresh_token,json=refreshToken,proto3,oneof" json:"refresh_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3358,7 +4051,7 @@ type Token struct {
 
 func (x *Token) Reset() {
 	*x = Token{}
-	mi := &file_user_v1_user_proto_msgTypes[60]
+	mi := &file_user_v1_user_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3370,7 +4063,7 @@ func (x *Token) String() string {
 func (*Token) ProtoMessage() {}
 
 func (x *Token) ProtoReflect() protoreflect.Message {
-	mi := &file_user_v1_user_proto_msgTypes[60]
+	mi := &file_user_v1_user_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3383,7 +4076,7 @@ func (x *Token) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Token.ProtoReflect.Descriptor instead.
 func (*Token) Descriptor() ([]byte, []int) {
-	return file_user_v1_user_proto_rawDescGZIP(), []int{60}
+	return file_user_v1_user_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *Token) GetActive() bool {
@@ -3484,6 +4177,117 @@ func (x *Token) GetRefreshToken() string {
 	return ""
 }
 
+// Session is one sign-in, from which tokens descend.
+type Session struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	AppId     string                 `protobuf:"bytes,1,opt,name=app_id,json=appId,proto3" json:"app_id,omitempty"`
+	CreatedAt string                 `protobuf:"bytes,2,opt,name=created_at,json=createdAt,proto3" json:"created_at,omitempty"`
+	// Whether the caller's own token descends from it.
+	Current         bool    `protobuf:"varint,3,opt,name=current,proto3" json:"current,omitempty"`
+	Device          string  `protobuf:"bytes,4,opt,name=device,proto3" json:"device,omitempty"`
+	ExpiresAt       string  `protobuf:"bytes,5,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	Id              string  `protobuf:"bytes,6,opt,name=id,proto3" json:"id,omitempty"`
+	LastRefreshedAt *string `protobuf:"bytes,7,opt,name=last_refreshed_at,json=lastRefreshedAt,proto3,oneof" json:"last_refreshed_at,omitempty"`
+	// The session from which it was exchanged, with which it ends.
+	ParentId      *string `protobuf:"bytes,8,opt,name=parent_id,json=parentId,proto3,oneof" json:"parent_id,omitempty"`
+	UserId        string  `protobuf:"bytes,9,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Session) Reset() {
+	*x = Session{}
+	mi := &file_user_v1_user_proto_msgTypes[77]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Session) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Session) ProtoMessage() {}
+
+func (x *Session) ProtoReflect() protoreflect.Message {
+	mi := &file_user_v1_user_proto_msgTypes[77]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Session.ProtoReflect.Descriptor instead.
+func (*Session) Descriptor() ([]byte, []int) {
+	return file_user_v1_user_proto_rawDescGZIP(), []int{77}
+}
+
+func (x *Session) GetAppId() string {
+	if x != nil {
+		return x.AppId
+	}
+	return ""
+}
+
+func (x *Session) GetCreatedAt() string {
+	if x != nil {
+		return x.CreatedAt
+	}
+	return ""
+}
+
+func (x *Session) GetCurrent() bool {
+	if x != nil {
+		return x.Current
+	}
+	return false
+}
+
+func (x *Session) GetDevice() string {
+	if x != nil {
+		return x.Device
+	}
+	return ""
+}
+
+func (x *Session) GetExpiresAt() string {
+	if x != nil {
+		return x.ExpiresAt
+	}
+	return ""
+}
+
+func (x *Session) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Session) GetLastRefreshedAt() string {
+	if x != nil && x.LastRefreshedAt != nil {
+		return *x.LastRefreshedAt
+	}
+	return ""
+}
+
+func (x *Session) GetParentId() string {
+	if x != nil && x.ParentId != nil {
+		return *x.ParentId
+	}
+	return ""
+}
+
+func (x *Session) GetUserId() string {
+	if x != nil {
+		return x.UserId
+	}
+	return ""
+}
+
 type Organization struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
 	AppId           string                 `protobuf:"bytes,1,opt,name=app_id,json=appId,proto3" json:"app_id,omitempty"`
@@ -3501,7 +4305,7 @@ type Organization struct {
 
 func (x *Organization) Reset() {
 	*x = Organization{}
-	mi := &file_user_v1_user_proto_msgTypes[61]
+	mi := &file_user_v1_user_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3513,7 +4317,7 @@ func (x *Organization) String() string {
 func (*Organization) ProtoMessage() {}
 
 func (x *Organization) ProtoReflect() protoreflect.Message {
-	mi := &file_user_v1_user_proto_msgTypes[61]
+	mi := &file_user_v1_user_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3526,7 +4330,7 @@ func (x *Organization) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Organization.ProtoReflect.Descriptor instead.
 func (*Organization) Descriptor() ([]byte, []int) {
-	return file_user_v1_user_proto_rawDescGZIP(), []int{61}
+	return file_user_v1_user_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *Organization) GetAppId() string {
@@ -3610,7 +4414,7 @@ type PermitInput struct {
 
 func (x *PermitInput) Reset() {
 	*x = PermitInput{}
-	mi := &file_user_v1_user_proto_msgTypes[62]
+	mi := &file_user_v1_user_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3622,7 +4426,7 @@ func (x *PermitInput) String() string {
 func (*PermitInput) ProtoMessage() {}
 
 func (x *PermitInput) ProtoReflect() protoreflect.Message {
-	mi := &file_user_v1_user_proto_msgTypes[62]
+	mi := &file_user_v1_user_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3635,7 +4439,7 @@ func (x *PermitInput) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PermitInput.ProtoReflect.Descriptor instead.
 func (*PermitInput) Descriptor() ([]byte, []int) {
-	return file_user_v1_user_proto_rawDescGZIP(), []int{62}
+	return file_user_v1_user_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *PermitInput) GetAppHost() string {
@@ -3694,7 +4498,7 @@ type Permit struct {
 
 func (x *Permit) Reset() {
 	*x = Permit{}
-	mi := &file_user_v1_user_proto_msgTypes[63]
+	mi := &file_user_v1_user_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3706,7 +4510,7 @@ func (x *Permit) String() string {
 func (*Permit) ProtoMessage() {}
 
 func (x *Permit) ProtoReflect() protoreflect.Message {
-	mi := &file_user_v1_user_proto_msgTypes[63]
+	mi := &file_user_v1_user_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3719,7 +4523,7 @@ func (x *Permit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Permit.ProtoReflect.Descriptor instead.
 func (*Permit) Descriptor() ([]byte, []int) {
-	return file_user_v1_user_proto_rawDescGZIP(), []int{63}
+	return file_user_v1_user_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *Permit) GetAppId() string {
@@ -3807,7 +4611,7 @@ type Contact struct {
 
 func (x *Contact) Reset() {
 	*x = Contact{}
-	mi := &file_user_v1_user_proto_msgTypes[64]
+	mi := &file_user_v1_user_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3819,7 +4623,7 @@ func (x *Contact) String() string {
 func (*Contact) ProtoMessage() {}
 
 func (x *Contact) ProtoReflect() protoreflect.Message {
-	mi := &file_user_v1_user_proto_msgTypes[64]
+	mi := &file_user_v1_user_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3832,7 +4636,7 @@ func (x *Contact) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Contact.ProtoReflect.Descriptor instead.
 func (*Contact) Descriptor() ([]byte, []int) {
-	return file_user_v1_user_proto_rawDescGZIP(), []int{64}
+	return file_user_v1_user_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *Contact) GetCreatedAt() string {
@@ -3918,7 +4722,7 @@ type User struct {
 
 func (x *User) Reset() {
 	*x = User{}
-	mi := &file_user_v1_user_proto_msgTypes[65]
+	mi := &file_user_v1_user_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3930,7 +4734,7 @@ func (x *User) String() string {
 func (*User) ProtoMessage() {}
 
 func (x *User) ProtoReflect() protoreflect.Message {
-	mi := &file_user_v1_user_proto_msgTypes[65]
+	mi := &file_user_v1_user_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3943,7 +4747,7 @@ func (x *User) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use User.ProtoReflect.Descriptor instead.
 func (*User) Descriptor() ([]byte, []int) {
-	return file_user_v1_user_proto_rawDescGZIP(), []int{65}
+	return file_user_v1_user_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *User) GetCreatedAt() string {
@@ -4020,7 +4824,7 @@ type UserInput struct {
 
 func (x *UserInput) Reset() {
 	*x = UserInput{}
-	mi := &file_user_v1_user_proto_msgTypes[66]
+	mi := &file_user_v1_user_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4032,7 +4836,7 @@ func (x *UserInput) String() string {
 func (*UserInput) ProtoMessage() {}
 
 func (x *UserInput) ProtoReflect() protoreflect.Message {
-	mi := &file_user_v1_user_proto_msgTypes[66]
+	mi := &file_user_v1_user_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4045,7 +4849,7 @@ func (x *UserInput) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UserInput.ProtoReflect.Descriptor instead.
 func (*UserInput) Descriptor() ([]byte, []int) {
-	return file_user_v1_user_proto_rawDescGZIP(), []int{66}
+	return file_user_v1_user_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *UserInput) GetId() string {
@@ -4099,7 +4903,7 @@ type UserRecord struct {
 
 func (x *UserRecord) Reset() {
 	*x = UserRecord{}
-	mi := &file_user_v1_user_proto_msgTypes[67]
+	mi := &file_user_v1_user_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4111,7 +4915,7 @@ func (x *UserRecord) String() string {
 func (*UserRecord) ProtoMessage() {}
 
 func (x *UserRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_user_v1_user_proto_msgTypes[67]
+	mi := &file_user_v1_user_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4124,7 +4928,7 @@ func (x *UserRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UserRecord.ProtoReflect.Descriptor instead.
 func (*UserRecord) Descriptor() ([]byte, []int) {
-	return file_user_v1_user_proto_rawDescGZIP(), []int{67}
+	return file_user_v1_user_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *UserRecord) GetContactIds() []string {
@@ -4180,73 +4984,83 @@ var File_user_v1_user_proto protoreflect.FileDescriptor
 
 const file_user_v1_user_proto_rawDesc = "" +
 	"\n" +
-	"\x12user/v1/user.proto\x12\auser.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x15mesh/v1/options.proto\"M\n" +
-	"\x10UpdateAppRequest\x12\x16\n" +
-	"\x02id\x18\x01 \x01(\tB\x06\xda\xc1\x18\x02\b\x01R\x02id\x12!\n" +
-	"\bnew_host\x18\x02 \x01(\tB\x06\xda\xc1\x18\x02\b\x01R\anewHost\"\x13\n" +
-	"\x11UpdateAppResponse\"$\n" +
-	"\x0eReadAppRequest\x12\x12\n" +
-	"\x04host\x18\x01 \x01(\tR\x04host\"1\n" +
+	"\x12user/v1/user.proto\x12\auser.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x15mesh/v1/options.proto\"Q\n" +
+	"\x10UpdateAppRequest\x12\x18\n" +
+	"\x02id\x18\x01 \x01(\tB\b\xda\xc1\x18\x04\b\x01(\aR\x02id\x12#\n" +
+	"\bnew_host\x18\x02 \x01(\tB\b\xda\xc1\x18\x04\b\x01(\fR\anewHost\"\x13\n" +
+	"\x11UpdateAppResponse\",\n" +
+	"\x0eReadAppRequest\x12\x1a\n" +
+	"\x04host\x18\x01 \x01(\tB\x06\xda\xc1\x18\x02(\fR\x04host\"1\n" +
 	"\x0fReadAppResponse\x12\x1e\n" +
-	"\x03app\x18\x01 \x01(\v2\f.user.v1.AppR\x03app\"7\n" +
-	"\x0fListAppsRequest\x12\x12\n" +
-	"\x04host\x18\x01 \x03(\tR\x04host\x12\x10\n" +
-	"\x03ids\x18\x02 \x03(\tR\x03ids\"4\n" +
+	"\x03app\x18\x01 \x01(\v2\f.user.v1.AppR\x03app\"G\n" +
+	"\x0fListAppsRequest\x12\x1a\n" +
+	"\x04host\x18\x01 \x03(\tB\x06\xda\xc1\x18\x02(\fR\x04host\x12\x18\n" +
+	"\x03ids\x18\x02 \x03(\tB\x06\xda\xc1\x18\x02(\aR\x03ids\"4\n" +
 	"\x10ListAppsResponse\x12 \n" +
-	"\x04apps\x18\x01 \x03(\v2\f.user.v1.AppR\x04apps\"{\n" +
-	"\x15ChangePasswordRequest\x124\n" +
-	"\x10current_password\x18\x01 \x01(\tB\t\xda\xc1\x18\x05\b\x01\x10\x80\bR\x0fcurrentPassword\x12,\n" +
-	"\fnew_password\x18\x02 \x01(\tB\t\xda\xc1\x18\x05\b\x01\x10\x80\bR\vnewPassword\"\x18\n" +
+	"\x04apps\x18\x01 \x03(\v2\f.user.v1.AppR\x04apps\",\n" +
+	"\x10DeleteAppRequest\x12\x18\n" +
+	"\x02id\x18\x01 \x01(\tB\b\xda\xc1\x18\x04\b\x01(\aR\x02id\"\x13\n" +
+	"\x11DeleteAppResponse\"\x7f\n" +
+	"\x15ChangePasswordRequest\x126\n" +
+	"\x10current_password\x18\x01 \x01(\tB\v\xda\xc1\x18\a\b\x01\x10\x80\b(\x03R\x0fcurrentPassword\x12.\n" +
+	"\fnew_password\x18\x02 \x01(\tB\v\xda\xc1\x18\a\b\x01\x10\x80\b(\x03R\vnewPassword\"\x18\n" +
 	"\x16ChangePasswordResponse\"L\n" +
 	"\x12SaveEnrollsRequest\x126\n" +
 	"\aenrolls\x18\x01 \x03(\v2\x14.user.v1.EnrollInputB\x06\xda\xc1\x18\x02\b\x01R\aenrolls\"@\n" +
 	"\x13SaveEnrollsResponse\x12)\n" +
-	"\aenrolls\x18\x01 \x03(\v2\x0f.user.v1.EnrollR\aenrolls\"`\n" +
-	"\x12ListEnrollsRequest\x12\x1d\n" +
+	"\aenrolls\x18\x01 \x03(\v2\x0f.user.v1.EnrollR\aenrolls\"2\n" +
+	"\x14DeleteEnrollsRequest\x12\x1a\n" +
+	"\x03ids\x18\x01 \x03(\tB\b\xda\xc1\x18\x04\b\x01(\aR\x03ids\"\x17\n" +
+	"\x15DeleteEnrollsResponse\"x\n" +
+	"\x12ListEnrollsRequest\x12%\n" +
 	"\n" +
-	"contact_id\x18\x01 \x01(\tR\tcontactId\x12\x12\n" +
-	"\x04role\x18\x02 \x01(\tR\x04role\x12\x17\n" +
-	"\auser_id\x18\x03 \x01(\tR\x06userId\"@\n" +
+	"contact_id\x18\x01 \x01(\tB\x06\xda\xc1\x18\x02(\n" +
+	"R\tcontactId\x12\x1a\n" +
+	"\x04role\x18\x02 \x01(\tB\x06\xda\xc1\x18\x02(\x05R\x04role\x12\x1f\n" +
+	"\auser_id\x18\x03 \x01(\tB\x06\xda\xc1\x18\x02(\aR\x06userId\"@\n" +
 	"\x13ListEnrollsResponse\x12)\n" +
-	"\aenrolls\x18\x01 \x03(\v2\x0f.user.v1.EnrollR\aenrolls\"\xab\x01\n" +
-	"\fLoginRequest\x12\x19\n" +
-	"\bapp_host\x18\x01 \x01(\tR\aappHost\x12/\n" +
-	"\acontact\x18\x02 \x01(\v2\x15.user.v1.ContactInputR\acontact\x12\x16\n" +
-	"\x06device\x18\x03 \x01(\tR\x06device\x12#\n" +
-	"\bpassword\x18\x04 \x01(\tB\a\xda\xc1\x18\x03\x10\x80\bR\bpassword\x12\x12\n" +
-	"\x04slug\x18\x05 \x01(\tR\x04slug\"5\n" +
+	"\aenrolls\x18\x01 \x03(\v2\x0f.user.v1.EnrollR\aenrolls\"\xc5\x01\n" +
+	"\fLoginRequest\x12!\n" +
+	"\bapp_host\x18\x01 \x01(\tB\x06\xda\xc1\x18\x02(\fR\aappHost\x12/\n" +
+	"\acontact\x18\x02 \x01(\v2\x15.user.v1.ContactInputR\acontact\x12\x1e\n" +
+	"\x06device\x18\x03 \x01(\tB\x06\xda\xc1\x18\x02(\x01R\x06device\x12%\n" +
+	"\bpassword\x18\x04 \x01(\tB\t\xda\xc1\x18\x05\x10\x80\b(\x03R\bpassword\x12\x1a\n" +
+	"\x04slug\x18\x05 \x01(\tB\x06\xda\xc1\x18\x02(\x04R\x04slug\"5\n" +
 	"\rLoginResponse\x12$\n" +
-	"\x05token\x18\x01 \x01(\v2\x0e.user.v1.TokenR\x05token\"\xaa\x01\n" +
+	"\x05token\x18\x01 \x01(\v2\x0e.user.v1.TokenR\x05token\"\xc4\x01\n" +
 	"\x17SaveOrganizationRequest\x12#\n" +
-	"\rassign_caller\x18\x01 \x01(\bR\fassignCaller\x12\x0e\n" +
-	"\x02id\x18\x02 \x01(\tR\x02id\x12\x12\n" +
-	"\x04name\x18\x03 \x01(\tR\x04name\x12\x1a\n" +
-	"\x04slug\x18\x04 \x01(\tB\x06\xda\xc1\x18\x02\b\x01R\x04slug\x12*\n" +
-	"\x11thumbnail_file_id\x18\x05 \x01(\tR\x0fthumbnailFileId\"{\n" +
+	"\rassign_caller\x18\x01 \x01(\bR\fassignCaller\x12\x16\n" +
+	"\x02id\x18\x02 \x01(\tB\x06\xda\xc1\x18\x02(\bR\x02id\x12\x1a\n" +
+	"\x04name\x18\x03 \x01(\tB\x06\xda\xc1\x18\x02(\x01R\x04name\x12\x1c\n" +
+	"\x04slug\x18\x04 \x01(\tB\b\xda\xc1\x18\x04\b\x01(\x04R\x04slug\x122\n" +
+	"\x11thumbnail_file_id\x18\x05 \x01(\tB\x06\xda\xc1\x18\x02(\aR\x0fthumbnailFileId\"{\n" +
 	"\x18SaveOrganizationResponse\x129\n" +
 	"\forganization\x18\x01 \x01(\v2\x15.user.v1.OrganizationR\forganization\x12$\n" +
-	"\x05token\x18\x02 \x01(\v2\x0e.user.v1.TokenR\x05token\"i\n" +
-	"\x15SaveMembershipRequest\x12/\n" +
-	"\x0forganization_id\x18\x01 \x01(\tB\x06\xda\xc1\x18\x02\b\x01R\x0eorganizationId\x12\x1f\n" +
-	"\auser_id\x18\x02 \x01(\tB\x06\xda\xc1\x18\x02\b\x01R\x06userId\"\x18\n" +
-	"\x16SaveMembershipResponse\"k\n" +
-	"\x17DeleteMembershipRequest\x12/\n" +
-	"\x0forganization_id\x18\x01 \x01(\tB\x06\xda\xc1\x18\x02\b\x01R\x0eorganizationId\x12\x1f\n" +
-	"\auser_id\x18\x02 \x01(\tB\x06\xda\xc1\x18\x02\b\x01R\x06userId\"\x1a\n" +
-	"\x18DeleteMembershipResponse\"a\n" +
-	"\x18ListOrganizationsRequest\x12\x1d\n" +
+	"\x05token\x18\x02 \x01(\v2\x0e.user.v1.TokenR\x05token\"N\n" +
+	"\x19DeleteOrganizationRequest\x121\n" +
+	"\x0forganization_id\x18\x01 \x01(\tB\b\xda\xc1\x18\x04\b\x01(\bR\x0eorganizationId\"\x1c\n" +
+	"\x1aDeleteOrganizationResponse\"m\n" +
+	"\x15SaveMembershipRequest\x121\n" +
+	"\x0forganization_id\x18\x01 \x01(\tB\b\xda\xc1\x18\x04\b\x01(\bR\x0eorganizationId\x12!\n" +
+	"\auser_id\x18\x02 \x01(\tB\b\xda\xc1\x18\x04\b\x01(\aR\x06userId\"\x18\n" +
+	"\x16SaveMembershipResponse\"o\n" +
+	"\x17DeleteMembershipRequest\x121\n" +
+	"\x0forganization_id\x18\x01 \x01(\tB\b\xda\xc1\x18\x04\b\x01(\bR\x0eorganizationId\x12!\n" +
+	"\auser_id\x18\x02 \x01(\tB\b\xda\xc1\x18\x04\b\x01(\aR\x06userId\"\x1a\n" +
+	"\x18DeleteMembershipResponse\"q\n" +
+	"\x18ListOrganizationsRequest\x12%\n" +
 	"\n" +
-	"after_time\x18\x01 \x01(\tR\tafterTime\x12\x10\n" +
-	"\x03ids\x18\x02 \x03(\tR\x03ids\x12\x14\n" +
+	"after_time\x18\x01 \x01(\tB\x06\xda\xc1\x18\x02(\x11R\tafterTime\x12\x18\n" +
+	"\x03ids\x18\x02 \x03(\tB\x06\xda\xc1\x18\x02(\bR\x03ids\x12\x14\n" +
 	"\x05limit\x18\x03 \x01(\x05R\x05limit\"X\n" +
 	"\x19ListOrganizationsResponse\x12;\n" +
-	"\rorganizations\x18\x01 \x03(\v2\x15.user.v1.OrganizationR\rorganizations\"\x9c\x01\n" +
-	"\x0eSendOtpRequest\x12\x19\n" +
-	"\bapp_host\x18\x01 \x01(\tR\aappHost\x12%\n" +
-	"\x0econtact_handle\x18\x02 \x01(\tR\rcontactHandle\x12\x1d\n" +
+	"\rorganizations\x18\x01 \x03(\v2\x15.user.v1.OrganizationR\rorganizations\"\xbc\x01\n" +
+	"\x0eSendOtpRequest\x12!\n" +
+	"\bapp_host\x18\x01 \x01(\tB\x06\xda\xc1\x18\x02(\fR\aappHost\x12-\n" +
+	"\x0econtact_handle\x18\x02 \x01(\tB\x06\xda\xc1\x18\x02(\tR\rcontactHandle\x12%\n" +
 	"\n" +
-	"contact_id\x18\x03 \x01(\tR\tcontactId\x12)\n" +
-	"\x10contact_platform\x18\x04 \x01(\tR\x0fcontactPlatform\"\xb3\x02\n" +
+	"contact_id\x18\x03 \x01(\tB\x06\xda\xc1\x18\x02(\tR\tcontactId\x121\n" +
+	"\x10contact_platform\x18\x04 \x01(\tB\x06\xda\xc1\x18\x02(\vR\x0fcontactPlatform\"\xb3\x02\n" +
 	"\x0fSendOtpResponse\x12\x17\n" +
 	"\x04body\x18\x01 \x01(\tH\x00R\x04body\x88\x01\x01\x12\x17\n" +
 	"\x04code\x18\x02 \x01(\tH\x01R\x04code\x88\x01\x01\x12&\n" +
@@ -4269,35 +5083,44 @@ const file_user_v1_user_proto_rawDesc = "" +
 	"\vpermissions\x18\x01 \x03(\tR\vpermissions\"L\n" +
 	"\x12SavePermitsRequest\x126\n" +
 	"\apermits\x18\x01 \x03(\v2\x14.user.v1.PermitInputB\x06\xda\xc1\x18\x02\b\x01R\apermits\"\x15\n" +
-	"\x13SavePermitsResponse\"H\n" +
-	"\x12ListPermitsRequest\x12\x1e\n" +
+	"\x13SavePermitsResponse\"2\n" +
+	"\x14DeletePermitsRequest\x12\x1a\n" +
+	"\x03ids\x18\x01 \x03(\tB\b\xda\xc1\x18\x04\b\x01(\aR\x03ids\"\x17\n" +
+	"\x15DeletePermitsResponse\"X\n" +
+	"\x12ListPermitsRequest\x12&\n" +
 	"\n" +
-	"permission\x18\x01 \x01(\tR\n" +
-	"permission\x12\x12\n" +
-	"\x04slug\x18\x02 \x01(\tR\x04slug\"@\n" +
+	"permission\x18\x01 \x01(\tB\x06\xda\xc1\x18\x02(\x06R\n" +
+	"permission\x12\x1a\n" +
+	"\x04slug\x18\x02 \x01(\tB\x06\xda\xc1\x18\x02(\x04R\x04slug\"@\n" +
 	"\x13ListPermitsResponse\x12)\n" +
 	"\apermits\x18\x01 \x03(\v2\x0f.user.v1.PermitR\apermits\"\x15\n" +
 	"\x13GetPublicKeyRequest\"5\n" +
 	"\x14GetPublicKeyResponse\x12\x1d\n" +
 	"\n" +
-	"public_key\x18\x01 \x01(\tR\tpublicKey\"\x15\n" +
+	"public_key\x18\x01 \x01(\tR\tpublicKey\"+\n" +
+	"\x11RotateKeysRequest\x12\x16\n" +
+	"\x06revoke\x18\x01 \x01(\bR\x06revoke\"L\n" +
+	"\x12RotateKeysResponse\x12\x15\n" +
+	"\x06key_id\x18\x01 \x01(\tR\x05keyId\x12\x1f\n" +
+	"\vactive_from\x18\x02 \x01(\tR\n" +
+	"activeFrom\"\x15\n" +
 	"\x13RefreshTokenRequest\"<\n" +
 	"\x14RefreshTokenResponse\x12$\n" +
-	"\x05token\x18\x01 \x01(\v2\x0e.user.v1.TokenR\x05token\"\xca\x01\n" +
-	"\x0fRegisterRequest\x12\x19\n" +
-	"\bapp_host\x18\x01 \x01(\tR\aappHost\x12/\n" +
-	"\acontact\x18\x02 \x01(\v2\x15.user.v1.ContactInputR\acontact\x12\x16\n" +
-	"\x06device\x18\x03 \x01(\tR\x06device\x12\x12\n" +
-	"\x04name\x18\x04 \x01(\tR\x04name\x12#\n" +
-	"\bpassword\x18\x05 \x01(\tB\a\xda\xc1\x18\x03\x10\x80\bR\bpassword\x12\x1a\n" +
-	"\x04slug\x18\x06 \x01(\tB\x06\xda\xc1\x18\x02\b\x01R\x04slug\"8\n" +
+	"\x05token\x18\x01 \x01(\v2\x0e.user.v1.TokenR\x05token\"\xe6\x01\n" +
+	"\x0fRegisterRequest\x12!\n" +
+	"\bapp_host\x18\x01 \x01(\tB\x06\xda\xc1\x18\x02(\fR\aappHost\x12/\n" +
+	"\acontact\x18\x02 \x01(\v2\x15.user.v1.ContactInputR\acontact\x12\x1e\n" +
+	"\x06device\x18\x03 \x01(\tB\x06\xda\xc1\x18\x02(\x01R\x06device\x12\x1a\n" +
+	"\x04name\x18\x04 \x01(\tB\x06\xda\xc1\x18\x02(\x01R\x04name\x12%\n" +
+	"\bpassword\x18\x05 \x01(\tB\t\xda\xc1\x18\x05\x10\x80\b(\x03R\bpassword\x12\x1c\n" +
+	"\x04slug\x18\x06 \x01(\tB\b\xda\xc1\x18\x04\b\x01(\x04R\x04slug\"8\n" +
 	"\x10RegisterResponse\x12$\n" +
-	"\x05token\x18\x01 \x01(\v2\x0e.user.v1.TokenR\x05token\"\x91\x02\n" +
-	"\x0fSaveSelfRequest\x12D\n" +
-	"\x06labels\x18\x01 \x03(\v2$.user.v1.SaveSelfRequest.LabelsEntryB\x06\xda\xc1\x18\x02 @R\x06labels\x12\x17\n" +
-	"\x04name\x18\x02 \x01(\tH\x00R\x04name\x88\x01\x01\x12/\n" +
-	"\x11thumbnail_file_id\x18\x03 \x01(\tH\x01R\x0fthumbnailFileId\x88\x01\x01\x12\x14\n" +
-	"\x05roles\x18\x04 \x03(\tR\x05roles\x1a9\n" +
+	"\x05token\x18\x01 \x01(\v2\x0e.user.v1.TokenR\x05token\"\xab\x02\n" +
+	"\x0fSaveSelfRequest\x12F\n" +
+	"\x06labels\x18\x01 \x03(\v2$.user.v1.SaveSelfRequest.LabelsEntryB\b\xda\xc1\x18\x04 @(\x01R\x06labels\x12\x1f\n" +
+	"\x04name\x18\x02 \x01(\tB\x06\xda\xc1\x18\x02(\x01H\x00R\x04name\x88\x01\x01\x127\n" +
+	"\x11thumbnail_file_id\x18\x03 \x01(\tB\x06\xda\xc1\x18\x02(\aH\x01R\x0fthumbnailFileId\x88\x01\x01\x12\x1c\n" +
+	"\x05roles\x18\x04 \x03(\tB\x06\xda\xc1\x18\x02(\x05R\x05roles\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\a\n" +
@@ -4314,10 +5137,10 @@ const file_user_v1_user_proto_rawDesc = "" +
 	"\vtoken_count\x18\x05 \x01(\x05R\n" +
 	"tokenCount\x12!\n" +
 	"\x04user\x18\x06 \x01(\v2\r.user.v1.UserR\x04userB\x19\n" +
-	"\x17_active_organization_id\">\n" +
-	"\x14HasPermissionRequest\x12&\n" +
+	"\x17_active_organization_id\"@\n" +
+	"\x14HasPermissionRequest\x12(\n" +
 	"\n" +
-	"permission\x18\x01 \x01(\tB\x06\xda\xc1\x18\x02\b\x01R\n" +
+	"permission\x18\x01 \x01(\tB\b\xda\xc1\x18\x04\b\x01(\x06R\n" +
 	"permission\"\xa7\x01\n" +
 	"\x15HasPermissionResponse\x12\x1e\n" +
 	"\x03app\x18\x01 \x01(\v2\f.user.v1.AppR\x03app\x12\x15\n" +
@@ -4326,70 +5149,85 @@ const file_user_v1_user_proto_rawDesc = "" +
 	"authorized\x18\x03 \x01(\bR\n" +
 	"authorized\x12\x14\n" +
 	"\x05until\x18\x04 \x01(\tR\x05until\x12!\n" +
-	"\x04user\x18\x05 \x01(\v2\r.user.v1.UserR\x04user\"u\n" +
-	"\x14ExchangeTokenRequest\x12 \n" +
-	"\fnew_app_host\x18\x01 \x01(\tR\n" +
-	"newAppHost\x12\x1c\n" +
+	"\x04user\x18\x05 \x01(\v2\r.user.v1.UserR\x04user\"\x8d\x01\n" +
+	"\x14ExchangeTokenRequest\x12(\n" +
+	"\fnew_app_host\x18\x01 \x01(\tB\x06\xda\xc1\x18\x02(\fR\n" +
+	"newAppHost\x12$\n" +
 	"\n" +
-	"new_app_id\x18\x02 \x01(\tR\bnewAppId\x12\x1d\n" +
+	"new_app_id\x18\x02 \x01(\tB\x06\xda\xc1\x18\x02(\aR\bnewAppId\x12%\n" +
 	"\n" +
-	"new_device\x18\x03 \x01(\tR\tnewDevice\"=\n" +
+	"new_device\x18\x03 \x01(\tB\x06\xda\xc1\x18\x02(\x01R\tnewDevice\"=\n" +
 	"\x15ExchangeTokenResponse\x12$\n" +
-	"\x05token\x18\x01 \x01(\v2\x0e.user.v1.TokenR\x05token\"e\n" +
+	"\x05token\x18\x01 \x01(\v2\x0e.user.v1.TokenR\x05token\"u\n" +
 	"\x13RevokeTokensRequest\x12\x1d\n" +
 	"\n" +
-	"all_tokens\x18\x01 \x01(\bR\tallTokens\x12\x16\n" +
-	"\x06device\x18\x02 \x01(\tR\x06device\x12\x17\n" +
-	"\auser_id\x18\x03 \x01(\tR\x06userId\"\x16\n" +
-	"\x14RevokeTokensResponse\"\xcc\x01\n" +
-	"\x11CreateUserRequest\x12\x19\n" +
-	"\bapp_host\x18\x01 \x01(\tR\aappHost\x12,\n" +
-	"\bcontacts\x18\x02 \x03(\v2\x10.user.v1.ContactR\bcontacts\x12#\n" +
-	"\bpassword\x18\x03 \x01(\tB\a\xda\xc1\x18\x03\x10\x80\bR\bpassword\x12\x19\n" +
-	"\brole_ids\x18\x04 \x03(\tR\aroleIds\x12.\n" +
+	"all_tokens\x18\x01 \x01(\bR\tallTokens\x12\x1e\n" +
+	"\x06device\x18\x02 \x01(\tB\x06\xda\xc1\x18\x02(\x01R\x06device\x12\x1f\n" +
+	"\auser_id\x18\x03 \x01(\tB\x06\xda\xc1\x18\x02(\aR\x06userId\"\x16\n" +
+	"\x14RevokeTokensResponse\"1\n" +
+	"\x11IssueTokenRequest\x12\x1c\n" +
+	"\x04slug\x18\x01 \x01(\tB\b\xda\xc1\x18\x04\b\x01(\x04R\x04slug\"I\n" +
+	"\x12IssueTokenResponse\x12\x14\n" +
+	"\x05token\x18\x01 \x01(\tR\x05token\x12\x1d\n" +
+	"\n" +
+	"expires_at\x18\x02 \x01(\tR\texpiresAt\"6\n" +
+	"\x13ListSessionsRequest\x12\x1f\n" +
+	"\auser_id\x18\x01 \x01(\tB\x06\xda\xc1\x18\x02(\aR\x06userId\"D\n" +
+	"\x14ListSessionsResponse\x12,\n" +
+	"\bsessions\x18\x01 \x03(\v2\x10.user.v1.SessionR\bsessions\"0\n" +
+	"\x14DeleteSessionRequest\x12\x18\n" +
+	"\x02id\x18\x01 \x01(\tB\b\xda\xc1\x18\x04\b\x01(\aR\x02id\"\x17\n" +
+	"\x15DeleteSessionResponse\"\xde\x01\n" +
+	"\x11CreateUserRequest\x12!\n" +
+	"\bapp_host\x18\x01 \x01(\tB\x06\xda\xc1\x18\x02(\fR\aappHost\x12,\n" +
+	"\bcontacts\x18\x02 \x03(\v2\x10.user.v1.ContactR\bcontacts\x12%\n" +
+	"\bpassword\x18\x03 \x01(\tB\t\xda\xc1\x18\x05\x10\x80\b(\x03R\bpassword\x12!\n" +
+	"\brole_ids\x18\x04 \x03(\tB\x06\xda\xc1\x18\x02(\x05R\aroleIds\x12.\n" +
 	"\x04user\x18\x05 \x01(\v2\x12.user.v1.UserInputB\x06\xda\xc1\x18\x02\b\x01R\x04user\"7\n" +
 	"\x12CreateUserResponse\x12!\n" +
-	"\x04user\x18\x01 \x01(\v2\r.user.v1.UserR\x04user\"\x9b\x01\n" +
-	"\x0fSaveUserRequest\x12\x17\n" +
-	"\x04name\x18\x01 \x01(\tH\x00R\x04name\x88\x01\x01\x12/\n" +
-	"\x11thumbnail_file_id\x18\x02 \x01(\tH\x01R\x0fthumbnailFileId\x88\x01\x01\x12\x1f\n" +
-	"\auser_id\x18\x03 \x01(\tB\x06\xda\xc1\x18\x02\b\x01R\x06userIdB\a\n" +
+	"\x04user\x18\x01 \x01(\v2\r.user.v1.UserR\x04user\"\xad\x01\n" +
+	"\x0fSaveUserRequest\x12\x1f\n" +
+	"\x04name\x18\x01 \x01(\tB\x06\xda\xc1\x18\x02(\x01H\x00R\x04name\x88\x01\x01\x127\n" +
+	"\x11thumbnail_file_id\x18\x02 \x01(\tB\x06\xda\xc1\x18\x02(\aH\x01R\x0fthumbnailFileId\x88\x01\x01\x12!\n" +
+	"\auser_id\x18\x03 \x01(\tB\b\xda\xc1\x18\x04\b\x01(\aR\x06userIdB\a\n" +
 	"\x05_nameB\x14\n" +
 	"\x12_thumbnail_file_id\"\x12\n" +
-	"\x10SaveUserResponse\"4\n" +
-	"\x11DeleteUserRequest\x12\x1f\n" +
-	"\auser_id\x18\x01 \x01(\tB\x06\xda\xc1\x18\x02\b\x01R\x06userId\"\x14\n" +
-	"\x12DeleteUserResponse\"\x84\x02\n" +
-	"\x10ListUsersRequest\x12\x1d\n" +
+	"\x10SaveUserResponse\"6\n" +
+	"\x11DeleteUserRequest\x12!\n" +
+	"\auser_id\x18\x01 \x01(\tB\b\xda\xc1\x18\x04\b\x01(\aR\x06userId\"\x14\n" +
+	"\x12DeleteUserResponse\"\xa8\x02\n" +
+	"\x10ListUsersRequest\x12%\n" +
 	"\n" +
-	"after_time\x18\x01 \x01(\tR\tafterTime\x12\x1d\n" +
+	"after_time\x18\x01 \x01(\tB\x06\xda\xc1\x18\x02(\x11R\tafterTime\x12%\n" +
 	"\n" +
-	"contact_id\x18\x02 \x01(\tR\tcontactId\x12\x14\n" +
-	"\x05count\x18\x03 \x01(\bR\x05count\x12\x10\n" +
-	"\x03ids\x18\x04 \x03(\tR\x03ids\x12\x14\n" +
-	"\x05limit\x18\x05 \x01(\x05R\x05limit\x12%\n" +
-	"\x05order\x18\x06 \x01(\tB\x0f\xda\xc1\x18\v\x1a\x03asc\x1a\x04descR\x05order\x125\n" +
-	"\border_by\x18\a \x01(\tB\x1a\xda\xc1\x18\x16\x1a\tcreatedAt\x1a\tupdatedAtR\aorderBy\x12\x16\n" +
-	"\x06search\x18\b \x01(\tR\x06search\"y\n" +
+	"contact_id\x18\x02 \x01(\tB\x06\xda\xc1\x18\x02(\n" +
+	"R\tcontactId\x12\x14\n" +
+	"\x05count\x18\x03 \x01(\bR\x05count\x12\x18\n" +
+	"\x03ids\x18\x04 \x03(\tB\x06\xda\xc1\x18\x02(\aR\x03ids\x12\x14\n" +
+	"\x05limit\x18\x05 \x01(\x05R\x05limit\x12'\n" +
+	"\x05order\x18\x06 \x01(\tB\x11\xda\xc1\x18\r\x1a\x03asc\x1a\x04desc(\x12R\x05order\x127\n" +
+	"\border_by\x18\a \x01(\tB\x1c\xda\xc1\x18\x18\x1a\tcreatedAt\x1a\tupdatedAt(\x12R\aorderBy\x12\x1e\n" +
+	"\x06search\x18\b \x01(\tB\x06\xda\xc1\x18\x02(\x01R\x06search\"y\n" +
 	"\x11ListUsersResponse\x12\x19\n" +
 	"\x05after\x18\x01 \x01(\tH\x00R\x05after\x88\x01\x01\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\x05R\x05count\x12)\n" +
 	"\x05users\x18\x03 \x03(\v2\x13.user.v1.UserRecordR\x05usersB\b\n" +
-	"\x06_after\"e\n" +
-	"\x14ResetPasswordRequest\x12,\n" +
-	"\fnew_password\x18\x01 \x01(\tB\t\xda\xc1\x18\x05\b\x01\x10\x80\bR\vnewPassword\x12\x1f\n" +
-	"\auser_id\x18\x02 \x01(\tB\x06\xda\xc1\x18\x02\b\x01R\x06userId\"\x17\n" +
+	"\x06_after\"i\n" +
+	"\x14ResetPasswordRequest\x12.\n" +
+	"\fnew_password\x18\x01 \x01(\tB\v\xda\xc1\x18\a\b\x01\x10\x80\b(\x03R\vnewPassword\x12!\n" +
+	"\auser_id\x18\x02 \x01(\tB\b\xda\xc1\x18\x04\b\x01(\aR\x06userId\"\x17\n" +
 	"\x15ResetPasswordResponse\")\n" +
 	"\x03App\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x0e\n" +
-	"\x02id\x18\x02 \x01(\tR\x02id\"\x8c\x01\n" +
-	"\vEnrollInput\x12\x19\n" +
-	"\bapp_host\x18\x01 \x01(\tR\aappHost\x12\x1d\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\"\xae\x01\n" +
+	"\vEnrollInput\x12!\n" +
+	"\bapp_host\x18\x01 \x01(\tB\x06\xda\xc1\x18\x02(\rR\aappHost\x12%\n" +
 	"\n" +
-	"contact_id\x18\x02 \x01(\tR\tcontactId\x12\x0e\n" +
-	"\x02id\x18\x03 \x01(\tR\x02id\x12\x1a\n" +
-	"\x04role\x18\x04 \x01(\tB\x06\xda\xc1\x18\x02\b\x01R\x04role\x12\x17\n" +
-	"\auser_id\x18\x05 \x01(\tR\x06userId\"\xfa\x02\n" +
+	"contact_id\x18\x02 \x01(\tB\x06\xda\xc1\x18\x02(\n" +
+	"R\tcontactId\x12\x16\n" +
+	"\x02id\x18\x03 \x01(\tB\x06\xda\xc1\x18\x02(\aR\x02id\x12\x1c\n" +
+	"\x04role\x18\x04 \x01(\tB\b\xda\xc1\x18\x04\b\x01(\x05R\x04role\x12\x1f\n" +
+	"\auser_id\x18\x05 \x01(\tB\x06\xda\xc1\x18\x02(\aR\x06userId\"\xfa\x02\n" +
 	"\x06Enroll\x12\x15\n" +
 	"\x06app_id\x18\x01 \x01(\tR\x05appId\x12\"\n" +
 	"\n" +
@@ -4413,12 +5251,12 @@ const file_user_v1_user_proto_rawDesc = "" +
 	"\v_deleted_atB\x0e\n" +
 	"\f_internal_idB\n" +
 	"\n" +
-	"\b_user_id\"|\n" +
-	"\fContactInput\x12\x16\n" +
-	"\x02id\x18\x01 \x01(\tB\x06\xda\xc1\x18\x02\b\x01R\x02id\x12\x19\n" +
-	"\botp_code\x18\x02 \x01(\tR\aotpCode\x12\x15\n" +
-	"\x06otp_id\x18\x03 \x01(\tR\x05otpId\x12\"\n" +
-	"\bplatform\x18\x04 \x01(\tB\x06\xda\xc1\x18\x02\b\x01R\bplatform\"\xf6\x03\n" +
+	"\b_user_id\"\x90\x01\n" +
+	"\fContactInput\x12\x18\n" +
+	"\x02id\x18\x01 \x01(\tB\b\xda\xc1\x18\x04\b\x01(\tR\x02id\x12!\n" +
+	"\botp_code\x18\x02 \x01(\tB\x06\xda\xc1\x18\x02(\x03R\aotpCode\x12\x1d\n" +
+	"\x06otp_id\x18\x03 \x01(\tB\x06\xda\xc1\x18\x02(\aR\x05otpId\x12$\n" +
+	"\bplatform\x18\x04 \x01(\tB\b\xda\xc1\x18\x04\b\x01(\vR\bplatform\"\xf6\x03\n" +
 	"\x05Token\x12\x16\n" +
 	"\x06active\x18\x01 \x01(\bR\x06active\x12\x1e\n" +
 	"\x03app\x18\x02 \x01(\v2\f.user.v1.AppR\x03app\x12\x15\n" +
@@ -4443,7 +5281,22 @@ const file_user_v1_user_proto_rawDesc = "" +
 	"\v_deleted_atB\x0e\n" +
 	"\f_internal_idB\x14\n" +
 	"\x12_last_refreshed_atB\x10\n" +
-	"\x0e_refresh_token\"\xcb\x02\n" +
+	"\x0e_refresh_token\"\xb0\x02\n" +
+	"\aSession\x12\x15\n" +
+	"\x06app_id\x18\x01 \x01(\tR\x05appId\x12\x1d\n" +
+	"\n" +
+	"created_at\x18\x02 \x01(\tR\tcreatedAt\x12\x18\n" +
+	"\acurrent\x18\x03 \x01(\bR\acurrent\x12\x16\n" +
+	"\x06device\x18\x04 \x01(\tR\x06device\x12\x1d\n" +
+	"\n" +
+	"expires_at\x18\x05 \x01(\tR\texpiresAt\x12\x0e\n" +
+	"\x02id\x18\x06 \x01(\tR\x02id\x12/\n" +
+	"\x11last_refreshed_at\x18\a \x01(\tH\x00R\x0flastRefreshedAt\x88\x01\x01\x12 \n" +
+	"\tparent_id\x18\b \x01(\tH\x01R\bparentId\x88\x01\x01\x12\x17\n" +
+	"\auser_id\x18\t \x01(\tR\x06userIdB\x14\n" +
+	"\x12_last_refreshed_atB\f\n" +
+	"\n" +
+	"_parent_id\"\xcb\x02\n" +
 	"\fOrganization\x12\x15\n" +
 	"\x06app_id\x18\x01 \x01(\tR\x05appId\x12\x1d\n" +
 	"\n" +
@@ -4460,15 +5313,15 @@ const file_user_v1_user_proto_rawDesc = "" +
 	"updated_at\x18\t \x01(\tR\tupdatedAtB\r\n" +
 	"\v_deleted_atB\x0e\n" +
 	"\f_internal_idB\x14\n" +
-	"\x12_thumbnail_file_id\"\x8c\x01\n" +
-	"\vPermitInput\x12\x19\n" +
-	"\bapp_host\x18\x01 \x01(\tR\aappHost\x12\x0e\n" +
-	"\x02id\x18\x02 \x01(\tR\x02id\x12&\n" +
+	"\x12_thumbnail_file_id\"\xae\x01\n" +
+	"\vPermitInput\x12!\n" +
+	"\bapp_host\x18\x01 \x01(\tB\x06\xda\xc1\x18\x02(\rR\aappHost\x12\x16\n" +
+	"\x02id\x18\x02 \x01(\tB\x06\xda\xc1\x18\x02(\aR\x02id\x12(\n" +
 	"\n" +
-	"permission\x18\x03 \x01(\tB\x06\xda\xc1\x18\x02\b\x01R\n" +
-	"permission\x12\x14\n" +
-	"\x05roles\x18\x04 \x03(\tR\x05roles\x12\x14\n" +
-	"\x05slugs\x18\x05 \x03(\tR\x05slugs\"\xa2\x02\n" +
+	"permission\x18\x03 \x01(\tB\b\xda\xc1\x18\x04\b\x01(\x06R\n" +
+	"permission\x12\x1c\n" +
+	"\x05roles\x18\x04 \x03(\tB\x06\xda\xc1\x18\x02(\x05R\x05roles\x12\x1c\n" +
+	"\x05slugs\x18\x05 \x03(\tB\x06\xda\xc1\x18\x02(\x04R\x05slugs\"\xa2\x02\n" +
 	"\x06Permit\x12\x15\n" +
 	"\x06app_id\x18\x01 \x01(\tR\x05appId\x12\x1d\n" +
 	"\n" +
@@ -4486,20 +5339,20 @@ const file_user_v1_user_proto_rawDesc = "" +
 	"\n" +
 	"updated_at\x18\t \x01(\tR\tupdatedAtB\r\n" +
 	"\v_deleted_atB\x0e\n" +
-	"\f_internal_id\"\x92\x02\n" +
-	"\aContact\x12\x1d\n" +
+	"\f_internal_id\"\xca\x02\n" +
+	"\aContact\x12%\n" +
 	"\n" +
-	"created_at\x18\x01 \x01(\tR\tcreatedAt\x12\"\n" +
+	"created_at\x18\x01 \x01(\tB\x06\xda\xc1\x18\x02(\x11R\tcreatedAt\x12*\n" +
 	"\n" +
-	"deleted_at\x18\x02 \x01(\tH\x00R\tdeletedAt\x88\x01\x01\x12\x16\n" +
-	"\x06handle\x18\x03 \x01(\tR\x06handle\x12\x0e\n" +
-	"\x02id\x18\x04 \x01(\tR\x02id\x12\x1d\n" +
+	"deleted_at\x18\x02 \x01(\tB\x06\xda\xc1\x18\x02(\x11H\x00R\tdeletedAt\x88\x01\x01\x12\x1e\n" +
+	"\x06handle\x18\x03 \x01(\tB\x06\xda\xc1\x18\x02(\tR\x06handle\x12\x16\n" +
+	"\x02id\x18\x04 \x01(\tB\x06\xda\xc1\x18\x02(\tR\x02id\x12\x1d\n" +
 	"\n" +
-	"is_primary\x18\x05 \x01(\bR\tisPrimary\x12\x1a\n" +
-	"\bplatform\x18\x06 \x01(\tR\bplatform\x12\x1d\n" +
+	"is_primary\x18\x05 \x01(\bR\tisPrimary\x12\"\n" +
+	"\bplatform\x18\x06 \x01(\tB\x06\xda\xc1\x18\x02(\vR\bplatform\x12%\n" +
 	"\n" +
-	"updated_at\x18\a \x01(\tR\tupdatedAt\x12\x17\n" +
-	"\auser_id\x18\b \x01(\tR\x06userId\x12\x1a\n" +
+	"updated_at\x18\a \x01(\tB\x06\xda\xc1\x18\x02(\x11R\tupdatedAt\x12\x1f\n" +
+	"\auser_id\x18\b \x01(\tB\x06\xda\xc1\x18\x02(\aR\x06userId\x12\x1a\n" +
 	"\bverified\x18\t \x01(\bR\bverifiedB\r\n" +
 	"\v_deleted_at\"\xe4\x02\n" +
 	"\x04User\x12\x1d\n" +
@@ -4518,13 +5371,13 @@ const file_user_v1_user_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\r\n" +
 	"\v_deleted_atB\x14\n" +
-	"\x12_thumbnail_file_id\"\xf2\x01\n" +
-	"\tUserInput\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\x12>\n" +
-	"\x06labels\x18\x02 \x03(\v2\x1e.user.v1.UserInput.LabelsEntryB\x06\xda\xc1\x18\x02 @R\x06labels\x12\x12\n" +
-	"\x04name\x18\x03 \x01(\tR\x04name\x12\x1a\n" +
-	"\x04slug\x18\x04 \x01(\tB\x06\xda\xc1\x18\x02\b\x01R\x04slug\x12*\n" +
-	"\x11thumbnail_file_id\x18\x05 \x01(\tR\x0fthumbnailFileId\x1a9\n" +
+	"\x12_thumbnail_file_id\"\x8e\x02\n" +
+	"\tUserInput\x12\x16\n" +
+	"\x02id\x18\x01 \x01(\tB\x06\xda\xc1\x18\x02(\aR\x02id\x12@\n" +
+	"\x06labels\x18\x02 \x03(\v2\x1e.user.v1.UserInput.LabelsEntryB\b\xda\xc1\x18\x04 @(\x01R\x06labels\x12\x1a\n" +
+	"\x04name\x18\x03 \x01(\tB\x06\xda\xc1\x18\x02(\x01R\x04name\x12\x1c\n" +
+	"\x04slug\x18\x04 \x01(\tB\b\xda\xc1\x18\x04\b\x01(\x04R\x04slug\x122\n" +
+	"\x11thumbnail_file_id\x18\x05 \x01(\tB\x06\xda\xc1\x18\x02(\aR\x0fthumbnailFileId\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb9\x01\n" +
@@ -4539,31 +5392,41 @@ const file_user_v1_user_proto_rawDesc = "" +
 	"\x05roles\x18\x05 \x03(\tR\x05roles\x12\x12\n" +
 	"\x04slug\x18\x06 \x01(\tR\x04slug\x12\x1d\n" +
 	"\n" +
-	"updated_at\x18\a \x01(\tR\tupdatedAt2\x80\x1a\n" +
+	"updated_at\x18\a \x01(\tR\tupdatedAt2\xc8!\n" +
 	"\vUserService\x12p\n" +
 	"\tUpdateApp\x12\x19.user.v1.UpdateAppRequest\x1a\x1a.user.v1.UpdateAppResponse\",\xca\xc1\x18\x10\x12\x0euser-svc:admin\x82\xd3\xe4\x93\x02\x12:\x01*\x1a\r/user-svc/app\x12\\\n" +
 	"\aReadApp\x12\x17.user.v1.ReadAppRequest\x1a\x18.user.v1.ReadAppResponse\"\x1e\xca\xc1\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x12:\x01*\"\r/user-svc/app\x12n\n" +
-	"\bListApps\x12\x18.user.v1.ListAppsRequest\x1a\x19.user.v1.ListAppsResponse\"-\xca\xc1\x18\x10\x12\x0euser-svc:admin\x82\xd3\xe4\x93\x02\x13:\x01*\"\x0e/user-svc/apps\x12}\n" +
+	"\bListApps\x12\x18.user.v1.ListAppsRequest\x1a\x19.user.v1.ListAppsResponse\"-\xca\xc1\x18\x10\x12\x0euser-svc:admin\x82\xd3\xe4\x93\x02\x13:\x01*\"\x0e/user-svc/apps\x12r\n" +
+	"\tDeleteApp\x12\x19.user.v1.DeleteAppRequest\x1a\x1a.user.v1.DeleteAppResponse\".\xca\xc1\x18\x10\x12\x0euser-svc:admin\x82\xd3\xe4\x93\x02\x14*\x12/user-svc/app/{id}\x12}\n" +
 	"\x0eChangePassword\x12\x1e.user.v1.ChangePasswordRequest\x1a\x1f.user.v1.ChangePasswordResponse\"*\xca\xc1\x18\x02\b\x02\x82\xd3\xe4\x93\x02\x1e:\x01*\"\x19/user-svc/change-password\x12l\n" +
-	"\vSaveEnrolls\x12\x1b.user.v1.SaveEnrollsRequest\x1a\x1c.user.v1.SaveEnrollsResponse\"\"\xca\xc1\x18\x02\b\x02\x82\xd3\xe4\x93\x02\x16:\x01*\x1a\x11/user-svc/enrolls\x12l\n" +
+	"\vSaveEnrolls\x12\x1b.user.v1.SaveEnrollsRequest\x1a\x1c.user.v1.SaveEnrollsResponse\"\"\xca\xc1\x18\x02\b\x02\x82\xd3\xe4\x93\x02\x16:\x01*\x1a\x11/user-svc/enrolls\x12r\n" +
+	"\rDeleteEnrolls\x12\x1d.user.v1.DeleteEnrollsRequest\x1a\x1e.user.v1.DeleteEnrollsResponse\"\"\xca\xc1\x18\x02\b\x02\x82\xd3\xe4\x93\x02\x16:\x01**\x11/user-svc/enrolls\x12l\n" +
 	"\vListEnrolls\x12\x1b.user.v1.ListEnrollsRequest\x1a\x1c.user.v1.ListEnrollsResponse\"\"\xca\xc1\x18\x02\b\x02\x82\xd3\xe4\x93\x02\x16:\x01*\"\x11/user-svc/enrolls\x12X\n" +
 	"\x05Login\x12\x15.user.v1.LoginRequest\x1a\x16.user.v1.LoginResponse\" \xca\xc1\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x14:\x01*\"\x0f/user-svc/login\x12\x80\x01\n" +
-	"\x10SaveOrganization\x12 .user.v1.SaveOrganizationRequest\x1a!.user.v1.SaveOrganizationResponse\"'\xca\xc1\x18\x02\b\x02\x82\xd3\xe4\x93\x02\x1b:\x01*\x1a\x16/user-svc/organization\x12\x9b\x01\n" +
+	"\x10SaveOrganization\x12 .user.v1.SaveOrganizationRequest\x1a!.user.v1.SaveOrganizationResponse\"'\xca\xc1\x18\x02\b\x02\x82\xd3\xe4\x93\x02\x1b:\x01*\x1a\x16/user-svc/organization\x12\x95\x01\n" +
+	"\x12DeleteOrganization\x12\".user.v1.DeleteOrganizationRequest\x1a#.user.v1.DeleteOrganizationResponse\"6\xca\xc1\x18\x02\b\x02\x82\xd3\xe4\x93\x02**(/user-svc/organization/{organization_id}\x12\x9b\x01\n" +
 	"\x0eSaveMembership\x12\x1e.user.v1.SaveMembershipRequest\x1a\x1f.user.v1.SaveMembershipResponse\"H\xca\xc1\x18\x02\b\x02\x82\xd3\xe4\x93\x02<:\x01*\x1a7/user-svc/organization/{organization_id}/user/{user_id}\x12\xa1\x01\n" +
 	"\x10DeleteMembership\x12 .user.v1.DeleteMembershipRequest\x1a!.user.v1.DeleteMembershipResponse\"H\xca\xc1\x18\x02\b\x02\x82\xd3\xe4\x93\x02<:\x01**7/user-svc/organization/{organization_id}/user/{user_id}\x12\x84\x01\n" +
 	"\x11ListOrganizations\x12!.user.v1.ListOrganizationsRequest\x1a\".user.v1.ListOrganizationsResponse\"(\xca\xc1\x18\x02\b\x02\x82\xd3\xe4\x93\x02\x1c:\x01*\"\x17/user-svc/organizations\x12a\n" +
 	"\aSendOtp\x12\x17.user.v1.SendOtpRequest\x1a\x18.user.v1.SendOtpResponse\"#\xca\xc1\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x17:\x01*\"\x12/user-svc/otp/send\x12|\n" +
 	"\x0fListPermissions\x12\x1f.user.v1.ListPermissionsRequest\x1a .user.v1.ListPermissionsResponse\"&\xca\xc1\x18\x02\b\x02\x82\xd3\xe4\x93\x02\x1a:\x01*\"\x15/user-svc/permissions\x12l\n" +
-	"\vSavePermits\x12\x1b.user.v1.SavePermitsRequest\x1a\x1c.user.v1.SavePermitsResponse\"\"\xca\xc1\x18\x02\b\x02\x82\xd3\xe4\x93\x02\x16:\x01*\x1a\x11/user-svc/permits\x12l\n" +
+	"\vSavePermits\x12\x1b.user.v1.SavePermitsRequest\x1a\x1c.user.v1.SavePermitsResponse\"\"\xca\xc1\x18\x02\b\x02\x82\xd3\xe4\x93\x02\x16:\x01*\x1a\x11/user-svc/permits\x12r\n" +
+	"\rDeletePermits\x12\x1d.user.v1.DeletePermitsRequest\x1a\x1e.user.v1.DeletePermitsResponse\"\"\xca\xc1\x18\x02\b\x02\x82\xd3\xe4\x93\x02\x16:\x01**\x11/user-svc/permits\x12l\n" +
 	"\vListPermits\x12\x1b.user.v1.ListPermitsRequest\x1a\x1c.user.v1.ListPermitsResponse\"\"\xca\xc1\x18\x02\b\x02\x82\xd3\xe4\x93\x02\x16:\x01*\"\x11/user-svc/permits\x12o\n" +
-	"\fGetPublicKey\x12\x1c.user.v1.GetPublicKeyRequest\x1a\x1d.user.v1.GetPublicKeyResponse\"\"\xca\xc1\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x16\x12\x14/user-svc/public-key\x12u\n" +
+	"\fGetPublicKey\x12\x1c.user.v1.GetPublicKeyRequest\x1a\x1d.user.v1.GetPublicKeyResponse\"\"\xca\xc1\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x16\x12\x14/user-svc/public-key\x12{\n" +
+	"\n" +
+	"RotateKeys\x12\x1a.user.v1.RotateKeysRequest\x1a\x1b.user.v1.RotateKeysResponse\"4\xca\xc1\x18\x10\x12\x0euser-svc:admin\x82\xd3\xe4\x93\x02\x1a:\x01*\"\x15/user-svc/keys/rotate\x12u\n" +
 	"\fRefreshToken\x12\x1c.user.v1.RefreshTokenRequest\x1a\x1d.user.v1.RefreshTokenResponse\"(\xca\xc1\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x1c:\x01*\"\x17/user-svc/refresh-token\x12d\n" +
 	"\bRegister\x12\x18.user.v1.RegisterRequest\x1a\x19.user.v1.RegisterResponse\"#\xca\xc1\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x17:\x01*\"\x12/user-svc/register\x12`\n" +
 	"\bSaveSelf\x12\x18.user.v1.SaveSelfRequest\x1a\x19.user.v1.SaveSelfResponse\"\x1f\xca\xc1\x18\x02\b\x02\x82\xd3\xe4\x93\x02\x13:\x01*\x1a\x0e/user-svc/self\x12`\n" +
 	"\bReadSelf\x12\x18.user.v1.ReadSelfRequest\x1a\x19.user.v1.ReadSelfResponse\"\x1f\xca\xc1\x18\x02\b\x02\x82\xd3\xe4\x93\x02\x13:\x01*\"\x0e/user-svc/self\x12\x80\x01\n" +
 	"\rHasPermission\x12\x1d.user.v1.HasPermissionRequest\x1a\x1e.user.v1.HasPermissionResponse\"0\xca\xc1\x18\x02\b\x02\x82\xd3\xe4\x93\x02$:\x01*\"\x1f/user-svc/self/has/{permission}\x12y\n" +
 	"\rExchangeToken\x12\x1d.user.v1.ExchangeTokenRequest\x1a\x1e.user.v1.ExchangeTokenResponse\")\xca\xc1\x18\x02\b\x02\x82\xd3\xe4\x93\x02\x1d:\x01*\x1a\x18/user-svc/token/exchange\x12n\n" +
-	"\fRevokeTokens\x12\x1c.user.v1.RevokeTokensRequest\x1a\x1d.user.v1.RevokeTokensResponse\"!\xca\xc1\x18\x02\b\x02\x82\xd3\xe4\x93\x02\x15:\x01**\x10/user-svc/tokens\x12t\n" +
+	"\fRevokeTokens\x12\x1c.user.v1.RevokeTokensRequest\x1a\x1d.user.v1.RevokeTokensResponse\"!\xca\xc1\x18\x02\b\x02\x82\xd3\xe4\x93\x02\x15:\x01**\x10/user-svc/tokens\x12m\n" +
+	"\n" +
+	"IssueToken\x12\x1a.user.v1.IssueTokenRequest\x1a\x1b.user.v1.IssueTokenResponse\"&\xca\xc1\x18\x02\b\x02\x82\xd3\xe4\x93\x02\x1a:\x01*\"\x15/user-svc/token/issue\x12p\n" +
+	"\fListSessions\x12\x1c.user.v1.ListSessionsRequest\x1a\x1d.user.v1.ListSessionsResponse\"#\xca\xc1\x18\x02\b\x02\x82\xd3\xe4\x93\x02\x17:\x01*\"\x12/user-svc/sessions\x12t\n" +
+	"\rDeleteSession\x12\x1d.user.v1.DeleteSessionRequest\x1a\x1e.user.v1.DeleteSessionResponse\"$\xca\xc1\x18\x02\b\x02\x82\xd3\xe4\x93\x02\x18*\x16/user-svc/session/{id}\x12t\n" +
 	"\n" +
 	"CreateUser\x12\x1a.user.v1.CreateUserRequest\x1a\x1b.user.v1.CreateUserResponse\"-\xca\xc1\x18\x10\x12\x0euser-svc:admin\x82\xd3\xe4\x93\x02\x13:\x01*\"\x0e/user-svc/user\x12x\n" +
 	"\bSaveUser\x12\x18.user.v1.SaveUserRequest\x1a\x19.user.v1.SaveUserResponse\"7\xca\xc1\x18\x10\x12\x0euser-svc:admin\x82\xd3\xe4\x93\x02\x1d:\x01*\x1a\x18/user-svc/user/{user_id}\x12{\n" +
@@ -4584,171 +5447,205 @@ func file_user_v1_user_proto_rawDescGZIP() []byte {
 	return file_user_v1_user_proto_rawDescData
 }
 
-var file_user_v1_user_proto_msgTypes = make([]protoimpl.MessageInfo, 71)
+var file_user_v1_user_proto_msgTypes = make([]protoimpl.MessageInfo, 88)
 var file_user_v1_user_proto_goTypes = []any{
-	(*UpdateAppRequest)(nil),          // 0: user.v1.UpdateAppRequest
-	(*UpdateAppResponse)(nil),         // 1: user.v1.UpdateAppResponse
-	(*ReadAppRequest)(nil),            // 2: user.v1.ReadAppRequest
-	(*ReadAppResponse)(nil),           // 3: user.v1.ReadAppResponse
-	(*ListAppsRequest)(nil),           // 4: user.v1.ListAppsRequest
-	(*ListAppsResponse)(nil),          // 5: user.v1.ListAppsResponse
-	(*ChangePasswordRequest)(nil),     // 6: user.v1.ChangePasswordRequest
-	(*ChangePasswordResponse)(nil),    // 7: user.v1.ChangePasswordResponse
-	(*SaveEnrollsRequest)(nil),        // 8: user.v1.SaveEnrollsRequest
-	(*SaveEnrollsResponse)(nil),       // 9: user.v1.SaveEnrollsResponse
-	(*ListEnrollsRequest)(nil),        // 10: user.v1.ListEnrollsRequest
-	(*ListEnrollsResponse)(nil),       // 11: user.v1.ListEnrollsResponse
-	(*LoginRequest)(nil),              // 12: user.v1.LoginRequest
-	(*LoginResponse)(nil),             // 13: user.v1.LoginResponse
-	(*SaveOrganizationRequest)(nil),   // 14: user.v1.SaveOrganizationRequest
-	(*SaveOrganizationResponse)(nil),  // 15: user.v1.SaveOrganizationResponse
-	(*SaveMembershipRequest)(nil),     // 16: user.v1.SaveMembershipRequest
-	(*SaveMembershipResponse)(nil),    // 17: user.v1.SaveMembershipResponse
-	(*DeleteMembershipRequest)(nil),   // 18: user.v1.DeleteMembershipRequest
-	(*DeleteMembershipResponse)(nil),  // 19: user.v1.DeleteMembershipResponse
-	(*ListOrganizationsRequest)(nil),  // 20: user.v1.ListOrganizationsRequest
-	(*ListOrganizationsResponse)(nil), // 21: user.v1.ListOrganizationsResponse
-	(*SendOtpRequest)(nil),            // 22: user.v1.SendOtpRequest
-	(*SendOtpResponse)(nil),           // 23: user.v1.SendOtpResponse
-	(*ListPermissionsRequest)(nil),    // 24: user.v1.ListPermissionsRequest
-	(*ListPermissionsResponse)(nil),   // 25: user.v1.ListPermissionsResponse
-	(*SavePermitsRequest)(nil),        // 26: user.v1.SavePermitsRequest
-	(*SavePermitsResponse)(nil),       // 27: user.v1.SavePermitsResponse
-	(*ListPermitsRequest)(nil),        // 28: user.v1.ListPermitsRequest
-	(*ListPermitsResponse)(nil),       // 29: user.v1.ListPermitsResponse
-	(*GetPublicKeyRequest)(nil),       // 30: user.v1.GetPublicKeyRequest
-	(*GetPublicKeyResponse)(nil),      // 31: user.v1.GetPublicKeyResponse
-	(*RefreshTokenRequest)(nil),       // 32: user.v1.RefreshTokenRequest
-	(*RefreshTokenResponse)(nil),      // 33: user.v1.RefreshTokenResponse
-	(*RegisterRequest)(nil),           // 34: user.v1.RegisterRequest
-	(*RegisterResponse)(nil),          // 35: user.v1.RegisterResponse
-	(*SaveSelfRequest)(nil),           // 36: user.v1.SaveSelfRequest
-	(*SaveSelfResponse)(nil),          // 37: user.v1.SaveSelfResponse
-	(*ReadSelfRequest)(nil),           // 38: user.v1.ReadSelfRequest
-	(*ReadSelfResponse)(nil),          // 39: user.v1.ReadSelfResponse
-	(*HasPermissionRequest)(nil),      // 40: user.v1.HasPermissionRequest
-	(*HasPermissionResponse)(nil),     // 41: user.v1.HasPermissionResponse
-	(*ExchangeTokenRequest)(nil),      // 42: user.v1.ExchangeTokenRequest
-	(*ExchangeTokenResponse)(nil),     // 43: user.v1.ExchangeTokenResponse
-	(*RevokeTokensRequest)(nil),       // 44: user.v1.RevokeTokensRequest
-	(*RevokeTokensResponse)(nil),      // 45: user.v1.RevokeTokensResponse
-	(*CreateUserRequest)(nil),         // 46: user.v1.CreateUserRequest
-	(*CreateUserResponse)(nil),        // 47: user.v1.CreateUserResponse
-	(*SaveUserRequest)(nil),           // 48: user.v1.SaveUserRequest
-	(*SaveUserResponse)(nil),          // 49: user.v1.SaveUserResponse
-	(*DeleteUserRequest)(nil),         // 50: user.v1.DeleteUserRequest
-	(*DeleteUserResponse)(nil),        // 51: user.v1.DeleteUserResponse
-	(*ListUsersRequest)(nil),          // 52: user.v1.ListUsersRequest
-	(*ListUsersResponse)(nil),         // 53: user.v1.ListUsersResponse
-	(*ResetPasswordRequest)(nil),      // 54: user.v1.ResetPasswordRequest
-	(*ResetPasswordResponse)(nil),     // 55: user.v1.ResetPasswordResponse
-	(*App)(nil),                       // 56: user.v1.App
-	(*EnrollInput)(nil),               // 57: user.v1.EnrollInput
-	(*Enroll)(nil),                    // 58: user.v1.Enroll
-	(*ContactInput)(nil),              // 59: user.v1.ContactInput
-	(*Token)(nil),                     // 60: user.v1.Token
-	(*Organization)(nil),              // 61: user.v1.Organization
-	(*PermitInput)(nil),               // 62: user.v1.PermitInput
-	(*Permit)(nil),                    // 63: user.v1.Permit
-	(*Contact)(nil),                   // 64: user.v1.Contact
-	(*User)(nil),                      // 65: user.v1.User
-	(*UserInput)(nil),                 // 66: user.v1.UserInput
-	(*UserRecord)(nil),                // 67: user.v1.UserRecord
-	nil,                               // 68: user.v1.SaveSelfRequest.LabelsEntry
-	nil,                               // 69: user.v1.User.LabelsEntry
-	nil,                               // 70: user.v1.UserInput.LabelsEntry
+	(*UpdateAppRequest)(nil),           // 0: user.v1.UpdateAppRequest
+	(*UpdateAppResponse)(nil),          // 1: user.v1.UpdateAppResponse
+	(*ReadAppRequest)(nil),             // 2: user.v1.ReadAppRequest
+	(*ReadAppResponse)(nil),            // 3: user.v1.ReadAppResponse
+	(*ListAppsRequest)(nil),            // 4: user.v1.ListAppsRequest
+	(*ListAppsResponse)(nil),           // 5: user.v1.ListAppsResponse
+	(*DeleteAppRequest)(nil),           // 6: user.v1.DeleteAppRequest
+	(*DeleteAppResponse)(nil),          // 7: user.v1.DeleteAppResponse
+	(*ChangePasswordRequest)(nil),      // 8: user.v1.ChangePasswordRequest
+	(*ChangePasswordResponse)(nil),     // 9: user.v1.ChangePasswordResponse
+	(*SaveEnrollsRequest)(nil),         // 10: user.v1.SaveEnrollsRequest
+	(*SaveEnrollsResponse)(nil),        // 11: user.v1.SaveEnrollsResponse
+	(*DeleteEnrollsRequest)(nil),       // 12: user.v1.DeleteEnrollsRequest
+	(*DeleteEnrollsResponse)(nil),      // 13: user.v1.DeleteEnrollsResponse
+	(*ListEnrollsRequest)(nil),         // 14: user.v1.ListEnrollsRequest
+	(*ListEnrollsResponse)(nil),        // 15: user.v1.ListEnrollsResponse
+	(*LoginRequest)(nil),               // 16: user.v1.LoginRequest
+	(*LoginResponse)(nil),              // 17: user.v1.LoginResponse
+	(*SaveOrganizationRequest)(nil),    // 18: user.v1.SaveOrganizationRequest
+	(*SaveOrganizationResponse)(nil),   // 19: user.v1.SaveOrganizationResponse
+	(*DeleteOrganizationRequest)(nil),  // 20: user.v1.DeleteOrganizationRequest
+	(*DeleteOrganizationResponse)(nil), // 21: user.v1.DeleteOrganizationResponse
+	(*SaveMembershipRequest)(nil),      // 22: user.v1.SaveMembershipRequest
+	(*SaveMembershipResponse)(nil),     // 23: user.v1.SaveMembershipResponse
+	(*DeleteMembershipRequest)(nil),    // 24: user.v1.DeleteMembershipRequest
+	(*DeleteMembershipResponse)(nil),   // 25: user.v1.DeleteMembershipResponse
+	(*ListOrganizationsRequest)(nil),   // 26: user.v1.ListOrganizationsRequest
+	(*ListOrganizationsResponse)(nil),  // 27: user.v1.ListOrganizationsResponse
+	(*SendOtpRequest)(nil),             // 28: user.v1.SendOtpRequest
+	(*SendOtpResponse)(nil),            // 29: user.v1.SendOtpResponse
+	(*ListPermissionsRequest)(nil),     // 30: user.v1.ListPermissionsRequest
+	(*ListPermissionsResponse)(nil),    // 31: user.v1.ListPermissionsResponse
+	(*SavePermitsRequest)(nil),         // 32: user.v1.SavePermitsRequest
+	(*SavePermitsResponse)(nil),        // 33: user.v1.SavePermitsResponse
+	(*DeletePermitsRequest)(nil),       // 34: user.v1.DeletePermitsRequest
+	(*DeletePermitsResponse)(nil),      // 35: user.v1.DeletePermitsResponse
+	(*ListPermitsRequest)(nil),         // 36: user.v1.ListPermitsRequest
+	(*ListPermitsResponse)(nil),        // 37: user.v1.ListPermitsResponse
+	(*GetPublicKeyRequest)(nil),        // 38: user.v1.GetPublicKeyRequest
+	(*GetPublicKeyResponse)(nil),       // 39: user.v1.GetPublicKeyResponse
+	(*RotateKeysRequest)(nil),          // 40: user.v1.RotateKeysRequest
+	(*RotateKeysResponse)(nil),         // 41: user.v1.RotateKeysResponse
+	(*RefreshTokenRequest)(nil),        // 42: user.v1.RefreshTokenRequest
+	(*RefreshTokenResponse)(nil),       // 43: user.v1.RefreshTokenResponse
+	(*RegisterRequest)(nil),            // 44: user.v1.RegisterRequest
+	(*RegisterResponse)(nil),           // 45: user.v1.RegisterResponse
+	(*SaveSelfRequest)(nil),            // 46: user.v1.SaveSelfRequest
+	(*SaveSelfResponse)(nil),           // 47: user.v1.SaveSelfResponse
+	(*ReadSelfRequest)(nil),            // 48: user.v1.ReadSelfRequest
+	(*ReadSelfResponse)(nil),           // 49: user.v1.ReadSelfResponse
+	(*HasPermissionRequest)(nil),       // 50: user.v1.HasPermissionRequest
+	(*HasPermissionResponse)(nil),      // 51: user.v1.HasPermissionResponse
+	(*ExchangeTokenRequest)(nil),       // 52: user.v1.ExchangeTokenRequest
+	(*ExchangeTokenResponse)(nil),      // 53: user.v1.ExchangeTokenResponse
+	(*RevokeTokensRequest)(nil),        // 54: user.v1.RevokeTokensRequest
+	(*RevokeTokensResponse)(nil),       // 55: user.v1.RevokeTokensResponse
+	(*IssueTokenRequest)(nil),          // 56: user.v1.IssueTokenRequest
+	(*IssueTokenResponse)(nil),         // 57: user.v1.IssueTokenResponse
+	(*ListSessionsRequest)(nil),        // 58: user.v1.ListSessionsRequest
+	(*ListSessionsResponse)(nil),       // 59: user.v1.ListSessionsResponse
+	(*DeleteSessionRequest)(nil),       // 60: user.v1.DeleteSessionRequest
+	(*DeleteSessionResponse)(nil),      // 61: user.v1.DeleteSessionResponse
+	(*CreateUserRequest)(nil),          // 62: user.v1.CreateUserRequest
+	(*CreateUserResponse)(nil),         // 63: user.v1.CreateUserResponse
+	(*SaveUserRequest)(nil),            // 64: user.v1.SaveUserRequest
+	(*SaveUserResponse)(nil),           // 65: user.v1.SaveUserResponse
+	(*DeleteUserRequest)(nil),          // 66: user.v1.DeleteUserRequest
+	(*DeleteUserResponse)(nil),         // 67: user.v1.DeleteUserResponse
+	(*ListUsersRequest)(nil),           // 68: user.v1.ListUsersRequest
+	(*ListUsersResponse)(nil),          // 69: user.v1.ListUsersResponse
+	(*ResetPasswordRequest)(nil),       // 70: user.v1.ResetPasswordRequest
+	(*ResetPasswordResponse)(nil),      // 71: user.v1.ResetPasswordResponse
+	(*App)(nil),                        // 72: user.v1.App
+	(*EnrollInput)(nil),                // 73: user.v1.EnrollInput
+	(*Enroll)(nil),                     // 74: user.v1.Enroll
+	(*ContactInput)(nil),               // 75: user.v1.ContactInput
+	(*Token)(nil),                      // 76: user.v1.Token
+	(*Session)(nil),                    // 77: user.v1.Session
+	(*Organization)(nil),               // 78: user.v1.Organization
+	(*PermitInput)(nil),                // 79: user.v1.PermitInput
+	(*Permit)(nil),                     // 80: user.v1.Permit
+	(*Contact)(nil),                    // 81: user.v1.Contact
+	(*User)(nil),                       // 82: user.v1.User
+	(*UserInput)(nil),                  // 83: user.v1.UserInput
+	(*UserRecord)(nil),                 // 84: user.v1.UserRecord
+	nil,                                // 85: user.v1.SaveSelfRequest.LabelsEntry
+	nil,                                // 86: user.v1.User.LabelsEntry
+	nil,                                // 87: user.v1.UserInput.LabelsEntry
 }
 var file_user_v1_user_proto_depIdxs = []int32{
-	56, // 0: user.v1.ReadAppResponse.app:type_name -> user.v1.App
-	56, // 1: user.v1.ListAppsResponse.apps:type_name -> user.v1.App
-	57, // 2: user.v1.SaveEnrollsRequest.enrolls:type_name -> user.v1.EnrollInput
-	58, // 3: user.v1.SaveEnrollsResponse.enrolls:type_name -> user.v1.Enroll
-	58, // 4: user.v1.ListEnrollsResponse.enrolls:type_name -> user.v1.Enroll
-	59, // 5: user.v1.LoginRequest.contact:type_name -> user.v1.ContactInput
-	60, // 6: user.v1.LoginResponse.token:type_name -> user.v1.Token
-	61, // 7: user.v1.SaveOrganizationResponse.organization:type_name -> user.v1.Organization
-	60, // 8: user.v1.SaveOrganizationResponse.token:type_name -> user.v1.Token
-	61, // 9: user.v1.ListOrganizationsResponse.organizations:type_name -> user.v1.Organization
-	62, // 10: user.v1.SavePermitsRequest.permits:type_name -> user.v1.PermitInput
-	63, // 11: user.v1.ListPermitsResponse.permits:type_name -> user.v1.Permit
-	60, // 12: user.v1.RefreshTokenResponse.token:type_name -> user.v1.Token
-	59, // 13: user.v1.RegisterRequest.contact:type_name -> user.v1.ContactInput
-	60, // 14: user.v1.RegisterResponse.token:type_name -> user.v1.Token
-	68, // 15: user.v1.SaveSelfRequest.labels:type_name -> user.v1.SaveSelfRequest.LabelsEntry
-	64, // 16: user.v1.ReadSelfResponse.contacts:type_name -> user.v1.Contact
-	61, // 17: user.v1.ReadSelfResponse.organizations:type_name -> user.v1.Organization
-	65, // 18: user.v1.ReadSelfResponse.user:type_name -> user.v1.User
-	56, // 19: user.v1.HasPermissionResponse.app:type_name -> user.v1.App
-	65, // 20: user.v1.HasPermissionResponse.user:type_name -> user.v1.User
-	60, // 21: user.v1.ExchangeTokenResponse.token:type_name -> user.v1.Token
-	64, // 22: user.v1.CreateUserRequest.contacts:type_name -> user.v1.Contact
-	66, // 23: user.v1.CreateUserRequest.user:type_name -> user.v1.UserInput
-	65, // 24: user.v1.CreateUserResponse.user:type_name -> user.v1.User
-	67, // 25: user.v1.ListUsersResponse.users:type_name -> user.v1.UserRecord
-	56, // 26: user.v1.Token.app:type_name -> user.v1.App
-	69, // 27: user.v1.User.labels:type_name -> user.v1.User.LabelsEntry
-	70, // 28: user.v1.UserInput.labels:type_name -> user.v1.UserInput.LabelsEntry
-	0,  // 29: user.v1.UserService.UpdateApp:input_type -> user.v1.UpdateAppRequest
-	2,  // 30: user.v1.UserService.ReadApp:input_type -> user.v1.ReadAppRequest
-	4,  // 31: user.v1.UserService.ListApps:input_type -> user.v1.ListAppsRequest
-	6,  // 32: user.v1.UserService.ChangePassword:input_type -> user.v1.ChangePasswordRequest
-	8,  // 33: user.v1.UserService.SaveEnrolls:input_type -> user.v1.SaveEnrollsRequest
-	10, // 34: user.v1.UserService.ListEnrolls:input_type -> user.v1.ListEnrollsRequest
-	12, // 35: user.v1.UserService.Login:input_type -> user.v1.LoginRequest
-	14, // 36: user.v1.UserService.SaveOrganization:input_type -> user.v1.SaveOrganizationRequest
-	16, // 37: user.v1.UserService.SaveMembership:input_type -> user.v1.SaveMembershipRequest
-	18, // 38: user.v1.UserService.DeleteMembership:input_type -> user.v1.DeleteMembershipRequest
-	20, // 39: user.v1.UserService.ListOrganizations:input_type -> user.v1.ListOrganizationsRequest
-	22, // 40: user.v1.UserService.SendOtp:input_type -> user.v1.SendOtpRequest
-	24, // 41: user.v1.UserService.ListPermissions:input_type -> user.v1.ListPermissionsRequest
-	26, // 42: user.v1.UserService.SavePermits:input_type -> user.v1.SavePermitsRequest
-	28, // 43: user.v1.UserService.ListPermits:input_type -> user.v1.ListPermitsRequest
-	30, // 44: user.v1.UserService.GetPublicKey:input_type -> user.v1.GetPublicKeyRequest
-	32, // 45: user.v1.UserService.RefreshToken:input_type -> user.v1.RefreshTokenRequest
-	34, // 46: user.v1.UserService.Register:input_type -> user.v1.RegisterRequest
-	36, // 47: user.v1.UserService.SaveSelf:input_type -> user.v1.SaveSelfRequest
-	38, // 48: user.v1.UserService.ReadSelf:input_type -> user.v1.ReadSelfRequest
-	40, // 49: user.v1.UserService.HasPermission:input_type -> user.v1.HasPermissionRequest
-	42, // 50: user.v1.UserService.ExchangeToken:input_type -> user.v1.ExchangeTokenRequest
-	44, // 51: user.v1.UserService.RevokeTokens:input_type -> user.v1.RevokeTokensRequest
-	46, // 52: user.v1.UserService.CreateUser:input_type -> user.v1.CreateUserRequest
-	48, // 53: user.v1.UserService.SaveUser:input_type -> user.v1.SaveUserRequest
-	50, // 54: user.v1.UserService.DeleteUser:input_type -> user.v1.DeleteUserRequest
-	52, // 55: user.v1.UserService.ListUsers:input_type -> user.v1.ListUsersRequest
-	54, // 56: user.v1.UserService.ResetPassword:input_type -> user.v1.ResetPasswordRequest
-	1,  // 57: user.v1.UserService.UpdateApp:output_type -> user.v1.UpdateAppResponse
-	3,  // 58: user.v1.UserService.ReadApp:output_type -> user.v1.ReadAppResponse
-	5,  // 59: user.v1.UserService.ListApps:output_type -> user.v1.ListAppsResponse
-	7,  // 60: user.v1.UserService.ChangePassword:output_type -> user.v1.ChangePasswordResponse
-	9,  // 61: user.v1.UserService.SaveEnrolls:output_type -> user.v1.SaveEnrollsResponse
-	11, // 62: user.v1.UserService.ListEnrolls:output_type -> user.v1.ListEnrollsResponse
-	13, // 63: user.v1.UserService.Login:output_type -> user.v1.LoginResponse
-	15, // 64: user.v1.UserService.SaveOrganization:output_type -> user.v1.SaveOrganizationResponse
-	17, // 65: user.v1.UserService.SaveMembership:output_type -> user.v1.SaveMembershipResponse
-	19, // 66: user.v1.UserService.DeleteMembership:output_type -> user.v1.DeleteMembershipResponse
-	21, // 67: user.v1.UserService.ListOrganizations:output_type -> user.v1.ListOrganizationsResponse
-	23, // 68: user.v1.UserService.SendOtp:output_type -> user.v1.SendOtpResponse
-	25, // 69: user.v1.UserService.ListPermissions:output_type -> user.v1.ListPermissionsResponse
-	27, // 70: user.v1.UserService.SavePermits:output_type -> user.v1.SavePermitsResponse
-	29, // 71: user.v1.UserService.ListPermits:output_type -> user.v1.ListPermitsResponse
-	31, // 72: user.v1.UserService.GetPublicKey:output_type -> user.v1.GetPublicKeyResponse
-	33, // 73: user.v1.UserService.RefreshToken:output_type -> user.v1.RefreshTokenResponse
-	35, // 74: user.v1.UserService.Register:output_type -> user.v1.RegisterResponse
-	37, // 75: user.v1.UserService.SaveSelf:output_type -> user.v1.SaveSelfResponse
-	39, // 76: user.v1.UserService.ReadSelf:output_type -> user.v1.ReadSelfResponse
-	41, // 77: user.v1.UserService.HasPermission:output_type -> user.v1.HasPermissionResponse
-	43, // 78: user.v1.UserService.ExchangeToken:output_type -> user.v1.ExchangeTokenResponse
-	45, // 79: user.v1.UserService.RevokeTokens:output_type -> user.v1.RevokeTokensResponse
-	47, // 80: user.v1.UserService.CreateUser:output_type -> user.v1.CreateUserResponse
-	49, // 81: user.v1.UserService.SaveUser:output_type -> user.v1.SaveUserResponse
-	51, // 82: user.v1.UserService.DeleteUser:output_type -> user.v1.DeleteUserResponse
-	53, // 83: user.v1.UserService.ListUsers:output_type -> user.v1.ListUsersResponse
-	55, // 84: user.v1.UserService.ResetPassword:output_type -> user.v1.ResetPasswordResponse
-	57, // [57:85] is the sub-list for method output_type
-	29, // [29:57] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	72, // 0: user.v1.ReadAppResponse.app:type_name -> user.v1.App
+	72, // 1: user.v1.ListAppsResponse.apps:type_name -> user.v1.App
+	73, // 2: user.v1.SaveEnrollsRequest.enrolls:type_name -> user.v1.EnrollInput
+	74, // 3: user.v1.SaveEnrollsResponse.enrolls:type_name -> user.v1.Enroll
+	74, // 4: user.v1.ListEnrollsResponse.enrolls:type_name -> user.v1.Enroll
+	75, // 5: user.v1.LoginRequest.contact:type_name -> user.v1.ContactInput
+	76, // 6: user.v1.LoginResponse.token:type_name -> user.v1.Token
+	78, // 7: user.v1.SaveOrganizationResponse.organization:type_name -> user.v1.Organization
+	76, // 8: user.v1.SaveOrganizationResponse.token:type_name -> user.v1.Token
+	78, // 9: user.v1.ListOrganizationsResponse.organizations:type_name -> user.v1.Organization
+	79, // 10: user.v1.SavePermitsRequest.permits:type_name -> user.v1.PermitInput
+	80, // 11: user.v1.ListPermitsResponse.permits:type_name -> user.v1.Permit
+	76, // 12: user.v1.RefreshTokenResponse.token:type_name -> user.v1.Token
+	75, // 13: user.v1.RegisterRequest.contact:type_name -> user.v1.ContactInput
+	76, // 14: user.v1.RegisterResponse.token:type_name -> user.v1.Token
+	85, // 15: user.v1.SaveSelfRequest.labels:type_name -> user.v1.SaveSelfRequest.LabelsEntry
+	81, // 16: user.v1.ReadSelfResponse.contacts:type_name -> user.v1.Contact
+	78, // 17: user.v1.ReadSelfResponse.organizations:type_name -> user.v1.Organization
+	82, // 18: user.v1.ReadSelfResponse.user:type_name -> user.v1.User
+	72, // 19: user.v1.HasPermissionResponse.app:type_name -> user.v1.App
+	82, // 20: user.v1.HasPermissionResponse.user:type_name -> user.v1.User
+	76, // 21: user.v1.ExchangeTokenResponse.token:type_name -> user.v1.Token
+	77, // 22: user.v1.ListSessionsResponse.sessions:type_name -> user.v1.Session
+	81, // 23: user.v1.CreateUserRequest.contacts:type_name -> user.v1.Contact
+	83, // 24: user.v1.CreateUserRequest.user:type_name -> user.v1.UserInput
+	82, // 25: user.v1.CreateUserResponse.user:type_name -> user.v1.User
+	84, // 26: user.v1.ListUsersResponse.users:type_name -> user.v1.UserRecord
+	72, // 27: user.v1.Token.app:type_name -> user.v1.App
+	86, // 28: user.v1.User.labels:type_name -> user.v1.User.LabelsEntry
+	87, // 29: user.v1.UserInput.labels:type_name -> user.v1.UserInput.LabelsEntry
+	0,  // 30: user.v1.UserService.UpdateApp:input_type -> user.v1.UpdateAppRequest
+	2,  // 31: user.v1.UserService.ReadApp:input_type -> user.v1.ReadAppRequest
+	4,  // 32: user.v1.UserService.ListApps:input_type -> user.v1.ListAppsRequest
+	6,  // 33: user.v1.UserService.DeleteApp:input_type -> user.v1.DeleteAppRequest
+	8,  // 34: user.v1.UserService.ChangePassword:input_type -> user.v1.ChangePasswordRequest
+	10, // 35: user.v1.UserService.SaveEnrolls:input_type -> user.v1.SaveEnrollsRequest
+	12, // 36: user.v1.UserService.DeleteEnrolls:input_type -> user.v1.DeleteEnrollsRequest
+	14, // 37: user.v1.UserService.ListEnrolls:input_type -> user.v1.ListEnrollsRequest
+	16, // 38: user.v1.UserService.Login:input_type -> user.v1.LoginRequest
+	18, // 39: user.v1.UserService.SaveOrganization:input_type -> user.v1.SaveOrganizationRequest
+	20, // 40: user.v1.UserService.DeleteOrganization:input_type -> user.v1.DeleteOrganizationRequest
+	22, // 41: user.v1.UserService.SaveMembership:input_type -> user.v1.SaveMembershipRequest
+	24, // 42: user.v1.UserService.DeleteMembership:input_type -> user.v1.DeleteMembershipRequest
+	26, // 43: user.v1.UserService.ListOrganizations:input_type -> user.v1.ListOrganizationsRequest
+	28, // 44: user.v1.UserService.SendOtp:input_type -> user.v1.SendOtpRequest
+	30, // 45: user.v1.UserService.ListPermissions:input_type -> user.v1.ListPermissionsRequest
+	32, // 46: user.v1.UserService.SavePermits:input_type -> user.v1.SavePermitsRequest
+	34, // 47: user.v1.UserService.DeletePermits:input_type -> user.v1.DeletePermitsRequest
+	36, // 48: user.v1.UserService.ListPermits:input_type -> user.v1.ListPermitsRequest
+	38, // 49: user.v1.UserService.GetPublicKey:input_type -> user.v1.GetPublicKeyRequest
+	40, // 50: user.v1.UserService.RotateKeys:input_type -> user.v1.RotateKeysRequest
+	42, // 51: user.v1.UserService.RefreshToken:input_type -> user.v1.RefreshTokenRequest
+	44, // 52: user.v1.UserService.Register:input_type -> user.v1.RegisterRequest
+	46, // 53: user.v1.UserService.SaveSelf:input_type -> user.v1.SaveSelfRequest
+	48, // 54: user.v1.UserService.ReadSelf:input_type -> user.v1.ReadSelfRequest
+	50, // 55: user.v1.UserService.HasPermission:input_type -> user.v1.HasPermissionRequest
+	52, // 56: user.v1.UserService.ExchangeToken:input_type -> user.v1.ExchangeTokenRequest
+	54, // 57: user.v1.UserService.RevokeTokens:input_type -> user.v1.RevokeTokensRequest
+	56, // 58: user.v1.UserService.IssueToken:input_type -> user.v1.IssueTokenRequest
+	58, // 59: user.v1.UserService.ListSessions:input_type -> user.v1.ListSessionsRequest
+	60, // 60: user.v1.UserService.DeleteSession:input_type -> user.v1.DeleteSessionRequest
+	62, // 61: user.v1.UserService.CreateUser:input_type -> user.v1.CreateUserRequest
+	64, // 62: user.v1.UserService.SaveUser:input_type -> user.v1.SaveUserRequest
+	66, // 63: user.v1.UserService.DeleteUser:input_type -> user.v1.DeleteUserRequest
+	68, // 64: user.v1.UserService.ListUsers:input_type -> user.v1.ListUsersRequest
+	70, // 65: user.v1.UserService.ResetPassword:input_type -> user.v1.ResetPasswordRequest
+	1,  // 66: user.v1.UserService.UpdateApp:output_type -> user.v1.UpdateAppResponse
+	3,  // 67: user.v1.UserService.ReadApp:output_type -> user.v1.ReadAppResponse
+	5,  // 68: user.v1.UserService.ListApps:output_type -> user.v1.ListAppsResponse
+	7,  // 69: user.v1.UserService.DeleteApp:output_type -> user.v1.DeleteAppResponse
+	9,  // 70: user.v1.UserService.ChangePassword:output_type -> user.v1.ChangePasswordResponse
+	11, // 71: user.v1.UserService.SaveEnrolls:output_type -> user.v1.SaveEnrollsResponse
+	13, // 72: user.v1.UserService.DeleteEnrolls:output_type -> user.v1.DeleteEnrollsResponse
+	15, // 73: user.v1.UserService.ListEnrolls:output_type -> user.v1.ListEnrollsResponse
+	17, // 74: user.v1.UserService.Login:output_type -> user.v1.LoginResponse
+	19, // 75: user.v1.UserService.SaveOrganization:output_type -> user.v1.SaveOrganizationResponse
+	21, // 76: user.v1.UserService.DeleteOrganization:output_type -> user.v1.DeleteOrganizationResponse
+	23, // 77: user.v1.UserService.SaveMembership:output_type -> user.v1.SaveMembershipResponse
+	25, // 78: user.v1.UserService.DeleteMembership:output_type -> user.v1.DeleteMembershipResponse
+	27, // 79: user.v1.UserService.ListOrganizations:output_type -> user.v1.ListOrganizationsResponse
+	29, // 80: user.v1.UserService.SendOtp:output_type -> user.v1.SendOtpResponse
+	31, // 81: user.v1.UserService.ListPermissions:output_type -> user.v1.ListPermissionsResponse
+	33, // 82: user.v1.UserService.SavePermits:output_type -> user.v1.SavePermitsResponse
+	35, // 83: user.v1.UserService.DeletePermits:output_type -> user.v1.DeletePermitsResponse
+	37, // 84: user.v1.UserService.ListPermits:output_type -> user.v1.ListPermitsResponse
+	39, // 85: user.v1.UserService.GetPublicKey:output_type -> user.v1.GetPublicKeyResponse
+	41, // 86: user.v1.UserService.RotateKeys:output_type -> user.v1.RotateKeysResponse
+	43, // 87: user.v1.UserService.RefreshToken:output_type -> user.v1.RefreshTokenResponse
+	45, // 88: user.v1.UserService.Register:output_type -> user.v1.RegisterResponse
+	47, // 89: user.v1.UserService.SaveSelf:output_type -> user.v1.SaveSelfResponse
+	49, // 90: user.v1.UserService.ReadSelf:output_type -> user.v1.ReadSelfResponse
+	51, // 91: user.v1.UserService.HasPermission:output_type -> user.v1.HasPermissionResponse
+	53, // 92: user.v1.UserService.ExchangeToken:output_type -> user.v1.ExchangeTokenResponse
+	55, // 93: user.v1.UserService.RevokeTokens:output_type -> user.v1.RevokeTokensResponse
+	57, // 94: user.v1.UserService.IssueToken:output_type -> user.v1.IssueTokenResponse
+	59, // 95: user.v1.UserService.ListSessions:output_type -> user.v1.ListSessionsResponse
+	61, // 96: user.v1.UserService.DeleteSession:output_type -> user.v1.DeleteSessionResponse
+	63, // 97: user.v1.UserService.CreateUser:output_type -> user.v1.CreateUserResponse
+	65, // 98: user.v1.UserService.SaveUser:output_type -> user.v1.SaveUserResponse
+	67, // 99: user.v1.UserService.DeleteUser:output_type -> user.v1.DeleteUserResponse
+	69, // 100: user.v1.UserService.ListUsers:output_type -> user.v1.ListUsersResponse
+	71, // 101: user.v1.UserService.ResetPassword:output_type -> user.v1.ResetPasswordResponse
+	66, // [66:102] is the sub-list for method output_type
+	30, // [30:66] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_user_v1_user_proto_init() }
@@ -4756,24 +5653,25 @@ func file_user_v1_user_proto_init() {
 	if File_user_v1_user_proto != nil {
 		return
 	}
-	file_user_v1_user_proto_msgTypes[23].OneofWrappers = []any{}
-	file_user_v1_user_proto_msgTypes[36].OneofWrappers = []any{}
-	file_user_v1_user_proto_msgTypes[39].OneofWrappers = []any{}
-	file_user_v1_user_proto_msgTypes[48].OneofWrappers = []any{}
-	file_user_v1_user_proto_msgTypes[53].OneofWrappers = []any{}
-	file_user_v1_user_proto_msgTypes[58].OneofWrappers = []any{}
-	file_user_v1_user_proto_msgTypes[60].OneofWrappers = []any{}
-	file_user_v1_user_proto_msgTypes[61].OneofWrappers = []any{}
-	file_user_v1_user_proto_msgTypes[63].OneofWrappers = []any{}
+	file_user_v1_user_proto_msgTypes[29].OneofWrappers = []any{}
+	file_user_v1_user_proto_msgTypes[46].OneofWrappers = []any{}
+	file_user_v1_user_proto_msgTypes[49].OneofWrappers = []any{}
 	file_user_v1_user_proto_msgTypes[64].OneofWrappers = []any{}
-	file_user_v1_user_proto_msgTypes[65].OneofWrappers = []any{}
+	file_user_v1_user_proto_msgTypes[69].OneofWrappers = []any{}
+	file_user_v1_user_proto_msgTypes[74].OneofWrappers = []any{}
+	file_user_v1_user_proto_msgTypes[76].OneofWrappers = []any{}
+	file_user_v1_user_proto_msgTypes[77].OneofWrappers = []any{}
+	file_user_v1_user_proto_msgTypes[78].OneofWrappers = []any{}
+	file_user_v1_user_proto_msgTypes[80].OneofWrappers = []any{}
+	file_user_v1_user_proto_msgTypes[81].OneofWrappers = []any{}
+	file_user_v1_user_proto_msgTypes[82].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_user_v1_user_proto_rawDesc), len(file_user_v1_user_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   71,
+			NumMessages:   88,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -36,16 +36,22 @@ type UserService interface {
 	ReadApp(ctx context.Context, in *ReadAppRequest, opts ...client.CallOption) (*ReadAppResponse, error)
 	// ListApps lists apps, all of them or by host and id.
 	ListApps(ctx context.Context, in *ListAppsRequest, opts ...client.CallOption) (*ListAppsResponse, error)
+	// DeleteApp deletes an app with its sessions, enrolls, permits and organizations. The app "unnamed" stays.
+	DeleteApp(ctx context.Context, in *DeleteAppRequest, opts ...client.CallOption) (*DeleteAppResponse, error)
 	// ChangePassword sets the caller's password and ends every other session of the caller.
 	ChangePassword(ctx context.Context, in *ChangePasswordRequest, opts ...client.CallOption) (*ChangePasswordResponse, error)
 	// SaveEnrolls gives roles to accounts, or to contacts that may register later. The caller must own each role.
 	SaveEnrolls(ctx context.Context, in *SaveEnrollsRequest, opts ...client.CallOption) (*SaveEnrollsResponse, error)
-	// ListEnrolls lists the enrolls of roles that the caller owns.
+	// DeleteEnrolls takes roles back. It needs the owner of the role, the account that holds it, or an admin; the last admin stays one.
+	DeleteEnrolls(ctx context.Context, in *DeleteEnrollsRequest, opts ...client.CallOption) (*DeleteEnrollsResponse, error)
+	// ListEnrolls lists the enrolls of roles that the caller owns, and those of the caller.
 	ListEnrolls(ctx context.Context, in *ListEnrollsRequest, opts ...client.CallOption) (*ListEnrollsResponse, error)
 	// Login answers a token for a slug or a contact with a password, or for a contact with a one-time code.
 	Login(ctx context.Context, in *LoginRequest, opts ...client.CallOption) (*LoginResponse, error)
 	// SaveOrganization creates an organization, with the caller as its admin, or changes one.
 	SaveOrganization(ctx context.Context, in *SaveOrganizationRequest, opts ...client.CallOption) (*SaveOrganizationResponse, error)
+	// DeleteOrganization deletes an organization with its memberships. Its slug stays taken.
+	DeleteOrganization(ctx context.Context, in *DeleteOrganizationRequest, opts ...client.CallOption) (*DeleteOrganizationResponse, error)
 	// SaveMembership makes an account a member of an organization.
 	SaveMembership(ctx context.Context, in *SaveMembershipRequest, opts ...client.CallOption) (*SaveMembershipResponse, error)
 	// DeleteMembership takes an account out of an organization; a member may leave.
@@ -58,12 +64,16 @@ type UserService interface {
 	ListPermissions(ctx context.Context, in *ListPermissionsRequest, opts ...client.CallOption) (*ListPermissionsResponse, error)
 	// SavePermits grants permissions that the caller owns to slugs and roles.
 	SavePermits(ctx context.Context, in *SavePermitsRequest, opts ...client.CallOption) (*SavePermitsResponse, error)
+	// DeletePermits takes permissions back. It needs the owner of the permission, the one account that a permit names, or an admin.
+	DeletePermits(ctx context.Context, in *DeletePermitsRequest, opts ...client.CallOption) (*DeletePermitsResponse, error)
 	// ListPermits lists permits: an admin sees all, others those of permissions that they own.
 	ListPermits(ctx context.Context, in *ListPermitsRequest, opts ...client.CallOption) (*ListPermitsResponse, error)
 	// GetPublicKey answers the PEM of the key that signs tokens now.
 	GetPublicKey(ctx context.Context, in *GetPublicKeyRequest, opts ...client.CallOption) (*GetPublicKeyResponse, error)
-	// RefreshToken rotates the token that the call carries. The handler verifies that token itself, since an expired
-	// one may be acceptable here.
+	// RotateKeys makes a new key that signs tokens after a few seconds. Tokens of older keys stay valid, unless they are revoked too.
+	RotateKeys(ctx context.Context, in *RotateKeysRequest, opts ...client.CallOption) (*RotateKeysResponse, error)
+	// RefreshToken answers a live token of the session whose token the call carries. The handler verifies that token itself, since an
+	// expired one may be acceptable here. A call that carries a refresh token gets the next refresh token too.
 	RefreshToken(ctx context.Context, in *RefreshTokenRequest, opts ...client.CallOption) (*RefreshTokenResponse, error)
 	// Register creates an account and signs it in.
 	Register(ctx context.Context, in *RegisterRequest, opts ...client.CallOption) (*RegisterResponse, error)
@@ -73,10 +83,18 @@ type UserService interface {
 	ReadSelf(ctx context.Context, in *ReadSelfRequest, opts ...client.CallOption) (*ReadSelfResponse, error)
 	// HasPermission tells whether the caller has a permission, and how long that answer may be kept.
 	HasPermission(ctx context.Context, in *HasPermissionRequest, opts ...client.CallOption) (*HasPermissionResponse, error)
-	// ExchangeToken answers a token of the same account for another app or device.
+	// ExchangeToken answers a token of the same account for another app or device. It ends with the session of the caller's token, and
+	// never comes with a refresh token.
 	ExchangeToken(ctx context.Context, in *ExchangeTokenRequest, opts ...client.CallOption) (*ExchangeTokenResponse, error)
 	// RevokeTokens ends the session of the token that the call carries, or those of a device, or all of an account.
 	RevokeTokens(ctx context.Context, in *RevokeTokensRequest, opts ...client.CallOption) (*RevokeTokensResponse, error)
+	// IssueToken answers a token of the caller for one service alone: its audience is that service's slug (RFC 8707), and the mesh's own
+	// services refuse it. It lives 5 minutes at most, and no longer than the caller's token.
+	IssueToken(ctx context.Context, in *IssueTokenRequest, opts ...client.CallOption) (*IssueTokenResponse, error)
+	// ListSessions lists the sessions of an account that live.
+	ListSessions(ctx context.Context, in *ListSessionsRequest, opts ...client.CallOption) (*ListSessionsResponse, error)
+	// DeleteSession ends one session, and those that were exchanged from it.
+	DeleteSession(ctx context.Context, in *DeleteSessionRequest, opts ...client.CallOption) (*DeleteSessionResponse, error)
 	// CreateUser creates an account on somebody's behalf.
 	CreateUser(ctx context.Context, in *CreateUserRequest, opts ...client.CallOption) (*CreateUserResponse, error)
 	// SaveUser changes an account.
@@ -131,6 +149,16 @@ func (c *userService) ListApps(ctx context.Context, in *ListAppsRequest, opts ..
 	return out, nil
 }
 
+func (c *userService) DeleteApp(ctx context.Context, in *DeleteAppRequest, opts ...client.CallOption) (*DeleteAppResponse, error) {
+	req := c.c.NewRequest(c.name, "UserService.DeleteApp", in)
+	out := new(DeleteAppResponse)
+	err := c.c.Call(ctx, req, out, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *userService) ChangePassword(ctx context.Context, in *ChangePasswordRequest, opts ...client.CallOption) (*ChangePasswordResponse, error) {
 	req := c.c.NewRequest(c.name, "UserService.ChangePassword", in)
 	out := new(ChangePasswordResponse)
@@ -144,6 +172,16 @@ func (c *userService) ChangePassword(ctx context.Context, in *ChangePasswordRequ
 func (c *userService) SaveEnrolls(ctx context.Context, in *SaveEnrollsRequest, opts ...client.CallOption) (*SaveEnrollsResponse, error) {
 	req := c.c.NewRequest(c.name, "UserService.SaveEnrolls", in)
 	out := new(SaveEnrollsResponse)
+	err := c.c.Call(ctx, req, out, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *userService) DeleteEnrolls(ctx context.Context, in *DeleteEnrollsRequest, opts ...client.CallOption) (*DeleteEnrollsResponse, error) {
+	req := c.c.NewRequest(c.name, "UserService.DeleteEnrolls", in)
+	out := new(DeleteEnrollsResponse)
 	err := c.c.Call(ctx, req, out, opts...)
 	if err != nil {
 		return nil, err
@@ -174,6 +212,16 @@ func (c *userService) Login(ctx context.Context, in *LoginRequest, opts ...clien
 func (c *userService) SaveOrganization(ctx context.Context, in *SaveOrganizationRequest, opts ...client.CallOption) (*SaveOrganizationResponse, error) {
 	req := c.c.NewRequest(c.name, "UserService.SaveOrganization", in)
 	out := new(SaveOrganizationResponse)
+	err := c.c.Call(ctx, req, out, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *userService) DeleteOrganization(ctx context.Context, in *DeleteOrganizationRequest, opts ...client.CallOption) (*DeleteOrganizationResponse, error) {
+	req := c.c.NewRequest(c.name, "UserService.DeleteOrganization", in)
+	out := new(DeleteOrganizationResponse)
 	err := c.c.Call(ctx, req, out, opts...)
 	if err != nil {
 		return nil, err
@@ -241,6 +289,16 @@ func (c *userService) SavePermits(ctx context.Context, in *SavePermitsRequest, o
 	return out, nil
 }
 
+func (c *userService) DeletePermits(ctx context.Context, in *DeletePermitsRequest, opts ...client.CallOption) (*DeletePermitsResponse, error) {
+	req := c.c.NewRequest(c.name, "UserService.DeletePermits", in)
+	out := new(DeletePermitsResponse)
+	err := c.c.Call(ctx, req, out, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *userService) ListPermits(ctx context.Context, in *ListPermitsRequest, opts ...client.CallOption) (*ListPermitsResponse, error) {
 	req := c.c.NewRequest(c.name, "UserService.ListPermits", in)
 	out := new(ListPermitsResponse)
@@ -254,6 +312,16 @@ func (c *userService) ListPermits(ctx context.Context, in *ListPermitsRequest, o
 func (c *userService) GetPublicKey(ctx context.Context, in *GetPublicKeyRequest, opts ...client.CallOption) (*GetPublicKeyResponse, error) {
 	req := c.c.NewRequest(c.name, "UserService.GetPublicKey", in)
 	out := new(GetPublicKeyResponse)
+	err := c.c.Call(ctx, req, out, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *userService) RotateKeys(ctx context.Context, in *RotateKeysRequest, opts ...client.CallOption) (*RotateKeysResponse, error) {
+	req := c.c.NewRequest(c.name, "UserService.RotateKeys", in)
+	out := new(RotateKeysResponse)
 	err := c.c.Call(ctx, req, out, opts...)
 	if err != nil {
 		return nil, err
@@ -331,6 +399,36 @@ func (c *userService) RevokeTokens(ctx context.Context, in *RevokeTokensRequest,
 	return out, nil
 }
 
+func (c *userService) IssueToken(ctx context.Context, in *IssueTokenRequest, opts ...client.CallOption) (*IssueTokenResponse, error) {
+	req := c.c.NewRequest(c.name, "UserService.IssueToken", in)
+	out := new(IssueTokenResponse)
+	err := c.c.Call(ctx, req, out, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *userService) ListSessions(ctx context.Context, in *ListSessionsRequest, opts ...client.CallOption) (*ListSessionsResponse, error) {
+	req := c.c.NewRequest(c.name, "UserService.ListSessions", in)
+	out := new(ListSessionsResponse)
+	err := c.c.Call(ctx, req, out, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *userService) DeleteSession(ctx context.Context, in *DeleteSessionRequest, opts ...client.CallOption) (*DeleteSessionResponse, error) {
+	req := c.c.NewRequest(c.name, "UserService.DeleteSession", in)
+	out := new(DeleteSessionResponse)
+	err := c.c.Call(ctx, req, out, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *userService) CreateUser(ctx context.Context, in *CreateUserRequest, opts ...client.CallOption) (*CreateUserResponse, error) {
 	req := c.c.NewRequest(c.name, "UserService.CreateUser", in)
 	out := new(CreateUserResponse)
@@ -390,16 +488,22 @@ type UserServiceHandler interface {
 	ReadApp(context.Context, *ReadAppRequest, *ReadAppResponse) error
 	// ListApps lists apps, all of them or by host and id.
 	ListApps(context.Context, *ListAppsRequest, *ListAppsResponse) error
+	// DeleteApp deletes an app with its sessions, enrolls, permits and organizations. The app "unnamed" stays.
+	DeleteApp(context.Context, *DeleteAppRequest, *DeleteAppResponse) error
 	// ChangePassword sets the caller's password and ends every other session of the caller.
 	ChangePassword(context.Context, *ChangePasswordRequest, *ChangePasswordResponse) error
 	// SaveEnrolls gives roles to accounts, or to contacts that may register later. The caller must own each role.
 	SaveEnrolls(context.Context, *SaveEnrollsRequest, *SaveEnrollsResponse) error
-	// ListEnrolls lists the enrolls of roles that the caller owns.
+	// DeleteEnrolls takes roles back. It needs the owner of the role, the account that holds it, or an admin; the last admin stays one.
+	DeleteEnrolls(context.Context, *DeleteEnrollsRequest, *DeleteEnrollsResponse) error
+	// ListEnrolls lists the enrolls of roles that the caller owns, and those of the caller.
 	ListEnrolls(context.Context, *ListEnrollsRequest, *ListEnrollsResponse) error
 	// Login answers a token for a slug or a contact with a password, or for a contact with a one-time code.
 	Login(context.Context, *LoginRequest, *LoginResponse) error
 	// SaveOrganization creates an organization, with the caller as its admin, or changes one.
 	SaveOrganization(context.Context, *SaveOrganizationRequest, *SaveOrganizationResponse) error
+	// DeleteOrganization deletes an organization with its memberships. Its slug stays taken.
+	DeleteOrganization(context.Context, *DeleteOrganizationRequest, *DeleteOrganizationResponse) error
 	// SaveMembership makes an account a member of an organization.
 	SaveMembership(context.Context, *SaveMembershipRequest, *SaveMembershipResponse) error
 	// DeleteMembership takes an account out of an organization; a member may leave.
@@ -412,12 +516,16 @@ type UserServiceHandler interface {
 	ListPermissions(context.Context, *ListPermissionsRequest, *ListPermissionsResponse) error
 	// SavePermits grants permissions that the caller owns to slugs and roles.
 	SavePermits(context.Context, *SavePermitsRequest, *SavePermitsResponse) error
+	// DeletePermits takes permissions back. It needs the owner of the permission, the one account that a permit names, or an admin.
+	DeletePermits(context.Context, *DeletePermitsRequest, *DeletePermitsResponse) error
 	// ListPermits lists permits: an admin sees all, others those of permissions that they own.
 	ListPermits(context.Context, *ListPermitsRequest, *ListPermitsResponse) error
 	// GetPublicKey answers the PEM of the key that signs tokens now.
 	GetPublicKey(context.Context, *GetPublicKeyRequest, *GetPublicKeyResponse) error
-	// RefreshToken rotates the token that the call carries. The handler verifies that token itself, since an expired
-	// one may be acceptable here.
+	// RotateKeys makes a new key that signs tokens after a few seconds. Tokens of older keys stay valid, unless they are revoked too.
+	RotateKeys(context.Context, *RotateKeysRequest, *RotateKeysResponse) error
+	// RefreshToken answers a live token of the session whose token the call carries. The handler verifies that token itself, since an
+	// expired one may be acceptable here. A call that carries a refresh token gets the next refresh token too.
 	RefreshToken(context.Context, *RefreshTokenRequest, *RefreshTokenResponse) error
 	// Register creates an account and signs it in.
 	Register(context.Context, *RegisterRequest, *RegisterResponse) error
@@ -427,10 +535,18 @@ type UserServiceHandler interface {
 	ReadSelf(context.Context, *ReadSelfRequest, *ReadSelfResponse) error
 	// HasPermission tells whether the caller has a permission, and how long that answer may be kept.
 	HasPermission(context.Context, *HasPermissionRequest, *HasPermissionResponse) error
-	// ExchangeToken answers a token of the same account for another app or device.
+	// ExchangeToken answers a token of the same account for another app or device. It ends with the session of the caller's token, and
+	// never comes with a refresh token.
 	ExchangeToken(context.Context, *ExchangeTokenRequest, *ExchangeTokenResponse) error
 	// RevokeTokens ends the session of the token that the call carries, or those of a device, or all of an account.
 	RevokeTokens(context.Context, *RevokeTokensRequest, *RevokeTokensResponse) error
+	// IssueToken answers a token of the caller for one service alone: its audience is that service's slug (RFC 8707), and the mesh's own
+	// services refuse it. It lives 5 minutes at most, and no longer than the caller's token.
+	IssueToken(context.Context, *IssueTokenRequest, *IssueTokenResponse) error
+	// ListSessions lists the sessions of an account that live.
+	ListSessions(context.Context, *ListSessionsRequest, *ListSessionsResponse) error
+	// DeleteSession ends one session, and those that were exchanged from it.
+	DeleteSession(context.Context, *DeleteSessionRequest, *DeleteSessionResponse) error
 	// CreateUser creates an account on somebody's behalf.
 	CreateUser(context.Context, *CreateUserRequest, *CreateUserResponse) error
 	// SaveUser changes an account.
@@ -448,19 +564,24 @@ func RegisterUserServiceHandler(s server.Server, hdlr UserServiceHandler, opts .
 		UpdateApp(ctx context.Context, in *UpdateAppRequest, out *UpdateAppResponse) error
 		ReadApp(ctx context.Context, in *ReadAppRequest, out *ReadAppResponse) error
 		ListApps(ctx context.Context, in *ListAppsRequest, out *ListAppsResponse) error
+		DeleteApp(ctx context.Context, in *DeleteAppRequest, out *DeleteAppResponse) error
 		ChangePassword(ctx context.Context, in *ChangePasswordRequest, out *ChangePasswordResponse) error
 		SaveEnrolls(ctx context.Context, in *SaveEnrollsRequest, out *SaveEnrollsResponse) error
+		DeleteEnrolls(ctx context.Context, in *DeleteEnrollsRequest, out *DeleteEnrollsResponse) error
 		ListEnrolls(ctx context.Context, in *ListEnrollsRequest, out *ListEnrollsResponse) error
 		Login(ctx context.Context, in *LoginRequest, out *LoginResponse) error
 		SaveOrganization(ctx context.Context, in *SaveOrganizationRequest, out *SaveOrganizationResponse) error
+		DeleteOrganization(ctx context.Context, in *DeleteOrganizationRequest, out *DeleteOrganizationResponse) error
 		SaveMembership(ctx context.Context, in *SaveMembershipRequest, out *SaveMembershipResponse) error
 		DeleteMembership(ctx context.Context, in *DeleteMembershipRequest, out *DeleteMembershipResponse) error
 		ListOrganizations(ctx context.Context, in *ListOrganizationsRequest, out *ListOrganizationsResponse) error
 		SendOtp(ctx context.Context, in *SendOtpRequest, out *SendOtpResponse) error
 		ListPermissions(ctx context.Context, in *ListPermissionsRequest, out *ListPermissionsResponse) error
 		SavePermits(ctx context.Context, in *SavePermitsRequest, out *SavePermitsResponse) error
+		DeletePermits(ctx context.Context, in *DeletePermitsRequest, out *DeletePermitsResponse) error
 		ListPermits(ctx context.Context, in *ListPermitsRequest, out *ListPermitsResponse) error
 		GetPublicKey(ctx context.Context, in *GetPublicKeyRequest, out *GetPublicKeyResponse) error
+		RotateKeys(ctx context.Context, in *RotateKeysRequest, out *RotateKeysResponse) error
 		RefreshToken(ctx context.Context, in *RefreshTokenRequest, out *RefreshTokenResponse) error
 		Register(ctx context.Context, in *RegisterRequest, out *RegisterResponse) error
 		SaveSelf(ctx context.Context, in *SaveSelfRequest, out *SaveSelfResponse) error
@@ -468,6 +589,9 @@ func RegisterUserServiceHandler(s server.Server, hdlr UserServiceHandler, opts .
 		HasPermission(ctx context.Context, in *HasPermissionRequest, out *HasPermissionResponse) error
 		ExchangeToken(ctx context.Context, in *ExchangeTokenRequest, out *ExchangeTokenResponse) error
 		RevokeTokens(ctx context.Context, in *RevokeTokensRequest, out *RevokeTokensResponse) error
+		IssueToken(ctx context.Context, in *IssueTokenRequest, out *IssueTokenResponse) error
+		ListSessions(ctx context.Context, in *ListSessionsRequest, out *ListSessionsResponse) error
+		DeleteSession(ctx context.Context, in *DeleteSessionRequest, out *DeleteSessionResponse) error
 		CreateUser(ctx context.Context, in *CreateUserRequest, out *CreateUserResponse) error
 		SaveUser(ctx context.Context, in *SaveUserRequest, out *SaveUserResponse) error
 		DeleteUser(ctx context.Context, in *DeleteUserRequest, out *DeleteUserResponse) error
@@ -497,12 +621,20 @@ func (h *userServiceHandler) ListApps(ctx context.Context, in *ListAppsRequest, 
 	return h.UserServiceHandler.ListApps(ctx, in, out)
 }
 
+func (h *userServiceHandler) DeleteApp(ctx context.Context, in *DeleteAppRequest, out *DeleteAppResponse) error {
+	return h.UserServiceHandler.DeleteApp(ctx, in, out)
+}
+
 func (h *userServiceHandler) ChangePassword(ctx context.Context, in *ChangePasswordRequest, out *ChangePasswordResponse) error {
 	return h.UserServiceHandler.ChangePassword(ctx, in, out)
 }
 
 func (h *userServiceHandler) SaveEnrolls(ctx context.Context, in *SaveEnrollsRequest, out *SaveEnrollsResponse) error {
 	return h.UserServiceHandler.SaveEnrolls(ctx, in, out)
+}
+
+func (h *userServiceHandler) DeleteEnrolls(ctx context.Context, in *DeleteEnrollsRequest, out *DeleteEnrollsResponse) error {
+	return h.UserServiceHandler.DeleteEnrolls(ctx, in, out)
 }
 
 func (h *userServiceHandler) ListEnrolls(ctx context.Context, in *ListEnrollsRequest, out *ListEnrollsResponse) error {
@@ -515,6 +647,10 @@ func (h *userServiceHandler) Login(ctx context.Context, in *LoginRequest, out *L
 
 func (h *userServiceHandler) SaveOrganization(ctx context.Context, in *SaveOrganizationRequest, out *SaveOrganizationResponse) error {
 	return h.UserServiceHandler.SaveOrganization(ctx, in, out)
+}
+
+func (h *userServiceHandler) DeleteOrganization(ctx context.Context, in *DeleteOrganizationRequest, out *DeleteOrganizationResponse) error {
+	return h.UserServiceHandler.DeleteOrganization(ctx, in, out)
 }
 
 func (h *userServiceHandler) SaveMembership(ctx context.Context, in *SaveMembershipRequest, out *SaveMembershipResponse) error {
@@ -541,12 +677,20 @@ func (h *userServiceHandler) SavePermits(ctx context.Context, in *SavePermitsReq
 	return h.UserServiceHandler.SavePermits(ctx, in, out)
 }
 
+func (h *userServiceHandler) DeletePermits(ctx context.Context, in *DeletePermitsRequest, out *DeletePermitsResponse) error {
+	return h.UserServiceHandler.DeletePermits(ctx, in, out)
+}
+
 func (h *userServiceHandler) ListPermits(ctx context.Context, in *ListPermitsRequest, out *ListPermitsResponse) error {
 	return h.UserServiceHandler.ListPermits(ctx, in, out)
 }
 
 func (h *userServiceHandler) GetPublicKey(ctx context.Context, in *GetPublicKeyRequest, out *GetPublicKeyResponse) error {
 	return h.UserServiceHandler.GetPublicKey(ctx, in, out)
+}
+
+func (h *userServiceHandler) RotateKeys(ctx context.Context, in *RotateKeysRequest, out *RotateKeysResponse) error {
+	return h.UserServiceHandler.RotateKeys(ctx, in, out)
 }
 
 func (h *userServiceHandler) RefreshToken(ctx context.Context, in *RefreshTokenRequest, out *RefreshTokenResponse) error {
@@ -575,6 +719,18 @@ func (h *userServiceHandler) ExchangeToken(ctx context.Context, in *ExchangeToke
 
 func (h *userServiceHandler) RevokeTokens(ctx context.Context, in *RevokeTokensRequest, out *RevokeTokensResponse) error {
 	return h.UserServiceHandler.RevokeTokens(ctx, in, out)
+}
+
+func (h *userServiceHandler) IssueToken(ctx context.Context, in *IssueTokenRequest, out *IssueTokenResponse) error {
+	return h.UserServiceHandler.IssueToken(ctx, in, out)
+}
+
+func (h *userServiceHandler) ListSessions(ctx context.Context, in *ListSessionsRequest, out *ListSessionsResponse) error {
+	return h.UserServiceHandler.ListSessions(ctx, in, out)
+}
+
+func (h *userServiceHandler) DeleteSession(ctx context.Context, in *DeleteSessionRequest, out *DeleteSessionResponse) error {
+	return h.UserServiceHandler.DeleteSession(ctx, in, out)
 }
 
 func (h *userServiceHandler) CreateUser(ctx context.Context, in *CreateUserRequest, out *CreateUserResponse) error {

@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"maps"
-	"strings"
 	"time"
 
 	"micromesh/pkg/errs"
+	"micromesh/pkg/ident"
 )
 
 // Account is who somebody is: a person or a service.
@@ -23,11 +23,8 @@ type Account struct {
 	DeletedAt    time.Time // zero for one that lives
 }
 
-// Bounds of what people write about accounts and organizations, in bytes.
-const (
-	maxName   = 256
-	maxLabels = 64
-)
+// maxLabels is the most labels of an account.
+const maxLabels = 64
 
 var errNoUser = errs.NotFoundf("there is no such account")
 
@@ -124,7 +121,7 @@ func (s *Service) DeleteUser(ctx context.Context, c Caller, id string) error {
 		if err != nil {
 			return err
 		}
-		if err := keepAdmin(ctx, w, id); err != nil {
+		if err := s.keepAdmin(ctx, w, func(e Enroll) bool { return e.UserID == id }); err != nil {
 			return err
 		}
 		if err := s.endSessions(ctx, w, a, c.UserID, Session{UserID: id}, "account deleted", now); err != nil {
@@ -150,29 +147,33 @@ func (s *Service) DeleteUser(ctx context.Context, c Caller, id string) error {
 	})
 }
 
-// keepAdmin refuses to go on without any account that is an admin.
-func keepAdmin(ctx context.Context, w *work, without string) error {
+// keepAdmin refuses to go on without any account that is an admin in every app.
+func (s *Service) keepAdmin(ctx context.Context, w *work, gone func(Enroll) bool) error {
 	admins, err := w.Enrolls(ctx, EnrollQuery{Role: RoleAdmin})
 	if err != nil {
 		return err
 	}
 	is := false
 	for _, e := range admins {
-		if e.UserID == without {
-			is = true
-		} else if e.UserID != "" {
-			return nil
+		switch {
+		case gone(e):
+			is = is || e.AppID == AnyApp
+		case e.UserID != "" && e.AppID == AnyApp:
+			count, err := s.effective(ctx, w, EnrollQuery{IDs: []string{e.ID}, UserIDs: []string{e.UserID}})
+			if err != nil || len(count) > 0 {
+				return err
+			}
 		}
 	}
 	if is {
-		return errs.New(errs.Conflict, "LAST_ADMIN", "this is the last admin: make another one first")
+		return errs.New(errs.Conflict, "LAST_ADMIN", "this is the last admin: make another one first, for every app (*)")
 	}
 	return nil
 }
 
 func checkName(name string) error {
-	if len(name) > maxName || strings.ContainsFunc(name, isControl) {
-		return errs.Field("name", "name", "must have at most %d bytes, without control characters", maxName)
+	if err := ident.Text(name); err != nil {
+		return errs.Field("name", "text", "%s", err)
 	}
 	return nil
 }
@@ -191,24 +192,11 @@ func checkLabels(labels map[string]string) error {
 
 // checkID checks an id that a client chose; none is fine.
 func checkID(field, id string) error {
-	for _, r := range id {
-		if r <= ' ' || r > '~' || r == '/' {
-			return errs.Field(field, "id", "must be of printable ASCII without spaces and slashes")
-		}
+	if id == "" {
+		return nil
 	}
-	if len(id) > 128 {
-		return errs.Field(field, "id", "must have at most 128 bytes")
+	if err := ident.ID(id); err != nil {
+		return errs.Field(field, "id", "%s", err)
 	}
 	return nil
-}
-
-// isControl tells control characters and those that make a text look like another one: line separators and marks of direction.
-func isControl(r rune) bool {
-	switch {
-	case r < ' ', r == 0x7f, 0x80 <= r && r < 0xa0, r == 0x2028, r == 0x2029, r == 0xfeff, r == 0xfffd:
-		return true
-	case 0x200e <= r && r <= 0x200f, 0x202a <= r && r <= 0x202e, 0x2066 <= r && r <= 0x2069:
-		return true
-	}
-	return false
 }

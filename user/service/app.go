@@ -3,8 +3,11 @@ package service
 import (
 	"context"
 	"errors"
+	"math"
+	"time"
 
 	"micromesh/pkg/errs"
+	"micromesh/pkg/ident"
 )
 
 // DefaultApp is the host of the app that exists from the start, and that is meant where none is named.
@@ -28,7 +31,7 @@ func appByHost(ctx context.Context, r Reader, host string) (App, error) {
 	if host == "" {
 		host = DefaultApp
 	}
-	a, err := r.AppByHost(ctx, lowerASCII(host))
+	a, err := r.AppByHost(ctx, canonicalHost(host))
 	if errors.Is(err, ErrNotFound) {
 		return App{}, errNoApp(host)
 	}
@@ -53,7 +56,7 @@ func (s *Service) ReadApp(ctx context.Context, c Caller, host string) (App, erro
 	if err := checkHost("host", host); err != nil {
 		return App{}, err
 	}
-	a = App{ID: newID("app"), Host: lowerASCII(host)}
+	a = App{ID: newID("app"), Host: canonicalHost(host)}
 	err = s.update(ctx, func(w *work) error { return w.InsertApp(ctx, a) })
 	if errors.Is(err, ErrTaken) {
 		return appByHost(ctx, s.store, host)
@@ -82,7 +85,7 @@ func (s *Service) UpdateApp(ctx context.Context, id, host string) error {
 		case a.Host == DefaultApp:
 			return errs.Conflictf("the app %s keeps its host", DefaultApp)
 		}
-		err = w.SetAppHost(ctx, id, lowerASCII(host))
+		err = w.SetAppHost(ctx, id, canonicalHost(host))
 		if errors.Is(err, ErrTaken) {
 			return errs.Conflictf("another app has the host %q", host)
 		}
@@ -90,14 +93,90 @@ func (s *Service) UpdateApp(ctx context.Context, id, host string) error {
 	})
 }
 
-func checkHost(field, host string) error {
-	ok := len(host) > 0 && len(host) <= 253
-	for i := 0; ok && i < len(host); i++ {
-		c := host[i]
-		ok = c == '-' || c == '.' || c == ':' || ('a' <= c && c <= 'z') || ('A' <= c && c <= 'Z') || ('0' <= c && c <= '9')
+// DeleteApp deletes an app: its sessions end, and its enrolls, permits and organizations are deleted. The default app stays.
+//
+// Errors: NotFound, Conflict, Unavailable.
+func (s *Service) DeleteApp(ctx context.Context, c Caller, id string) error {
+	now := s.now()
+	defer s.known.forget()
+	return s.update(ctx, func(w *work) error {
+		a, err := w.App(ctx, id)
+		switch {
+		case errors.Is(err, ErrNotFound):
+			return errs.NotFoundf("there is no app %q", id)
+		case err != nil:
+			return err
+		case a.Host == DefaultApp:
+			return errs.Conflictf("the app %s stays: it is meant where no app is named", DefaultApp)
+		}
+		if err := s.emptyApp(ctx, w, c, a, now); err != nil {
+			return err
+		}
+		if err := w.DeleteApp(ctx, id, now); err != nil {
+			return err
+		}
+		return w.Emit(ctx, Event{ActorID: c.UserID, What: AppDeleted{App: a}})
+	})
+}
+
+// emptyApp deletes all that belongs to an app.
+func (s *Service) emptyApp(ctx context.Context, w *work, c Caller, a App, now time.Time) error {
+	sessions, err := w.SessionsOfApp(ctx, a.ID, now)
+	if err != nil {
+		return err
 	}
-	if !ok {
-		return errs.Field(field, "host", "must be a host name, such as shop.example.com")
+	for _, session := range sessions {
+		if _, err := s.revoke(ctx, w, session, now); err != nil {
+			return err
+		}
+	}
+	enrolls, err := w.Enrolls(ctx, EnrollQuery{AppID: a.ID})
+	if err != nil {
+		return err
+	}
+	for _, e := range enrolls {
+		if e.AppID != a.ID {
+			continue
+		}
+		if err := w.DeleteEnroll(ctx, e.ID); err != nil {
+			return err
+		}
+	}
+	permits, err := w.Permits(ctx, "", "")
+	if err != nil {
+		return err
+	}
+	for _, p := range permits {
+		if p.AppID != a.ID {
+			continue
+		}
+		if err := s.dropPermit(ctx, w, c, p); err != nil {
+			return err
+		}
+	}
+	organizations, err := w.Organizations(ctx, OrganizationQuery{AppID: a.ID, Limit: math.MaxInt32})
+	if err != nil {
+		return err
+	}
+	for _, o := range organizations {
+		if err := s.dropOrganization(ctx, w, c, o, now); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+func checkHost(field, host string) error {
+	if _, err := ident.Host(host); err != nil {
+		return errs.Field(field, "host", "%s", err)
+	}
+	return nil
+}
+
+// canonicalHost returns the canonical form of a host; a text that is no host comes back as it is, and is found nowhere.
+func canonicalHost(host string) string {
+	if canonical, err := ident.Host(host); err == nil {
+		return canonical
+	}
+	return host
 }

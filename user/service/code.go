@@ -33,7 +33,7 @@ type Code struct {
 
 var errBadCode = errs.New(errs.Unauthenticated, "INVALID_CODE", "the code is wrong or has expired: ask for another one")
 
-// SentCode is what the sender of a code is told. Only admins see more than its id.
+// SentCode is the answer to the sender of a code. Only admins see more than its id; in test mode, everybody does.
 type SentCode struct {
 	ID   string
 	Code string
@@ -80,7 +80,7 @@ func (s *Service) SendCode(ctx context.Context, c Caller, appHost, platform, han
 	if err := s.mailer.Send(ctx, mail); err != nil {
 		return SentCode{}, err
 	}
-	if !c.IsAdmin() {
+	if !c.IsAdmin() && !s.cfg.Test {
 		return SentCode{ID: code.ID}, nil
 	}
 	sent := SentCode{ID: code.ID, Code: digits, Mail: mail}
@@ -94,7 +94,7 @@ func codeMail(app App, to Contact, digits string) Mail {
 		where = " at " + app.Host
 	}
 	return Mail{
-		To:      to.Handle,
+		To:      to.ID, // the form that is compared: never another mailbox than the one that the code signs in
 		Subject: "Your code is " + digits,
 		Text: fmt.Sprintf("Your code to sign in%s is %s.\n\nIt is good for %d minutes, once. If you did not ask for it, ignore this mail: "+
 			"nobody can sign in without it.\n", where, digits, int(codeLife.Minutes())),

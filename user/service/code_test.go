@@ -19,7 +19,7 @@ func (w *world) send(mail string) *service.ContactProof {
 	if err != nil {
 		w.Fatal(err)
 	}
-	if sent.Code != "" || sent.Mail.Text != "" || sent.ID == "" {
+	if !w.test && (sent.Code != "" || sent.Mail.Text != "") || sent.ID == "" {
 		w.Errorf("anybody is told %+v", sent)
 	}
 	return &service.ContactProof{Platform: "email", Handle: mail, CodeID: sent.ID, Code: w.code()}
@@ -31,7 +31,7 @@ func (w *world) byCode(p *service.ContactProof) (service.Token, error) {
 
 func TestCodes(t *testing.T) {
 	w := newWorld(t)
-	joe := w.registerWith("joe", "joe@x.example")
+	joe := w.as(w.must(w.Register(w.ctx, "1.1.1.1", service.Registration{Slug: "joe", Contact: w.send("joe@x.example")})))
 	p := w.send("joe@x.example")
 	if got := w.must(w.byCode(p)); got.UserID != joe.UserID {
 		t.Error("the code signs in to another account")

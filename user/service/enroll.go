@@ -3,9 +3,11 @@ package service
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"micromesh/pkg/errs"
+	"micromesh/pkg/ident"
 )
 
 // Enroll gives a role to an account, or to a contact whose holder may register later.
@@ -22,6 +24,7 @@ type Enroll struct {
 
 // EnrollQuery says which enrolls to list; empty fields match all.
 type EnrollQuery struct {
+	IDs       []string
 	Role      string
 	Prefixes  []string // of roles, up to the colon
 	UserIDs   []string
@@ -43,8 +46,8 @@ type NewEnroll struct {
 //
 // Errors: Invalid, Forbidden, NotFound, Unavailable.
 func (s *Service) SaveEnrolls(ctx context.Context, c Caller, asked []NewEnroll) ([]Enroll, error) {
-	for _, n := range asked {
-		if err := n.check(c); err != nil {
+	for i := range asked {
+		if err := asked[i].check(); err != nil {
 			return nil, err
 		}
 	}
@@ -63,20 +66,40 @@ func (s *Service) SaveEnrolls(ctx context.Context, c Caller, asked []NewEnroll) 
 	return saved, err
 }
 
-func (n NewEnroll) check(c Caller) error {
+// check checks what someone asks for, and brings it into its canonical form.
+func (n *NewEnroll) check() error {
 	if err := checkRole("role", n.Role); err != nil {
 		return err
 	}
 	if (n.UserID == "") == (n.ContactID == "") {
 		return errs.Field("userId", "required", "or contactId is required: exactly one of them")
 	}
-	if !c.Owns(n.Role) {
-		return errs.Forbiddenf("you can't give the role %s: it takes the account %s, or its admin role", n.Role, firstSegment(n.Role))
+	if n.ContactID != "" {
+		id, err := ident.ContactID(n.ContactID)
+		if err != nil {
+			return errs.Field("contactId", "contact_id", "%s", err)
+		}
+		n.ContactID = id
 	}
 	return checkID("id", n.ID)
 }
 
+// mayGrant refuses callers who don't own a role: its account, the holders of that account's admin role, and the admins of an organization for
+// the roles of that organization.
+func mayGrant(ctx context.Context, r Reader, c Caller, role string) error {
+	if c.Owns(role) {
+		return nil
+	}
+	if id, ok := orgOf(role); ok {
+		return mayManage(ctx, r, c, id)
+	}
+	return errs.Forbiddenf("you can't give the role %s: it takes the account %s, or its admin role", role, firstSegment(role))
+}
+
 func (s *Service) saveEnroll(ctx context.Context, w *work, c Caller, n NewEnroll, now time.Time) (Enroll, error) {
+	if err := mayGrant(ctx, w, c, n.Role); err != nil {
+		return Enroll{}, err
+	}
 	appID, err := appIDOf(ctx, w, n.AppHost)
 	if err != nil {
 		return Enroll{}, err
@@ -86,10 +109,9 @@ func (s *Service) saveEnroll(ctx context.Context, w *work, c Caller, n NewEnroll
 		e.ID = newID("enr")
 	}
 	if e.ContactID != "" {
-		e.ContactID = lowerASCII(e.ContactID)
 		held, err := w.Contact(ctx, e.ContactID)
 		switch {
-		case err == nil && (held.Verified || !s.cfg.VerifyContacts):
+		case err == nil && s.claims(held, e.Role):
 			e.UserID = held.UserID
 		case err != nil && !errors.Is(err, ErrNotFound):
 			return Enroll{}, err
@@ -97,7 +119,7 @@ func (s *Service) saveEnroll(ctx context.Context, w *work, c Caller, n NewEnroll
 	} else if _, err := account(ctx, w, e.UserID); err != nil {
 		return Enroll{}, err
 	}
-	if err := grant(ctx, w, c.UserID, e); err != nil {
+	if err := s.grant(ctx, w, c.UserID, e); err != nil {
 		return Enroll{}, err
 	}
 	same, err := w.Enrolls(ctx, EnrollQuery{Role: e.Role, ContactID: e.ContactID, UserIDs: nonEmpty(e.UserID)})
@@ -112,8 +134,8 @@ func (s *Service) saveEnroll(ctx context.Context, w *work, c Caller, n NewEnroll
 	return e, nil
 }
 
-// grant inserts an enroll, unless the account or contact has the role in the app already.
-func grant(ctx context.Context, w *work, actor string, e Enroll) error {
+// grant inserts an enroll, unless the account or contact has the role in the app already. One that could take no effect is refused.
+func (s *Service) grant(ctx context.Context, w *work, actor string, e Enroll) error {
 	if e.UserID != "" {
 		if err := give(ctx, w, e.UserID, e.Role); err != nil {
 			return err
@@ -127,6 +149,14 @@ func grant(ctx context.Context, w *work, actor string, e Enroll) error {
 		if old.AppID == e.AppID {
 			return nil
 		}
+	}
+	if e.UserID != "" {
+		err = s.fits(ctx, w, e.UserID, e.Role, e.AppID)
+	} else {
+		err = fitsContact(ctx, w, e.ContactID, e.Role)
+	}
+	if err != nil {
+		return err
 	}
 	if err := w.InsertEnroll(ctx, e); err != nil {
 		if errors.Is(err, ErrTaken) {
@@ -145,15 +175,91 @@ func grant(ctx context.Context, w *work, actor string, e Enroll) error {
 	return w.Emit(ctx, Event{UserID: e.UserID, Slug: slug, ActorID: actor, What: RoleGranted{Role: e.Role, AppID: e.AppID, ContactID: e.ContactID}})
 }
 
-// ListEnrolls lists enrolls of roles that the caller owns. Errors: Forbidden for a role of others, Unavailable.
-func (s *Service) ListEnrolls(ctx context.Context, c Caller, q EnrollQuery) ([]Enroll, error) {
-	if q.Role != "" && !c.Owns(q.Role) {
-		return nil, errNotAllowed
+// DeleteEnrolls takes roles back: all that are named, or none. Their owners may do it, and the account that holds a role. The last admin
+// stays one.
+//
+// Errors: Forbidden, NotFound, Conflict, Unavailable.
+func (s *Service) DeleteEnrolls(ctx context.Context, c Caller, ids []string) error {
+	now := s.now()
+	return s.update(ctx, func(w *work) error {
+		enrolls, err := w.Enrolls(ctx, EnrollQuery{IDs: ids})
+		if err != nil {
+			return err
+		}
+		for _, id := range ids {
+			if !slices.ContainsFunc(enrolls, func(e Enroll) bool { return e.ID == id }) {
+				return errs.NotFoundf("there is no enroll %q", id)
+			}
+		}
+		for _, e := range enrolls {
+			if e.UserID == c.UserID && e.UserID != "" {
+				continue
+			}
+			if err := mayGrant(ctx, w, c, e.Role); err != nil {
+				return errs.NotFoundf("there is no enroll %q of yours", e.ID)
+			}
+		}
+		if err := s.keepAdmin(ctx, w, func(e Enroll) bool { return slices.Contains(ids, e.ID) }); err != nil {
+			return err
+		}
+		for _, e := range enrolls {
+			if err := s.dropEnroll(ctx, w, c, e, now); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// dropEnroll deletes an enroll, and takes its role out of the tokens of its account.
+func (s *Service) dropEnroll(ctx context.Context, w *work, c Caller, e Enroll, now time.Time) error {
+	if err := w.DeleteEnroll(ctx, e.ID); err != nil {
+		return err
 	}
-	if q.Role == "" && !c.IsAdmin() {
+	if e.UserID == "" {
+		return w.Emit(ctx, Event{ActorID: c.UserID, What: RoleRemoved{Role: e.Role, AppID: e.AppID, ContactID: e.ContactID}})
+	}
+	a, err := account(ctx, w, e.UserID)
+	if err != nil {
+		return err
+	}
+	return s.drop(ctx, w, c.UserID, a, e, now)
+}
+
+// drop takes the role of an enroll that no longer counts out of the tokens of its account, unless it has the role by another one too.
+func (s *Service) drop(ctx context.Context, w *work, actor string, a Account, e Enroll, now time.Time) error {
+	others, err := s.effective(ctx, w, EnrollQuery{Role: e.Role, UserIDs: []string{a.ID}})
+	if err != nil {
+		return err
+	}
+	still := slices.ContainsFunc(others, func(o Enroll) bool { return o.ID != e.ID && (o.AppID == e.AppID || o.AppID == AnyApp) })
+	if !still {
+		if err := take(ctx, w, a.ID, e.Role, now); err != nil {
+			return err
+		}
+	}
+	return w.Emit(ctx, Event{UserID: a.ID, Slug: a.Slug, ActorID: actor, What: RoleRemoved{Role: e.Role, AppID: e.AppID}})
+}
+
+// ListEnrolls lists enrolls of roles that the caller owns, and those of the caller's own account.
+//
+// Errors: Invalid, Forbidden for a role of others, Unavailable.
+func (s *Service) ListEnrolls(ctx context.Context, c Caller, q EnrollQuery) ([]Enroll, error) {
+	own := len(q.UserIDs) == 1 && q.UserIDs[0] == c.UserID
+	if q.Role != "" && !own {
+		if err := mayGrant(ctx, s.store, c, q.Role); err != nil {
+			return nil, errNotAllowed
+		}
+	} else if q.Role == "" && !own && !c.IsAdmin() {
 		q.Prefixes = c.owned()
 	}
-	q.ContactID = lowerASCII(q.ContactID)
+	if q.ContactID != "" {
+		id, err := ident.ContactID(q.ContactID)
+		if err != nil {
+			return nil, errs.Field("contactId", "contact_id", "%s", err)
+		}
+		q.ContactID = id
+	}
 	q.Limit = maxPage
 	return s.store.Enrolls(ctx, q)
 }

@@ -23,23 +23,31 @@ type (
 		Reason     string
 	}
 	RoleGranted       struct{ Role, AppID, ContactID string }
-	RoleRemoved       struct{ Role, AppID string }
+	RoleRemoved       struct{ Role, AppID, ContactID string }
 	PermitSaved       struct{ Permit Permit }
 	OrganizationSaved struct {
 		Organization Organization
 		Created      bool
 	}
-	KeyRotated struct{ KeyID string }
+	OrganizationDeleted struct{ Organization Organization }
+	PermitDeleted       struct{ Permit Permit }
+	AppDeleted          struct{ App App }
+	ContactLost         struct{ ContactID string } // to an account that proved it
+	KeyRotated          struct{ KeyID string }
 )
 
-func (Registered) happening()        {}
-func (AccountChanged) happening()    {}
-func (AccountDeleted) happening()    {}
-func (SignedIn) happening()          {}
-func (PasswordChanged) happening()   {}
-func (SessionsRevoked) happening()   {}
-func (RoleGranted) happening()       {}
-func (RoleRemoved) happening()       {}
-func (PermitSaved) happening()       {}
-func (OrganizationSaved) happening() {}
-func (KeyRotated) happening()        {}
+func (Registered) happening()          {}
+func (AccountChanged) happening()      {}
+func (AccountDeleted) happening()      {}
+func (SignedIn) happening()            {}
+func (PasswordChanged) happening()     {}
+func (SessionsRevoked) happening()     {}
+func (RoleGranted) happening()         {}
+func (RoleRemoved) happening()         {}
+func (PermitSaved) happening()         {}
+func (OrganizationSaved) happening()   {}
+func (KeyRotated) happening()          {}
+func (OrganizationDeleted) happening() {}
+func (PermitDeleted) happening()       {}
+func (AppDeleted) happening()          {}
+func (ContactLost) happening()         {}

@@ -65,9 +65,40 @@ func (s *Service) EnsureKey(ctx context.Context) error {
 	return s.makeKey(ctx, s.cfg.KeyLife)
 }
 
-// RotateKey makes a new key that signs in a moment. Tokens of the old one stay good. Errors: Unavailable.
-func (s *Service) RotateKey(ctx context.Context) error {
-	return s.makeKey(ctx, 0)
+// RotateKey makes a new key that signs after a moment, once every process knows it. Tokens of older keys stay valid. With revoke, the new
+// key signs at once, and the older ones are deleted: no access token that they signed is valid any more. Errors: Unavailable.
+func (s *Service) RotateKey(ctx context.Context, revoke bool) (Key, error) {
+	made, err := s.newKey()
+	if err != nil {
+		return Key{}, err
+	}
+	defer s.keys.forget()
+	err = s.update(ctx, func(w *work) error {
+		made.CreatedAt = s.now()
+		made.ActiveFrom = made.CreatedAt.Add(keyLead)
+		if revoke {
+			made.ActiveFrom = made.CreatedAt
+			keys, err := w.Keys(ctx)
+			if err != nil {
+				return err
+			}
+			for _, k := range keys {
+				if err := w.DeleteKey(ctx, k.ID); err != nil {
+					return err
+				}
+			}
+		}
+		return s.insertKey(ctx, w, made)
+	})
+	return made, err
+}
+
+func (s *Service) insertKey(ctx context.Context, w *work, k Key) error {
+	if err := w.InsertKey(ctx, k); err != nil {
+		return err
+	}
+	w.changes.Keys = true
+	return w.Emit(ctx, Event{What: KeyRotated{KeyID: k.ID}})
 }
 
 // makeKey makes a key unless one is younger than that.
@@ -102,11 +133,7 @@ func (s *Service) makeKey(ctx context.Context, than time.Duration) error {
 		if len(keys) == 0 {
 			made.ActiveFrom = now
 		}
-		if err := w.InsertKey(ctx, made); err != nil {
-			return err
-		}
-		w.changes.Keys = true
-		return w.Emit(ctx, Event{What: KeyRotated{KeyID: made.ID}})
+		return s.insertKey(ctx, w, made)
 	})
 }
 

@@ -38,7 +38,6 @@ func (s *Service) Login(ctx context.Context, ip string, cr Credentials) (Token, 
 	case cr.Slug != "" && cr.Contact != nil:
 		return Token{}, errs.Invalidf("name a slug or a contact, not both")
 	case cr.Slug != "":
-		cr.Slug = lowerASCII(cr.Slug)
 		err = checkSlug(cr.Slug)
 	case cr.Contact != nil:
 		contact, err = newContact(cr.Contact.Platform, cr.Contact.Handle)
@@ -88,7 +87,7 @@ func (s *Service) loginByPassword(ctx context.Context, ip string, app App, conta
 		if err := w.ClearAttempts(ctx, attemptLogin, subject, ip); err != nil {
 			return err
 		}
-		t, err = s.signIn(ctx, w, still, app, cr.Device, now)
+		t, err = s.signIn(ctx, w, still, app, cr.Device, contact.ID, now)
 		return err
 	})
 	return t, err
@@ -140,14 +139,18 @@ func (s *Service) tryPassword(ctx context.Context, hash, password, subject, ip s
 }
 
 func (s *Service) loginByCode(ctx context.Context, ip string, app App, contact Contact, cr Credentials) (Token, error) {
+	known, err := s.alsoByPassword(ctx, ip, contact, cr.Password)
+	if err != nil {
+		return Token{}, err
+	}
 	now := s.now()
 	var t Token
 	var denied error
-	err := s.issuing(ctx, func(w *work) (err error) {
+	err = s.issuing(ctx, func(w *work) (err error) {
 		if denied, err = s.prove(ctx, w, &contact, cr.Contact, ip, now); denied != nil || err != nil {
 			return err // a wrong code is counted
 		}
-		a, err := s.holder(ctx, w, app, contact, now)
+		a, err := s.holder(ctx, w, app, contact, known, now)
 		if err != nil {
 			return err
 		}
@@ -157,22 +160,44 @@ func (s *Service) loginByCode(ctx context.Context, ip string, app App, contact C
 		if err := w.ClearAttempts(ctx, attemptLogin, contact.ID, ip); err != nil {
 			return err
 		}
-		t, err = s.signIn(ctx, w, a, app, cr.Device, now)
+		t, err = s.signIn(ctx, w, a, app, cr.Device, contact.ID, now)
 		return err
 	})
 	return t, errors.Join(err, denied)
 }
 
-// holder finds the account that holds a contact. Where contacts are verified, whoever proves one has an account.
-func (s *Service) holder(ctx context.Context, w *work, app App, contact Contact, now time.Time) (Account, error) {
-	c, err := w.Contact(ctx, contact.ID)
-	if err == nil {
-		return account(ctx, w, c.UserID)
+// alsoByPassword finds the account that holds a contact, where the password of that account comes with the code. Any other password is
+// none: the code alone signs in then.
+func (s *Service) alsoByPassword(ctx context.Context, ip string, contact Contact, password string) (Account, error) {
+	if password == "" {
+		return Account{}, nil
 	}
-	if !errors.Is(err, ErrNotFound) {
+	a, err := s.findAccount(ctx, "", contact.ID)
+	if err != nil {
 		return Account{}, err
 	}
-	if !s.cfg.VerifyContacts {
+	err = s.tryPassword(ctx, a.PasswordHash, password, contact.ID, ip)
+	if errors.Is(err, errBadCredentials) {
+		return Account{}, nil
+	}
+	return a, err
+}
+
+// holder finds the account of someone who has proved a contact. An account that merely named the contact is theirs only where they know its
+// password as well: known is that account. Without one they get an account of their own.
+func (s *Service) holder(ctx context.Context, w *work, app App, contact Contact, known Account, now time.Time) (Account, error) {
+	c, err := w.Contact(ctx, contact.ID)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return Account{}, err
+	}
+	if err == nil && (c.Verified || c.UserID == known.ID) {
+		a, err := account(ctx, w, c.UserID)
+		if err == nil && !c.Verified && a.PasswordHash != known.PasswordHash {
+			return Account{}, errBadCredentials // changed while the hash was computed
+		}
+		return a, err
+	}
+	if err != nil && !s.cfg.VerifyContacts {
 		return Account{}, errBadCredentials
 	}
 	a := Account{ID: newID("usr"), Slug: slugFor(contact), CreatedAt: now, UpdatedAt: now}
@@ -204,7 +229,7 @@ func slugFor(c Contact) string {
 //
 // Errors: Invalid, Unauthenticated for a wrong current password, TooMany, Unavailable.
 func (s *Service) ChangePassword(ctx context.Context, c Caller, current, next string) error {
-	if err := checkPassword("newPassword", next); err != nil {
+	if err := s.checkPassword("newPassword", next); err != nil {
 		return err
 	}
 	a, err := self(ctx, s.store, c)
@@ -219,7 +244,7 @@ func (s *Service) ChangePassword(ctx context.Context, c Caller, current, next st
 
 // ResetPassword sets an account's password and ends its sessions. Errors: Invalid, NotFound, Unavailable.
 func (s *Service) ResetPassword(ctx context.Context, c Caller, userID, next string) error {
-	if err := checkPassword("newPassword", next); err != nil {
+	if err := s.checkPassword("newPassword", next); err != nil {
 		return err
 	}
 	if _, err := account(ctx, s.store, userID); err != nil {

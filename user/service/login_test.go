@@ -49,7 +49,7 @@ func TestLoginTellsNothing(t *testing.T) {
 	}
 	_, err = w.Login(w.ctx, "2.2.2.2", service.Credentials{Slug: "joe", Password: password("joe"), AppHost: "none"})
 	w.want("an unknown app", err, errs.NotFound, "APP_NOT_FOUND")
-	w.fine("upper case", w.try("2.2.2.2", "JOE", password("joe")))
+	w.want("upper case", w.try("2.2.2.2", "JOE", password("joe")), errs.Invalid)
 }
 
 func TestFailedLoginsAreLimited(t *testing.T) {
@@ -158,21 +158,37 @@ func TestChangePassword(t *testing.T) {
 
 func TestSessionsOfADevice(t *testing.T) {
 	w := newWorld(t)
-	var sessions []service.Caller
-	sessions = append(sessions, w.register("joe"))
-	for range 3 {
-		sessions = append(sessions, w.login("joe"))
-	}
+	first := w.register("joe")
+	w.pass(time.Second)
+	err := w.store.Update(w.ctx, func(tx service.Tx) error {
+		for i := range 98 {
+			s := service.Session{
+				ID: fmt.Sprint("ses_", i), UserID: first.UserID, AppID: first.AppID, Device: first.Device, CreatedAt: w.now(), ExpiresAt: w.now().Add(time.Hour),
+			}
+			if err := tx.InsertSession(w.ctx, s); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	w.fine("98 more", err)
+	w.pass(time.Second)
+	hundredth := w.login("joe")
+	w.must(w.RefreshToken(w.ctx, first))
 	tv := w.as(w.must(w.Login(w.ctx, "1.1.1.1", service.Credentials{Slug: "joe", Password: password("joe"), Device: "tv"})))
-	if !w.revoked(sessions[0].SessionID) {
-		t.Error("the oldest session made no room")
+	if w.revoked(first.SessionID) {
+		t.Error("a sign-in within the bound ended another session")
 	}
-	for _, c := range append(sessions[1:], tv) {
+	last := w.login("joe")
+	if !w.revoked(first.SessionID) {
+		t.Error("the oldest of 101 sessions still lives")
+	}
+	for _, c := range []service.Caller{hundredth, tv, last} {
 		if w.revoked(c.SessionID) {
 			t.Errorf("session %s was revoked", c.SessionID)
 		}
 	}
-	if me, err := w.ReadSelf(w.ctx, tv, true); err != nil || me.Tokens != 4 {
+	if me, err := w.ReadSelf(w.ctx, tv, true); err != nil || me.Tokens != 101 {
 		t.Errorf("%d tokens, %v", me.Tokens, err)
 	}
 }

@@ -16,9 +16,9 @@ type Membership struct {
 	CreatedAt      time.Time
 }
 
-// SaveMembership makes an account a member; who is one stays as they are.
+// SaveMembership makes an account a member; a member stays as they are, and may leave.
 //
-// Errors: Forbidden, NotFound, Unavailable.
+// Errors: Forbidden, NotFound, Conflict where the account has too many roles, Unavailable.
 func (s *Service) SaveMembership(ctx context.Context, c Caller, organizationID, userID string) error {
 	now := s.now()
 	return s.update(ctx, func(w *work) error {
@@ -36,17 +36,20 @@ func (s *Service) SaveMembership(ctx context.Context, c Caller, organizationID, 
 		if err != nil {
 			return err
 		}
-		return join(ctx, w, Membership{OrganizationID: organizationID, UserID: userID, Role: OrgUser, CreatedAt: now}, o.AppID, a, c.UserID)
+		return s.join(ctx, w, Membership{OrganizationID: organizationID, UserID: userID, Role: OrgUser, CreatedAt: now}, o.AppID, a, c.UserID)
 	})
 }
 
 // join inserts a membership, unless there is one.
-func join(ctx context.Context, w *work, m Membership, appID string, a Account, actor string) error {
+func (s *Service) join(ctx context.Context, w *work, m Membership, appID string, a Account, actor string) error {
 	_, err := w.Membership(ctx, m.OrganizationID, m.UserID)
 	if !errors.Is(err, ErrNotFound) {
 		return err
 	}
 	role := orgRole(m.OrganizationID, m.Role)
+	if err := s.fits(ctx, w, m.UserID, role, appID); err != nil {
+		return err
+	}
 	if err := give(ctx, w, m.UserID, role); err != nil {
 		return err
 	}
@@ -83,15 +86,16 @@ func (s *Service) DeleteMembership(ctx context.Context, c Caller, organizationID
 				return errs.New(errs.Conflict, "LAST_ADMIN", "this is the last admin of the organization")
 			}
 		}
-		return leave(ctx, w, c, m, now)
+		o, err := w.Organization(ctx, organizationID)
+		if err != nil {
+			return err
+		}
+		return s.leave(ctx, w, c, o, m, now)
 	})
 }
 
-func leave(ctx context.Context, w *work, c Caller, m Membership, now time.Time) error {
-	o, err := w.Organization(ctx, m.OrganizationID)
-	if err != nil {
-		return err
-	}
+// leave ends a membership, with all roles of the organization that the member has.
+func (s *Service) leave(ctx context.Context, w *work, c Caller, o Organization, m Membership, now time.Time) error {
 	a, err := account(ctx, w, m.UserID)
 	if err != nil {
 		return err
@@ -102,6 +106,15 @@ func leave(ctx context.Context, w *work, c Caller, m Membership, now time.Time) 
 	}
 	if err := take(ctx, w, m.UserID, role, now); err != nil {
 		return err
+	}
+	enrolls, err := w.Enrolls(ctx, EnrollQuery{Prefixes: []string{orgPrefix(o.ID)}, UserIDs: []string{m.UserID}})
+	if err != nil {
+		return err
+	}
+	for _, e := range enrolls {
+		if err := s.dropEnroll(ctx, w, c, e, now); err != nil {
+			return err
+		}
 	}
 	return w.Emit(ctx, Event{UserID: a.ID, Slug: a.Slug, ActorID: c.UserID, What: RoleRemoved{Role: role, AppID: o.AppID}})
 }

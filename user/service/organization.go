@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"micromesh/pkg/errs"
+	"micromesh/pkg/ident"
 )
 
 // Roles in an organization.
@@ -45,25 +46,33 @@ type NewOrganization struct {
 
 var errNoOrganization = errs.NotFoundf("there is no such organization")
 
-// SaveOrganization creates an organization in the caller's app, with the caller as its admin, or changes one. It gives a
-// fresh token too, which carries the new role.
+func (n NewOrganization) check() error {
+	if err := checkNewSlug(n.Slug); err != nil {
+		return err
+	}
+	if n.ID != "" {
+		if err := ident.OrganizationID(n.ID); err != nil {
+			return errs.Field("id", "organization_id", "%s", err)
+		}
+	}
+	return checkName(n.Name)
+}
+
+// SaveOrganization creates an organization in the caller's app, with the caller as its admin, or changes one. It returns a further access
+// token too, which carries the new role.
 //
 // Errors: Invalid, Unauthenticated, Forbidden for an organization of others, Conflict for the slug, Unavailable.
 func (s *Service) SaveOrganization(ctx context.Context, c Caller, n NewOrganization) (Organization, Token, error) {
-	slug, err := cleanSlug(n.Slug)
-	if err != nil {
+	if err := n.check(); err != nil {
 		return Organization{}, Token{}, err
 	}
-	if err := errors.Join(checkName(n.Name), checkID("id", n.ID)); err != nil {
-		return Organization{}, Token{}, errs.From(err)
-	}
 	now := s.now()
-	o := Organization{ID: n.ID, AppID: c.AppID, Slug: slug, Name: n.Name, Thumbnail: n.Thumbnail, CreatedAt: now, UpdatedAt: now}
+	o := Organization{ID: n.ID, AppID: c.AppID, Slug: n.Slug, Name: n.Name, Thumbnail: n.Thumbnail, CreatedAt: now, UpdatedAt: now}
 	if o.ID == "" {
 		o.ID = newID("org")
 	}
 	var t Token
-	err = s.issuing(ctx, func(w *work) error {
+	err := s.issuing(ctx, func(w *work) error {
 		session, a, app, err := s.family(ctx, w, c, now)
 		if err != nil {
 			return err
@@ -73,15 +82,16 @@ func (s *Service) SaveOrganization(ctx context.Context, c Caller, n NewOrganizat
 			return err
 		}
 		if (created && !c.IsAdmin()) || n.AssignCaller {
-			if err := join(ctx, w, Membership{OrganizationID: o.ID, UserID: a.ID, Role: OrgAdmin, CreatedAt: now}, app.ID, a, c.UserID); err != nil {
+			if err := s.join(ctx, w, Membership{OrganizationID: o.ID, UserID: a.ID, Role: OrgAdmin, CreatedAt: now}, app.ID, a, c.UserID); err != nil {
 				return err
 			}
 		}
-		old, err := latest(ctx, w, c.TokenID)
+		newest, err := w.NewestToken(ctx, session.ID)
 		if err != nil {
 			return err
 		}
-		t, err = s.rotate(ctx, w, old, session, a, app, o.ID, now)
+		newest.ActiveOrg = o.ID
+		t, err = s.further(ctx, w, newest, session, a, app, now)
 		return err
 	})
 	if err != nil {
@@ -89,6 +99,51 @@ func (s *Service) SaveOrganization(ctx context.Context, c Caller, n NewOrganizat
 	}
 	t, err = s.sign(ctx, t)
 	return o, t, err
+}
+
+// DeleteOrganization deletes an organization: its members lose its roles. Its slug stays taken.
+//
+// Errors: Forbidden, NotFound, Unavailable.
+func (s *Service) DeleteOrganization(ctx context.Context, c Caller, id string) error {
+	now := s.now()
+	return s.update(ctx, func(w *work) error {
+		o, err := w.Organization(ctx, id)
+		if errors.Is(err, ErrNotFound) {
+			return errNoOrganization
+		}
+		if err != nil {
+			return err
+		}
+		if err := mayManage(ctx, w, c, id); err != nil {
+			return err
+		}
+		return s.dropOrganization(ctx, w, c, o, now)
+	})
+}
+
+func (s *Service) dropOrganization(ctx context.Context, w *work, c Caller, o Organization, now time.Time) error {
+	members, err := w.Members(ctx, o.ID)
+	if err != nil {
+		return err
+	}
+	for _, m := range members {
+		if err := s.leave(ctx, w, c, o, m, now); err != nil {
+			return err
+		}
+	}
+	enrolls, err := w.Enrolls(ctx, EnrollQuery{Prefixes: []string{orgPrefix(o.ID)}})
+	if err != nil {
+		return err
+	}
+	for _, e := range enrolls {
+		if err := s.dropEnroll(ctx, w, c, e, now); err != nil {
+			return err
+		}
+	}
+	if err := w.DeleteOrganization(ctx, o.ID); err != nil {
+		return err
+	}
+	return w.Emit(ctx, Event{ActorID: c.UserID, What: OrganizationDeleted{Organization: o}})
 }
 
 // putOrganization inserts o, or replaces the one with its id where the caller may.

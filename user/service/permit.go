@@ -58,9 +58,8 @@ func (n *NewPermit) check(c Caller) error {
 	if !c.Owns(n.Permission) {
 		return errs.Forbiddenf("you can't grant the permission %s: it takes the account %s, or its admin role", n.Permission, firstSegment(n.Permission))
 	}
-	for i, slug := range n.Slugs {
-		n.Slugs[i] = lowerASCII(slug)
-		if err := checkSlug(n.Slugs[i]); err != nil {
+	for _, slug := range n.Slugs {
+		if err := checkSlug(slug); err != nil {
 			return err
 		}
 	}
@@ -113,15 +112,50 @@ func (p Permit) digest() string {
 	return "prm_" + hex.EncodeToString(h.Sum(nil)[:12])
 }
 
-// ListPermits lists permits: all for an admin, those that the caller owns for others. Empty filters match all.
+// ListPermits lists permits: all for an admin, those that the caller owns and those for the caller alone for others. Empty filters match all.
 //
 // Errors: Unavailable.
 func (s *Service) ListPermits(ctx context.Context, c Caller, permission, slug string) ([]Permit, error) {
-	all, err := s.store.Permits(ctx, permission, lowerASCII(slug))
+	all, err := s.store.Permits(ctx, permission, slug)
 	if err != nil {
 		return nil, err
 	}
-	return slices.DeleteFunc(all, func(p Permit) bool { return !c.Owns(p.Permission) }), nil
+	return slices.DeleteFunc(all, func(p Permit) bool { return !c.Owns(p.Permission) && !p.concerns(c) }), nil
+}
+
+// concerns reports whether a permit is for the caller's slug and nobody else.
+func (p Permit) concerns(c Caller) bool {
+	return len(p.Roles) == 0 && len(p.Slugs) == 1 && p.Slugs[0] == c.Slug
+}
+
+// DeletePermits takes permissions back: all permits that are named, or none. The owners of a permission may do it, and the one account that
+// a permit is for.
+//
+// Errors: NotFound, Unavailable.
+func (s *Service) DeletePermits(ctx context.Context, c Caller, ids []string) error {
+	return s.update(ctx, func(w *work) error {
+		for _, id := range ids {
+			p, err := w.Permit(ctx, id)
+			if errors.Is(err, ErrNotFound) || err == nil && !c.Owns(p.Permission) && !p.concerns(c) {
+				return errs.NotFoundf("there is no permit %q of yours", id)
+			}
+			if err != nil {
+				return err
+			}
+			if err := s.dropPermit(ctx, w, c, p); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func (s *Service) dropPermit(ctx context.Context, w *work, c Caller, p Permit) error {
+	if err := w.DeletePermit(ctx, p.ID); err != nil {
+		return err
+	}
+	w.changes.Permits = append(w.changes.Permits, p.ID)
+	return w.Emit(ctx, Event{ActorID: c.UserID, What: PermitDeleted{Permit: p}})
 }
 
 // ListPermissions lists what permits grant to the caller's slug and roles; for an admin, all that is known.
@@ -164,8 +198,8 @@ type known struct {
 //
 // Errors: Invalid, Unauthenticated where the account was deleted, Unavailable.
 func (s *Service) HasPermission(ctx context.Context, c Caller, permission string) (Verdict, error) {
-	if !strings.Contains(permission, ":") {
-		return Verdict{}, errs.Field("permission", "permission", "must begin with a slug and a colon, such as pet-svc:pet:edit")
+	if err := checkRole("permission", permission); err != nil {
+		return Verdict{}, err
 	}
 	k, err := s.knownCaller(ctx, c)
 	if err != nil {

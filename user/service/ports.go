@@ -19,6 +19,8 @@ type Sealer interface {
 // Signer makes the JWT of a token. Equal tokens and keys give equal JWTs.
 type Signer interface {
 	Sign(key *rsa.PrivateKey, t Token) (string, error)
+	// SignFor makes a token for one audience alone, which no service of the mesh itself accepts.
+	SignFor(key *rsa.PrivateKey, t Token, audience string) (string, error)
 }
 
 // Mailer sends mails.
@@ -42,12 +44,6 @@ type Permits interface {
 	Permitted(c Caller, permission string) bool
 	// Permissions lists all that permits grant to the caller.
 	Permissions(c Caller) []string
-}
-
-// Peers are the other processes of the service.
-type Peers interface {
-	// Used tells them that a token that was issued a moment ago was used. It returns at once.
-	Used(tokenID string)
 }
 
 // Replica tells the other processes of the mesh what they decide by.

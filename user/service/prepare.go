@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"micromesh/pkg/ident"
 )
 
 // Admin is the account that exists from the first start.
@@ -14,10 +16,7 @@ type Admin struct {
 
 // CheckAdminSlug tells what is wrong with the slug of an admin, which may be one that nobody can register.
 func CheckAdminSlug(slug string) error {
-	if checkSlug(lowerASCII(slug)) != nil {
-		return errors.New("must be 2 to 63 of the letters a-z and the digits, in parts joined by single hyphens")
-	}
-	return nil
+	return ident.Slug(slug)
 }
 
 // Prepare makes sure that there are the default app, a signing key and an admin, and tells whether it created the admin.
@@ -25,7 +24,7 @@ func CheckAdminSlug(slug string) error {
 //
 // Errors: Invalid for the admin, Unavailable.
 func (s *Service) Prepare(ctx context.Context, admin Admin) (created bool, err error) {
-	slug := lowerASCII(admin.Slug)
+	slug := admin.Slug
 	if err := checkSlug(slug); err != nil {
 		return false, err
 	}
@@ -38,7 +37,7 @@ func (s *Service) Prepare(ctx context.Context, admin Admin) (created bool, err e
 	if _, err := s.store.AccountBySlug(ctx, slug); !errors.Is(err, ErrNotFound) {
 		return false, err
 	}
-	if err := checkPassword("password", admin.Password); err != nil {
+	if err := s.checkPassword("password", admin.Password); err != nil {
 		return false, err
 	}
 	hash, err := s.hasher.hash(ctx, admin.Password)
@@ -55,7 +54,7 @@ func (s *Service) Prepare(ctx context.Context, admin Admin) (created bool, err e
 		if err := s.create(ctx, w, a, app.ID, ""); err != nil {
 			return err
 		}
-		return grant(ctx, w, "", Enroll{ID: newID("enr"), AppID: AnyApp, Role: RoleAdmin, UserID: a.ID, CreatedAt: now, UpdatedAt: now})
+		return s.grant(ctx, w, "", Enroll{ID: newID("enr"), AppID: AnyApp, Role: RoleAdmin, UserID: a.ID, CreatedAt: now, UpdatedAt: now})
 	})
 	if errors.Is(err, errSlugTaken) { // by another process, or for ever by an admin who was deleted
 		return false, nil
@@ -87,7 +86,7 @@ func (s *Service) Housekeep(ctx context.Context) error {
 		}
 		reach := now.Add(-s.tokenReach())
 		return w.Expire(ctx, Expiry{
-			Rotated: reach.Add(-time.Minute), Sessions: reach, Codes: now, Attempts: now.Add(-limitWindow), Lost: reach,
+			Rotated: reach.Add(-time.Minute), Plain: now.Add(-s.cfg.TokenLife - time.Minute), Sessions: reach, Codes: now, Attempts: now.Add(-limitWindow), Lost: reach,
 		})
 	})
 }

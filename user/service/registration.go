@@ -17,10 +17,10 @@ type Registration struct {
 	Device   string
 }
 
-// Register creates an account and signs it in, by a password, or by a contact with a one-time code. A contact that somebody
-// holds stays theirs, and the answer doesn't tell.
+// Register creates an account and signs it in, by a password, or by a contact with a one-time code. Without a code, a contact that somebody
+// holds stays theirs, and the answer doesn't tell. With its code, the contact is the new account's, unless another one has proved it.
 //
-// Errors: Invalid, Unauthenticated for a wrong code, NotFound for the app, Conflict for the slug, Unavailable.
+// Errors: Invalid, Unauthenticated for a wrong code, NotFound for the app, Conflict for the slug or the contact, Unavailable.
 func (s *Service) Register(ctx context.Context, ip string, r Registration) (Token, error) {
 	slug, contact, err := s.checkRegistration(r)
 	if err != nil {
@@ -47,13 +47,16 @@ func (s *Service) Register(ctx context.Context, ip string, r Registration) (Toke
 		if denied, err = s.prove(ctx, w, &contact, r.Contact, ip, now); denied != nil || err != nil {
 			return err // a wrong code is counted
 		}
+		if err := unproved(ctx, w, contact, a.ID); err != nil {
+			return err
+		}
 		if err := s.create(ctx, w, a, app.ID, a.ID); err != nil {
 			return err
 		}
 		if err := s.takeContact(ctx, w, contact, a.ID, now); err != nil {
 			return err
 		}
-		t, err = s.signIn(ctx, w, a, app, r.Device, now)
+		t, err = s.signIn(ctx, w, a, app, r.Device, contact.ID, now)
 		return err
 	})
 	if err = errors.Join(err, denied); err != nil {
@@ -62,9 +65,25 @@ func (s *Service) Register(ctx context.Context, ip string, r Registration) (Toke
 	return s.sign(ctx, t)
 }
 
+// unproved refuses a proved contact that another account has proved before.
+func unproved(ctx context.Context, r Reader, c Contact, userID string) error {
+	if !c.Verified {
+		return nil
+	}
+	held, err := r.Contact(ctx, c.ID)
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	if err == nil && held.Verified && held.UserID != userID {
+		return errContactTaken
+	}
+	return err
+}
+
 // checkRegistration checks all that needs no database.
 func (s *Service) checkRegistration(r Registration) (slug string, contact Contact, err error) {
-	if slug, err = cleanSlug(r.Slug); err != nil {
+	slug = r.Slug
+	if err := checkNewSlug(slug); err != nil {
 		return "", Contact{}, err
 	}
 	if err := errors.Join(checkName(r.Name), checkDevice(r.Device)); err != nil {
@@ -89,7 +108,7 @@ func (s *Service) hashNew(ctx context.Context, slug, password string) (string, e
 	if password == "" {
 		return "", nil
 	}
-	if err := checkPassword("password", password); err != nil {
+	if err := s.checkPassword("password", password); err != nil {
 		return "", err
 	}
 	if _, err := s.store.AccountBySlug(ctx, slug); !errors.Is(err, ErrNotFound) {
@@ -133,8 +152,8 @@ type NewAccount struct {
 
 // CreateUser creates an account on somebody's behalf. Errors: Invalid, NotFound, Conflict, Unavailable.
 func (s *Service) CreateUser(ctx context.Context, c Caller, n NewAccount) (Account, error) {
-	slug, err := cleanSlug(n.Slug)
-	if err != nil {
+	slug := n.Slug
+	if err := checkNewSlug(slug); err != nil {
 		return Account{}, err
 	}
 	if err := errors.Join(checkName(n.Name), checkLabels(n.Labels), checkRoles(n.Roles), checkID("user.id", n.ID)); err != nil {
@@ -142,6 +161,7 @@ func (s *Service) CreateUser(ctx context.Context, c Caller, n NewAccount) (Accou
 	}
 	contacts := make([]Contact, len(n.Contacts))
 	for i, in := range n.Contacts {
+		var err error
 		if contacts[i], err = newContact(in.Platform, in.Handle); err != nil {
 			return Account{}, err
 		}
@@ -165,12 +185,15 @@ func (s *Service) CreateUser(ctx context.Context, c Caller, n NewAccount) (Accou
 			return err
 		}
 		for _, contact := range contacts {
+			if err := unproved(ctx, w, contact, a.ID); err != nil {
+				return err
+			}
 			if err := s.takeContact(ctx, w, contact, a.ID, now); err != nil {
 				return err
 			}
 		}
 		for _, role := range n.Roles {
-			if err := grant(ctx, w, c.UserID, Enroll{ID: newID("enr"), AppID: app.ID, Role: role, UserID: a.ID, CreatedBy: c.UserID, CreatedAt: now, UpdatedAt: now}); err != nil {
+			if err := s.grant(ctx, w, c.UserID, Enroll{ID: newID("enr"), AppID: app.ID, Role: role, UserID: a.ID, CreatedBy: c.UserID, CreatedAt: now, UpdatedAt: now}); err != nil {
 				return err
 			}
 		}

@@ -91,12 +91,15 @@ func TestEnrollsWaitForContacts(t *testing.T) {
 			if verify {
 				r.Contact = w.send("joe@x.example")
 			}
-			if got := w.must(w.Register(w.ctx, "1.1.1.1", r)); !slices.Contains(got.Roles, "pet-svc:vip") {
+			if got := w.must(w.Register(w.ctx, "1.1.1.1", r)); slices.Contains(got.Roles, "pet-svc:vip") != verify {
 				t.Errorf("at registration: %v", got.Roles)
 			}
 			w.fine("enroll", w.enroll(pet, service.NewEnroll{Role: "pet-svc:later", ContactID: "joe@x.example"}))
-			if got := w.login("joe"); !got.HasRole("pet-svc:later") {
+			if got := w.login("joe"); got.HasRole("pet-svc:later") != verify {
 				t.Errorf("at login: %v", got.Roles)
+			}
+			if got := w.provedWithPassword("joe", "joe@x.example"); !got.HasRole("pet-svc:vip") || !got.HasRole("pet-svc:later") {
+				t.Errorf("once the address is proved: %v", got.Roles)
 			}
 		})
 	}
@@ -129,7 +132,7 @@ func TestPermits(t *testing.T) {
 		t.Error("at first, exactly the admin should have it")
 	}
 	save := func(n ...service.NewPermit) error { return w.SavePermits(w.ctx, pet, n) }
-	w.fine("by slug", save(service.NewPermit{Permission: "pet-svc:pet:edit", Slugs: []string{"Joe"}}))
+	w.fine("by slug", save(service.NewPermit{Permission: "pet-svc:pet:edit", Slugs: []string{"joe"}}))
 	if !has(joe, "pet-svc:pet:edit") || has(joe, "pet-svc:pet:view") {
 		t.Error("by slug")
 	}
@@ -145,7 +148,10 @@ func TestPermits(t *testing.T) {
 	if err != nil || len(all) != 2 {
 		t.Errorf("%d permits, %v", len(all), err)
 	}
-	if own, err := w.ListPermits(w.ctx, joe, "", ""); err != nil || len(own) != 0 {
+	if own, err := w.ListPermits(w.ctx, joe, "", ""); err != nil || len(own) != 1 || own[0].Permission != "pet-svc:pet:edit" {
+		t.Errorf("the one account that a permit is for sees %v, %v", own, err)
+	}
+	if own, err := w.ListPermits(w.ctx, w.register("ann"), "", ""); err != nil || len(own) != 0 {
 		t.Errorf("a stranger sees %v, %v", own, err)
 	}
 	id := all[0].ID
@@ -168,9 +174,9 @@ func TestPermits(t *testing.T) {
 func TestHasPermissionOfDeleted(t *testing.T) {
 	w := newWorld(t)
 	joe := w.register("joe")
-	_, err := w.HasPermission(w.ctx, joe, "a:b")
+	_, err := w.HasPermission(w.ctx, joe, "pet:b")
 	w.fine("before", err)
 	w.fine("delete", w.DeleteUser(w.ctx, w.admin, joe.UserID))
-	_, err = w.HasPermission(w.ctx, joe, "a:b")
+	_, err = w.HasPermission(w.ctx, joe, "pet:b")
 	w.want("after", err, errs.Unauthenticated)
 }

@@ -2,38 +2,164 @@ package service
 
 import (
 	"context"
+	"encoding/json"
 	"slices"
 	"strings"
 	"time"
 
 	"micromesh/pkg/errs"
+	"micromesh/pkg/ident"
 )
+
+// Bounds of the roles that a token carries, in bytes of JSON. With them no grant makes a token larger than verifiers accept. Grants beyond
+// them are refused; what an older version has saved beyond them takes no effect.
+const (
+	maxOwnRoles     = 2048 // of the mesh's own services, those of organizations included
+	maxForeignRoles = 2048 // of all other accounts together
+	maxRolesOf      = 1024 // of one other account
+)
+
+var errRolesFull = errs.New(errs.Conflict, "ROLES_FULL",
+	"the account has as many roles as a token can carry: delete an enroll, or leave an organization, first")
+
+// orgPrefix is how all roles of an organization begin, up to the last colon.
+func orgPrefix(organizationID string) string { return "user-svc:org:{" + organizationID + "}" }
+
+// orgOf returns the id of the organization that a role belongs to.
+func orgOf(role string) (id string, ok bool) {
+	rest, ok := strings.CutPrefix(role, "user-svc:org:{")
+	if !ok {
+		return "", false
+	}
+	id, _, ok = strings.Cut(rest, "}:")
+	return id, ok && ident.OrganizationID(id) == nil
+}
 
 // orgRole is the role of an organization's members, in the form that clients of this API know: with the braces.
 func orgRole(organizationID, role string) string {
-	return "user-svc:org:{" + organizationID + "}:" + role
+	return orgPrefix(organizationID) + ":" + role
 }
 
 // roles lists the roles that an account has in an app, sorted, and its organizations there, the oldest membership first.
 func (s *Service) roles(ctx context.Context, r Reader, userID, appID string) (roles, orgs []string, err error) {
-	roles = []string{RoleUser}
-	enrolls, err := r.Enrolls(ctx, EnrollQuery{UserIDs: []string{userID}, AppID: appID})
+	enrolls, err := s.effective(ctx, r, EnrollQuery{UserIDs: []string{userID}, AppID: appID})
 	if err != nil {
 		return nil, nil, err
-	}
-	for _, e := range enrolls {
-		roles = addRole(roles, e.Role)
 	}
 	memberships, err := r.Memberships(ctx, userID, appID)
 	if err != nil {
 		return nil, nil, err
 	}
-	for _, m := range memberships {
-		roles = addRole(roles, orgRole(m.OrganizationID, m.Role))
-		orgs = append(orgs, m.OrganizationID)
+	b := newBundle()
+	for _, e := range enrolls {
+		b.add(e.Role)
 	}
-	slices.Sort(roles)
-	return roles, orgs, nil
+	slices.SortStableFunc(memberships, func(a, b Membership) int { return rank(a) - rank(b) })
+	for _, m := range memberships {
+		if b.add(orgRole(m.OrganizationID, m.Role)) {
+			orgs = append(orgs, m.OrganizationID)
+		}
+	}
+	slices.Sort(b.roles)
+	return b.roles, orgs, nil
+}
+
+// rank puts memberships that an account made itself before those that others have given to it.
+func rank(m Membership) int {
+	if m.Role == OrgAdmin {
+		return 0
+	}
+	return 1
+}
+
+// effective lists the enrolls of an account that count: those that wait for a contact count only while the account may claim them.
+func (s *Service) effective(ctx context.Context, r Reader, q EnrollQuery) ([]Enroll, error) {
+	enrolls, err := r.Enrolls(ctx, q)
+	if err != nil || !slices.ContainsFunc(enrolls, func(e Enroll) bool { return e.ContactID != "" }) {
+		return enrolls, err
+	}
+	contacts, err := r.ContactsOf(ctx, q.UserIDs...)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(enrolls, func(e Enroll) bool {
+		return e.ContactID != "" && !slices.ContainsFunc(contacts, func(c Contact) bool {
+			return c.ID == e.ContactID && c.UserID == e.UserID && s.claims(c, e.Role)
+		})
+	}), nil
+}
+
+// bundle collects roles within the bounds of a token.
+type bundle struct {
+	roles   []string
+	own     int
+	foreign int
+	by      map[string]int // bytes, by the account that owns the role
+}
+
+func newBundle() *bundle { return &bundle{roles: []string{RoleUser}, by: map[string]int{}} }
+
+// add adds a role, and reports whether it is in the bundle now.
+func (b *bundle) add(role string) bool {
+	if slices.Contains(b.roles, role) {
+		return true
+	}
+	owner, size := firstSegment(role), len(role)+len(`"",`)
+	switch {
+	case ident.Role(role) != nil:
+		return false
+	case ident.Own(owner) && b.own+size <= maxOwnRoles:
+		b.own += size
+	case !ident.Own(owner) && b.foreign+size <= maxForeignRoles && b.by[owner]+size <= maxRolesOf:
+		b.foreign += size
+		b.by[owner] += size
+	default:
+		return false
+	}
+	b.roles = append(b.roles, role)
+	return true
+}
+
+// fits refuses a role that would not take effect beside those that an account has.
+func (s *Service) fits(ctx context.Context, r Reader, userID, role, appID string) error {
+	if appID == AnyApp {
+		appID = "" // beside those of every app
+	}
+	enrolls, err := s.effective(ctx, r, EnrollQuery{UserIDs: []string{userID}, AppID: appID})
+	if err != nil {
+		return err
+	}
+	memberships, err := r.Memberships(ctx, userID, appID)
+	if err != nil {
+		return err
+	}
+	b := newBundle()
+	for _, e := range enrolls {
+		b.add(e.Role)
+	}
+	for _, m := range memberships {
+		b.add(orgRole(m.OrganizationID, m.Role))
+	}
+	if !b.add(role) {
+		return errRolesFull
+	}
+	return nil
+}
+
+// fitsContact refuses a role that could not take effect beside those that wait for a contact already.
+func fitsContact(ctx context.Context, r Reader, contactID, role string) error {
+	waiting, err := r.Enrolls(ctx, EnrollQuery{ContactID: contactID})
+	if err != nil {
+		return err
+	}
+	b := newBundle()
+	for _, e := range waiting {
+		b.add(e.Role)
+	}
+	if !b.add(role) {
+		return errRolesFull
+	}
+	return nil
 }
 
 func addRole(roles []string, role string) []string {
@@ -43,11 +169,10 @@ func addRole(roles []string, role string) []string {
 	return append(roles, role)
 }
 
-// checkRole checks the form of a role or a permission: "<slug>:<anything>".
+// checkRole checks the form of a role or a permission.
 func checkRole(field, role string) error {
-	prefix, rest, ok := strings.Cut(role, ":")
-	if !ok || rest == "" || checkSlug(prefix) != nil || strings.ContainsFunc(rest, func(r rune) bool { return r == ' ' || isControl(r) }) {
-		return errs.Field(field, field, "must begin with a slug and a colon, such as pet-svc:pet:manager, and have no spaces")
+	if err := ident.Role(role); err != nil {
+		return errs.Field(field, field, "%s", err)
 	}
 	return nil
 }
@@ -78,4 +203,10 @@ func give(ctx context.Context, w *work, userID, role string) error {
 	}
 	w.changes.Users = append(w.changes.Users, userID)
 	return w.RegainRole(ctx, userID, role)
+}
+
+// jsonSize is how many bytes a text has in a token.
+func jsonSize(s string) int {
+	b, _ := json.Marshal(s) // a string always marshals
+	return len(b)
 }

@@ -16,6 +16,9 @@ type Config struct {
 	KeyLife        time.Duration // after which another key signs
 	AutoRefresh    bool          // expired tokens are good while their session lives
 	VerifyContacts bool          // a contact needs a one-time code to be registered
+	// Test is for test suites on loopback: passwords may be short, one-time codes are returned, and a contact that was not proved claims
+	// roles, except those of the mesh's own services.
+	Test bool
 }
 
 // Validate reports everything that is wrong.
@@ -41,7 +44,6 @@ type Ports struct {
 	Mailer  Mailer
 	Permits Permits
 	Replica Replica
-	Peers   Peers // nil where this is the only process of the service
 	Clock   Clock // default: the system's
 }
 
@@ -54,10 +56,8 @@ type Service struct {
 	mailer  Mailer
 	permits Permits
 	replica Replica
-	peers   Peers
 	clock   *ticker
 	hasher  *hasher
-	seen    *sightings
 	known   *briefly[known] // by account and app, for hasPermission
 	keys    keyring
 	turns   turns // of registrations, by slug
@@ -72,8 +72,8 @@ func New(cfg Config, p Ports) (*Service, error) {
 		p.Clock = time.Now
 	}
 	s := &Service{
-		cfg: cfg, store: p.Store, sealer: p.Sealer, signer: p.Signer, mailer: p.Mailer, permits: p.Permits, replica: p.Replica, peers: p.Peers,
-		clock: &ticker{now: p.Clock}, hasher: newHasher(), seen: newSightings(), known: newBriefly[known](p.Clock),
+		cfg: cfg, store: p.Store, sealer: p.Sealer, signer: p.Signer, mailer: p.Mailer, permits: p.Permits, replica: p.Replica,
+		clock: &ticker{now: p.Clock}, hasher: newHasher(), known: newBriefly[known](p.Clock),
 	}
 	return s, nil
 }

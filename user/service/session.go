@@ -2,10 +2,12 @@ package service
 
 import (
 	"context"
-	"strings"
+	"errors"
+	"slices"
 	"time"
 
 	"micromesh/pkg/errs"
+	"micromesh/pkg/ident"
 )
 
 // Session is one sign-in: the family of the tokens that descend from it by being refreshed.
@@ -18,52 +20,67 @@ type Session struct {
 	RefreshedAt time.Time // zero if it never was
 	ExpiresAt   time.Time
 	RevokedAt   time.Time // zero while it lives
+	ParentID    string    // the session that it was exchanged from, with which it ends
+	ContactID   string    // the contact that its account signed in with
 }
 
 // live tells whether the session may be refreshed.
 func (s Session) live(at time.Time) bool { return s.RevokedAt.IsZero() && at.Before(s.ExpiresAt) }
 
-// maxSessions is how many sessions of an account live on one device in one app. The oldest makes room for another.
-const maxSessions = 3
+// maxSessions is how many sessions of an account live on one device in one app. The oldest ends for another one.
+const maxSessions = 100
 
 // UnknownDevice is the device of those who name none.
 const UnknownDevice = "unknown"
 
+// maxDevice bounds the name of a device as a token carries it, in bytes of JSON.
+const maxDevice = 512
+
 var errRevoked = errs.New(errs.Unauthenticated, "TOKEN_REVOKED", "the token was revoked: sign in again")
 
 func checkDevice(device string) error {
-	if len(device) > maxName || strings.ContainsFunc(device, isControl) {
-		return errs.Field("device", "device", "must have at most %d bytes, without control characters", maxName)
+	if err := ident.Text(device); err != nil {
+		return errs.Field("device", "text", "%s", err)
+	}
+	if jsonSize(device) > maxDevice {
+		return errs.Field("device", "max_bytes", "has too many characters that JSON writes as escapes")
 	}
 	return nil
 }
 
-// signIn begins a session for an account and gives its first token.
-func (s *Service) signIn(ctx context.Context, w *work, a Account, app App, device string, now time.Time) (Token, error) {
-	if device == "" {
-		device = UnknownDevice
-	}
+// signIn begins a session for an account and returns its first token. Contact is the id of the contact that the account signs in with, if
+// any; the session ends when another account proves it.
+func (s *Service) signIn(ctx context.Context, w *work, a Account, app App, device, contact string, now time.Time) (Token, error) {
 	if err := s.claimAll(ctx, w, a.ID, now); err != nil {
 		return Token{}, err
 	}
-	live, err := w.SessionsOf(ctx, a.ID, app.ID, device, now)
+	session := Session{UserID: a.ID, AppID: app.ID, Device: device, ContactID: contact, ExpiresAt: now.Add(s.cfg.SessionLife)}
+	return s.begin(ctx, w, a, app, session, now)
+}
+
+// begin saves a session and returns its first token. A session that was exchanged from another one has no refresh token.
+func (s *Service) begin(ctx context.Context, w *work, a Account, app App, session Session, now time.Time) (Token, error) {
+	if session.Device == "" {
+		session.Device = UnknownDevice
+	}
+	live, err := w.SessionsOf(ctx, a.ID, app.ID, session.Device, now)
 	if err != nil {
 		return Token{}, err
 	}
 	for ; len(live) >= maxSessions; live = live[1:] {
-		if err := s.revoke(ctx, w, live[0], now); err != nil {
+		if _, err := s.revoke(ctx, w, live[0], now); err != nil {
 			return Token{}, err
 		}
 	}
-	session := Session{ID: newID("ses"), UserID: a.ID, AppID: app.ID, Device: device, CreatedAt: now, ExpiresAt: now.Add(s.cfg.SessionLife)}
+	session.ID, session.CreatedAt = newID("ses"), now
 	if err := w.InsertSession(ctx, session); err != nil {
 		return Token{}, err
 	}
-	t, err := s.issue(ctx, w, a, app, session, "", now)
+	t, err := s.issue(ctx, w, a, app, session, Token{Plain: session.ParentID != ""}, now)
 	if err != nil {
 		return Token{}, err
 	}
-	return t, w.Emit(ctx, Event{UserID: a.ID, Slug: a.Slug, ActorID: a.ID, What: SignedIn{AppID: app.ID, Device: device, SessionID: session.ID}})
+	return t, w.Emit(ctx, Event{UserID: a.ID, Slug: a.Slug, ActorID: a.ID, What: SignedIn{AppID: app.ID, Device: session.Device, SessionID: session.ID}})
 }
 
 // claimAll gives an account the roles that wait for its contacts.
@@ -80,14 +97,25 @@ func (s *Service) claimAll(ctx context.Context, w *work, userID string, now time
 	return nil
 }
 
-// revoke ends one session.
-func (s *Service) revoke(ctx context.Context, w *work, session Session, now time.Time) error {
-	session.RevokedAt = now
-	w.changes.Sessions = append(w.changes.Sessions, session.ID)
-	return w.UpdateSession(ctx, session)
+// revoke ends a session, and those that were exchanged from it. It returns the ids of all that it ended.
+func (s *Service) revoke(ctx context.Context, w *work, session Session, now time.Time) (ended []string, err error) {
+	for left := []Session{session}; len(left) > 0; left = left[1:] {
+		one := left[0]
+		one.RevokedAt = now
+		w.changes.Sessions = append(w.changes.Sessions, one.ID)
+		if err := w.UpdateSession(ctx, one); err != nil {
+			return nil, err
+		}
+		children, err := w.SessionsFrom(ctx, one.ID, now)
+		if err != nil {
+			return nil, err
+		}
+		left, ended = append(left, children...), append(ended, one.ID)
+	}
+	return ended, nil
 }
 
-// endSessions ends those of an account that match which: by app and device where these aren't empty, and except the one whose id
+// endSessions ends those of an account that match which: by app, device and contact where these aren't empty, and except the one whose id
 // which names.
 func (s *Service) endSessions(ctx context.Context, w *work, a Account, actor string, which Session, reason string, now time.Time) error {
 	live, err := w.SessionsOf(ctx, a.ID, which.AppID, which.Device, now)
@@ -96,14 +124,20 @@ func (s *Service) endSessions(ctx context.Context, w *work, a Account, actor str
 	}
 	var ended []string
 	for _, session := range live {
-		if session.ID == which.ID {
+		if session.ID == which.ID || which.ContactID != "" && session.ContactID != which.ContactID || slices.Contains(ended, session.ID) {
 			continue
 		}
-		if err := s.revoke(ctx, w, session, now); err != nil {
+		more, err := s.revoke(ctx, w, session, now)
+		if err != nil {
 			return err
 		}
-		ended = append(ended, session.ID)
+		ended = append(ended, more...)
 	}
+	return s.tellEnded(ctx, w, a, actor, ended, reason)
+}
+
+// tellEnded publishes that sessions have ended.
+func (s *Service) tellEnded(ctx context.Context, w *work, a Account, actor string, ended []string, reason string) error {
 	if len(ended) == 0 {
 		return nil
 	}
@@ -150,8 +184,47 @@ func (s *Service) logout(ctx context.Context, w *work, a Account, c Caller, now 
 	if !session.live(now) {
 		return nil
 	}
-	if err := s.revoke(ctx, w, session, now); err != nil {
+	ended, err := s.revoke(ctx, w, session, now)
+	if err != nil {
 		return err
 	}
-	return w.Emit(ctx, Event{UserID: a.ID, Slug: a.Slug, ActorID: c.UserID, What: SessionsRevoked{SessionIDs: []string{session.ID}, Reason: "signed out"}})
+	return s.tellEnded(ctx, w, a, c.UserID, ended, "signed out")
+}
+
+var errNoSession = errs.NotFoundf("there is no such session")
+
+// Sessions lists the sessions of an account that live, the caller's own where no account is named.
+//
+// Errors: Forbidden for somebody else's, Unavailable.
+func (s *Service) Sessions(ctx context.Context, c Caller, userID string) ([]Session, error) {
+	if userID == "" {
+		userID = c.UserID
+	}
+	if userID != c.UserID && !c.IsAdmin() {
+		return nil, errNotAllowed
+	}
+	return s.store.SessionsOf(ctx, userID, "", "", s.now())
+}
+
+// EndSession ends one session, of the caller's or, for an admin, of anybody. Errors: NotFound, Unavailable.
+func (s *Service) EndSession(ctx context.Context, c Caller, id string) error {
+	now := s.now()
+	return s.update(ctx, func(w *work) error {
+		session, err := w.Session(ctx, id)
+		if errors.Is(err, ErrNotFound) || err == nil && (!session.live(now) || session.UserID != c.UserID && !c.IsAdmin()) {
+			return errNoSession
+		}
+		if err != nil {
+			return err
+		}
+		a, err := account(ctx, w, session.UserID)
+		if err != nil {
+			return err
+		}
+		ended, err := s.revoke(ctx, w, session, now)
+		if err != nil {
+			return err
+		}
+		return s.tellEnded(ctx, w, a, c.UserID, ended, "ended")
+	})
 }

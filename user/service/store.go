@@ -41,7 +41,13 @@ type Reader interface {
 	SessionsOf(ctx context.Context, userID, appID, device string, at time.Time) ([]Session, error)
 	// RevokedSince lists the ids of sessions that were revoked after a time.
 	RevokedSince(ctx context.Context, t time.Time) ([]string, error)
+	// SessionsFrom lists the sessions that were exchanged from another one and live at a time.
+	SessionsFrom(ctx context.Context, parentID string, at time.Time) ([]Session, error)
+	// SessionsOfApp lists the sessions of an app that live at a time.
+	SessionsOfApp(ctx context.Context, appID string, at time.Time) ([]Session, error)
 	Token(ctx context.Context, id string) (Token, error)
+	// NewestToken returns the token of a session that was issued last.
+	NewestToken(ctx context.Context, sessionID string) (Token, error)
 
 	Keys(ctx context.Context) ([]Key, error)
 
@@ -59,6 +65,8 @@ type Reader interface {
 	Membership(ctx context.Context, organizationID, userID string) (Membership, error)
 	// Memberships lists those of an account in an app, or (empty) in all, the oldest first.
 	Memberships(ctx context.Context, userID, appID string) ([]Membership, error)
+	// Members lists the memberships of an organization, the oldest first.
+	Members(ctx context.Context, organizationID string) ([]Membership, error)
 	CountOrgAdmins(ctx context.Context, organizationID string) (int, error)
 
 	// Code gives a one-time code that was not used.
@@ -73,6 +81,8 @@ type Tx interface {
 
 	InsertApp(ctx context.Context, a App) error // ErrTaken for the host
 	SetAppHost(ctx context.Context, id, host string) error
+	// DeleteApp makes an app unknown, and its host free.
+	DeleteApp(ctx context.Context, id string, at time.Time) error
 
 	// ReserveSlug takes a slug for an account or an organization, for ever. It gives ErrTaken where another owner has it.
 	ReserveSlug(ctx context.Context, slug, owner string) error
@@ -96,20 +106,24 @@ type Tx interface {
 
 	// InsertEnroll inserts an enroll, unless there is an equal one.
 	InsertEnroll(ctx context.Context, e Enroll) error
-	// ClaimEnrolls gives the enrolls of a contact to its account.
-	ClaimEnrolls(ctx context.Context, contactID, userID string, at time.Time) error
+	// AssignEnroll makes an account the holder of an enroll; no account makes it wait for its contact again.
+	AssignEnroll(ctx context.Context, id, userID string, at time.Time) error
+	DeleteEnroll(ctx context.Context, id string) error
 	DeleteEnrollsOf(ctx context.Context, userID string) error
 	LoseRole(ctx context.Context, userID, role string, at time.Time) error
 	RegainRole(ctx context.Context, userID, role string) error
 
 	// SavePermit inserts a permit, or replaces the one with its id.
 	SavePermit(ctx context.Context, p Permit) error
+	DeletePermit(ctx context.Context, id string) error
 
 	// SaveOrganization inserts an organization, or replaces the one with its id.
 	SaveOrganization(ctx context.Context, o Organization) error
 	// InsertMembership inserts a membership, unless there is one.
 	InsertMembership(ctx context.Context, m Membership) error
 	DeleteMembership(ctx context.Context, organizationID, userID string) error
+	// DeleteOrganization deletes an organization with its memberships.
+	DeleteOrganization(ctx context.Context, id string) error
 
 	InsertCode(ctx context.Context, c Code) error
 	// TriedCode counts a wrong try.
@@ -130,6 +144,7 @@ type Tx interface {
 // Expiry says before when each kind of thing is of no more use.
 type Expiry struct {
 	Rotated  time.Time // tokens that were rotated
+	Plain    time.Time // tokens without a refresh token that were rotated
 	Sessions time.Time // sessions that expired or were revoked, with their tokens
 	Codes    time.Time
 	Attempts time.Time

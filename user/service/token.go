@@ -13,9 +13,12 @@ import (
 	"micromesh/pkg/errs"
 )
 
-// rotationGrace is how long after its rotation a token still gives the successor that it was given: for an answer that was lost,
-// and for clients that refresh in parallel.
+// rotationGrace is how long after its use a refresh token still returns what has followed it: for an answer that was lost, and for clients
+// that refresh in parallel.
 const rotationGrace = 10 * time.Second
+
+// issuedLife is how long a token for one audience lives at most.
+const issuedLife = 5 * time.Minute
 
 // leeway is how far the clocks of processes may be apart.
 const leeway = 10 * time.Second
@@ -33,8 +36,9 @@ type Token struct {
 	ActiveOrg string
 	IssuedAt  time.Time
 	ExpiresAt time.Time
-	RotatedAt time.Time // zero while it is its session's latest
-	Successor string    // id
+	Plain     bool      // it came without a refresh token
+	RotatedAt time.Time // zero while nothing has followed it
+	Successor string    // the id of the token that has followed it
 
 	// What is known beside it where it is answered; not stored with it.
 	App         App
@@ -50,12 +54,13 @@ var (
 	errReused   = errs.New(errs.Unauthenticated, "TOKEN_REUSED", "the token was refreshed already, so its session was ended: sign in again")
 )
 
-// issue makes a token for a session, with the roles of this moment.
-func (s *Service) issue(ctx context.Context, w *work, a Account, app App, session Session, org string, now time.Time) (Token, error) {
+// issue makes a token for a session, with the roles of this moment. Of like it takes the active organization, and whether it is plain.
+func (s *Service) issue(ctx context.Context, w *work, a Account, app App, session Session, like Token, now time.Time) (Token, error) {
 	roles, orgs, err := s.roles(ctx, w, a.ID, app.ID)
 	if err != nil {
 		return Token{}, err
 	}
+	org := like.ActiveOrg
 	if !slices.Contains(orgs, org) {
 		org = ""
 		if len(orgs) > 0 {
@@ -64,7 +69,7 @@ func (s *Service) issue(ctx context.Context, w *work, a Account, app App, sessio
 	}
 	t := Token{
 		ID: newID("tok"), SessionID: session.ID, KeyID: w.key.ID, UserID: a.ID, Slug: a.Slug, AppID: app.ID, Device: session.Device,
-		Roles: roles, ActiveOrg: org, IssuedAt: now, ExpiresAt: now.Add(s.cfg.TokenLife),
+		Roles: roles, ActiveOrg: org, IssuedAt: now, ExpiresAt: now.Add(s.cfg.TokenLife), Plain: like.Plain,
 	}
 	return t.of(session, app), w.InsertToken(ctx, t)
 }
@@ -82,7 +87,9 @@ func (s *Service) sign(ctx context.Context, t Token) (Token, error) {
 		return Token{}, err
 	}
 	t.JWT, err = s.signer.Sign(key, t)
-	t.Refresh = s.refreshSecret(t.ID)
+	if !t.Plain {
+		t.Refresh = s.refreshSecret(t.ID)
+	}
 	return t, err
 }
 
@@ -111,17 +118,59 @@ func (s *Service) tokenOfSecret(secret string) (id string, ok bool) {
 	return id, subtle.ConstantTimeCompare([]byte(s.refreshSecret(id)), []byte(secret)) == 1
 }
 
-// RefreshToken rotates the access token that the caller presents, whose signature was verified, but not whether it has expired or was
-// revoked. See refresh. Errors: Unauthenticated, Unavailable.
+// RefreshToken returns a live access token of the session whose access token the caller presents. That token's signature was verified, but
+// not whether it has expired or was revoked. Any token of the session will do, however often it was refreshed before, so that several
+// processes may share it. The answer has no refresh token: whoever was handed an access token alone gets no more than that.
+//
+// Errors: Unauthenticated, Unavailable.
 func (s *Service) RefreshToken(ctx context.Context, c Caller) (Token, error) {
 	now := s.now()
 	if !s.cfg.AutoRefresh && !now.Before(c.ExpiresAt.Add(leeway)) {
 		return Token{}, errExpired
 	}
-	return s.refresh(ctx, c, now)
+	var t Token
+	err := s.issuing(ctx, func(w *work) error {
+		session, a, app, err := s.family(ctx, w, c, now)
+		if err != nil {
+			return err
+		}
+		newest, err := w.NewestToken(ctx, session.ID)
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return err
+		}
+		if err == nil && newest.ID != c.TokenID && newest.ExpiresAt.Sub(now) > s.cfg.TokenLife/2 {
+			t = newest.of(session, app)
+			t.Plain = true
+			return nil
+		}
+		t, err = s.further(ctx, w, newest, session, a, app, now)
+		return err
+	})
+	if err != nil {
+		return Token{}, err
+	}
+	return s.sign(ctx, t)
 }
 
-// RefreshBySecret rotates a token by the refresh token that was given with it, which is good as long as the session lives. See refresh.
+// further issues one more access token in a session, without a refresh token. The session lives on from here. The refresh token that the
+// session has stays valid.
+func (s *Service) further(ctx context.Context, w *work, newest Token, session Session, a Account, app App, now time.Time) (Token, error) {
+	session, err := s.prolong(ctx, w, session, now)
+	if err != nil {
+		return Token{}, err
+	}
+	like := newest
+	like.Plain = true
+	t, err := s.issue(ctx, w, a, app, session, like, now)
+	if err != nil || !newest.Plain {
+		return t, err
+	}
+	return t, w.RotateToken(ctx, newest.ID, t.ID, now)
+}
+
+// RefreshBySecret returns the next access token and the next refresh token of a session, for a refresh token, which is valid as long as
+// the session lives and is used once. Someone who presents it again has a copy that they should not have, or lost one: the whole session
+// ends. For a few seconds after its use it returns what has followed it, so that a lost answer can be asked for again.
 //
 // Errors: Unauthenticated, Unavailable.
 func (s *Service) RefreshBySecret(ctx context.Context, secret string) (Token, error) {
@@ -129,54 +178,56 @@ func (s *Service) RefreshBySecret(ctx context.Context, secret string) (Token, er
 	if !ok {
 		return Token{}, errBadToken
 	}
-	t, err := s.store.Token(ctx, id)
-	if errors.Is(err, ErrNotFound) {
-		return Token{}, errBadToken
-	}
-	if err != nil {
-		return Token{}, err
-	}
-	return s.refresh(ctx, Caller{UserID: t.UserID, SessionID: t.SessionID, TokenID: t.ID}, s.now())
-}
-
-// refresh rotates a token. It is no longer good for another refresh then. Who presents it nevertheless has a copy that they should not
-// have, or lost one: the whole session ends. For a few seconds the same successor is given again, while nobody has used it.
-func (s *Service) refresh(ctx context.Context, c Caller, now time.Time) (Token, error) {
+	now := s.now()
 	var t Token
 	var denied error
 	err := s.issuing(ctx, func(w *work) error {
 		denied = nil
-		session, a, app, err := s.family(ctx, w, c, now)
+		old, err := w.Token(ctx, id)
+		if errors.Is(err, ErrNotFound) || err == nil && old.Plain {
+			return errBadToken
+		}
 		if err != nil {
 			return err
 		}
-		old, err := w.Token(ctx, c.TokenID)
-		switch {
-		case err != nil && !errors.Is(err, ErrNotFound):
-			return err
-		case err == nil && old.Successor == "":
-			t, err = s.rotate(ctx, w, old, session, a, app, old.ActiveOrg, now)
-			return err
-		case err == nil && now.Sub(old.RotatedAt) <= rotationGrace && !s.seen.used(old.Successor):
-			next, err := w.Token(ctx, old.Successor)
-			if err != nil {
-				return err
-			}
-			if next.Successor == "" {
-				t = next.of(session, app)
-				return nil
-			}
-		}
-		denied = errReused // the revocation is committed
-		if err := s.revoke(ctx, w, session, now); err != nil {
+		session, a, app, err := s.family(ctx, w, Caller{UserID: old.UserID, SessionID: old.SessionID}, now)
+		if err != nil {
 			return err
 		}
-		return w.Emit(ctx, Event{UserID: a.ID, Slug: a.Slug, What: SessionsRevoked{SessionIDs: []string{session.ID}, Reason: "token reused"}})
+		if old.Successor != "" && now.Sub(old.RotatedAt) > rotationGrace {
+			denied = errReused // the revocation is committed
+			return s.punish(ctx, w, session, a, now)
+		}
+		t, err = s.next(ctx, w, old, session, a, app, now)
+		return err
 	})
 	if err = errors.Join(err, denied); err != nil {
 		return Token{}, err
 	}
 	return s.sign(ctx, t)
+}
+
+// punish ends a session whose refresh token was used twice.
+func (s *Service) punish(ctx context.Context, w *work, session Session, a Account, now time.Time) error {
+	ended, err := s.revoke(ctx, w, session, now)
+	if err != nil {
+		return err
+	}
+	return s.tellEnded(ctx, w, a, "", ended, "refresh token reused")
+}
+
+// next returns the last token of the chain that a refresh token belongs to, and adds one to the chain where the token is the last itself.
+func (s *Service) next(ctx context.Context, w *work, old Token, session Session, a Account, app App, now time.Time) (Token, error) {
+	if old.Successor == "" {
+		return s.rotate(ctx, w, old, session, a, app, now)
+	}
+	for old.Successor != "" {
+		var err error
+		if old, err = w.Token(ctx, old.Successor); err != nil {
+			return Token{}, err
+		}
+	}
+	return old.of(session, app), nil
 }
 
 // family finds what a token belongs to, as long as it lives. Errors: Unauthenticated.
@@ -195,29 +246,37 @@ func (s *Service) family(ctx context.Context, r Reader, c Caller, now time.Time)
 	return session, a, app, err
 }
 
-// rotate gives the token's session a new one. The session lives on from here.
-func (s *Service) rotate(ctx context.Context, w *work, old Token, session Session, a Account, app App, org string, now time.Time) (Token, error) {
-	session.RefreshedAt, session.ExpiresAt = now, now.Add(s.cfg.SessionLife)
-	if err := w.UpdateSession(ctx, session); err != nil {
+// rotate adds a token to the chain of refresh tokens. It acts for the organization that the session's newest token acts for.
+func (s *Service) rotate(ctx context.Context, w *work, old Token, session Session, a Account, app App, now time.Time) (Token, error) {
+	session, err := s.prolong(ctx, w, session, now)
+	if err != nil {
 		return Token{}, err
 	}
-	t, err := s.issue(ctx, w, a, app, session, org, now)
+	newest, err := w.NewestToken(ctx, session.ID)
+	if err != nil {
+		return Token{}, err
+	}
+	newest.Plain = false
+	t, err := s.issue(ctx, w, a, app, session, newest, now)
 	if err != nil {
 		return Token{}, err
 	}
 	return t, w.RotateToken(ctx, old.ID, t.ID, now)
 }
 
-// latest finds the last token of the session of the caller's, which may have been rotated since.
-func latest(ctx context.Context, r Reader, id string) (Token, error) {
-	t, err := r.Token(ctx, id)
-	for err == nil && t.Successor != "" {
-		t, err = r.Token(ctx, t.Successor)
+// prolong has a session live on from here. One that was exchanged ends with its parent.
+func (s *Service) prolong(ctx context.Context, w *work, session Session, now time.Time) (Session, error) {
+	session.RefreshedAt, session.ExpiresAt = now, now.Add(s.cfg.SessionLife)
+	if session.ParentID != "" {
+		parent, err := w.Session(ctx, session.ParentID)
+		if err != nil {
+			return Session{}, err
+		}
+		if parent.ExpiresAt.Before(session.ExpiresAt) {
+			session.ExpiresAt = parent.ExpiresAt
+		}
 	}
-	if errors.Is(err, ErrNotFound) {
-		return Token{}, errBadToken
-	}
-	return t, err
+	return session, w.UpdateSession(ctx, session)
 }
 
 // Exchange says for what a token is wanted; empty fields mean the same as the caller's token has.
@@ -227,7 +286,8 @@ type Exchange struct {
 	Device  string
 }
 
-// ExchangeToken signs the caller in to another app or on another device. The caller's token stays as it is.
+// ExchangeToken returns a token of the caller for another app or device. It has a session of its own, which ends with the caller's, and no
+// refresh token. The caller's token stays as it is.
 //
 // Errors: Invalid, Unauthenticated, NotFound for the app, Unavailable.
 func (s *Service) ExchangeToken(ctx context.Context, c Caller, x Exchange) (Token, error) {
@@ -240,7 +300,7 @@ func (s *Service) ExchangeToken(ctx context.Context, c Caller, x Exchange) (Toke
 	now := s.now()
 	var t Token
 	err := s.issuing(ctx, func(w *work) error {
-		_, a, app, err := s.family(ctx, w, c, now)
+		parent, a, app, err := s.family(ctx, w, c, now)
 		if err != nil {
 			return err
 		}
@@ -249,13 +309,51 @@ func (s *Service) ExchangeToken(ctx context.Context, c Caller, x Exchange) (Toke
 				return err
 			}
 		}
-		t, err = s.signIn(ctx, w, a, app, x.Device, now)
+		t, err = s.begin(ctx, w, a, app, Session{UserID: a.ID, AppID: app.ID, Device: x.Device, ParentID: parent.ID, ExpiresAt: parent.ExpiresAt}, now)
 		return err
 	})
 	if err != nil {
 		return Token{}, err
 	}
 	return s.sign(ctx, t)
+}
+
+// IssueToken returns a token of the caller for one audience alone, the slug of a service, and the time of its end (RFC 8693, RFC 8707).
+// It ends with the caller's token at the latest.
+//
+// Errors: Invalid, Unauthenticated, NotFound for the slug, Unavailable.
+func (s *Service) IssueToken(ctx context.Context, c Caller, audience string) (jwt string, expires time.Time, err error) {
+	if err := checkSlug(audience); err != nil {
+		return "", time.Time{}, err
+	}
+	now := s.now()
+	if _, err := s.store.AccountBySlug(ctx, audience); err != nil {
+		if errors.Is(err, ErrNotFound) {
+			err = errs.NotFoundf("there is no account with the slug %q", audience)
+		}
+		return "", time.Time{}, err
+	}
+	if _, _, _, err := s.family(ctx, s.store, c, now); err != nil {
+		return "", time.Time{}, err
+	}
+	key, err := s.keys.current(ctx, s)
+	if err != nil {
+		return "", time.Time{}, err
+	}
+	private, err := s.keys.private(ctx, s, key.ID)
+	if err != nil {
+		return "", time.Time{}, err
+	}
+	expires = now.Add(issuedLife)
+	if c.ExpiresAt.Before(expires) && !s.cfg.AutoRefresh {
+		expires = c.ExpiresAt
+	}
+	t := Token{
+		ID: newID("tok"), SessionID: c.SessionID, KeyID: key.ID, UserID: c.UserID, Slug: c.Slug, AppID: c.AppID, Device: c.Device,
+		Roles: c.Roles, ActiveOrg: c.ActiveOrg, IssuedAt: now, ExpiresAt: expires,
+	}
+	jwt, err = s.signer.SignFor(private, t, audience)
+	return jwt, expires, err
 }
 
 func exchangeApp(ctx context.Context, r Reader, x Exchange) (App, error) {
@@ -266,7 +364,7 @@ func exchangeApp(ctx context.Context, r Reader, x Exchange) (App, error) {
 	if errors.Is(err, ErrNotFound) {
 		return App{}, errs.New(errs.NotFound, "APP_NOT_FOUND", "there is no app with the id %q", x.AppID)
 	}
-	if err == nil && x.AppHost != "" && app.Host != lowerASCII(x.AppHost) {
+	if err == nil && x.AppHost != "" && app.Host != canonicalHost(x.AppHost) {
 		return App{}, errs.Invalidf("newAppHost and newAppId name different apps")
 	}
 	return app, err

@@ -7,8 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"micromesh/pkg/errs"
 	"micromesh/pkg/sqldb"
 	"micromesh/pkg/sqldb/sqldbtest"
@@ -21,15 +19,26 @@ func TestRefresh(t *testing.T) {
 	w.pass(time.Minute)
 	next := w.must(w.RefreshToken(w.ctx, joe))
 	if next.ID == joe.TokenID || next.SessionID != joe.SessionID || next.Device != joe.Device || next.RefreshedAt.IsZero() || next.JWT == "" {
-		t.Errorf("the successor is %+v", next)
+		t.Errorf("the next token is %+v", next)
+	}
+	if next.Refresh != "" {
+		t.Error("an access token became a refresh token")
 	}
 	w.pass(time.Minute)
-	after := w.must(w.RefreshToken(w.ctx, w.as(next)))
-	w.pass(time.Minute)
-	_, err := w.RefreshToken(w.ctx, joe)
-	w.want("reuse of the first", err, errs.Unauthenticated, "TOKEN_REUSED")
-	_, err = w.RefreshToken(w.ctx, w.as(after))
-	w.want("the last one then", err, errs.Unauthenticated, "TOKEN_REVOKED")
+	if again := w.must(w.RefreshToken(w.ctx, joe)); again.ID != next.ID || again.JWT != next.JWT {
+		t.Errorf("another process that shares the first token got %+v, not %+v", again, next)
+	}
+	w.pass(2 * time.Minute)
+	third := w.must(w.RefreshToken(w.ctx, joe))
+	if third.ID == next.ID || third.ExpiresAt.Sub(w.now()) < 4*time.Minute {
+		t.Errorf("a token that ends soon was returned: %+v", third)
+	}
+	w.must(w.RefreshToken(w.ctx, w.as(next)))
+	w.fine("sign out", w.RevokeTokens(w.ctx, w.as(third), service.Revocation{}))
+	for name, c := range map[string]service.Caller{"first": joe, "second": w.as(next), "third": w.as(third)} {
+		_, err := w.RefreshToken(w.ctx, c)
+		w.want("the "+name+" token after a sign-out", err, errs.Unauthenticated, "TOKEN_REVOKED")
+	}
 	if !w.revoked(joe.SessionID) {
 		t.Error("the session's end was not replicated")
 	}
@@ -37,41 +46,44 @@ func TestRefresh(t *testing.T) {
 
 func TestLostAnswerOfRefresh(t *testing.T) {
 	w := newWorld(t)
-	joe := w.register("joe")
-	first := w.must(w.RefreshToken(w.ctx, joe))
-	w.pass(9 * time.Second)
-	again := w.must(w.RefreshToken(w.ctx, joe))
-	if again.ID != first.ID || again.JWT != first.JWT || again.Refresh != first.Refresh {
+	joe := w.must(w.Register(w.ctx, "1.1.1.1", service.Registration{Slug: "joe", Password: password("joe")}))
+	first := w.must(w.RefreshBySecret(w.ctx, joe.Refresh))
+	w.pass(4 * time.Second)
+	if again := w.must(w.RefreshBySecret(w.ctx, joe.Refresh)); again.ID != first.ID || again.JWT != first.JWT || again.Refresh != first.Refresh {
 		t.Errorf("another successor: %+v, not %+v", again, first)
 	}
+	second := w.must(w.RefreshBySecret(w.ctx, first.Refresh)) // the successor was used meanwhile
+	w.pass(5 * time.Second)
+	if again := w.must(w.RefreshBySecret(w.ctx, joe.Refresh)); again.ID != second.ID || again.Refresh != second.Refresh {
+		t.Errorf("the first refresh token returned %+v, not the last successor %+v", again, second)
+	}
 	w.pass(2 * time.Second)
-	_, err := w.RefreshToken(w.ctx, joe)
+	_, err := w.RefreshBySecret(w.ctx, joe.Refresh)
 	w.want("too late", err, errs.Unauthenticated, "TOKEN_REUSED")
+	_, err = w.RefreshBySecret(w.ctx, second.Refresh)
+	w.want("its successor then", err, errs.Unauthenticated, "TOKEN_REVOKED")
 }
 
-func TestSuccessorWasUsed(t *testing.T) {
+// TestAccessTokensDontUseUpRefreshTokens has a service that was handed an access token refresh it.
+func TestAccessTokensDontUseUpRefreshTokens(t *testing.T) {
 	w := newWorld(t)
-	joe := w.register("joe")
-	first := w.must(w.RefreshToken(w.ctx, joe))
-	w.Saw(first.ID, first.IssuedAt)
-	_, err := w.RefreshToken(w.ctx, joe)
-	w.want("reuse after the successor was seen", err, errs.Unauthenticated, "TOKEN_REUSED")
-	if diff := cmp.Diff([]string{first.ID}, w.told); diff != "" {
-		t.Errorf("others were told (-want +got):\n%s", diff)
+	joe := w.must(w.Register(w.ctx, "1.1.1.1", service.Registration{Slug: "joe", Password: password("joe")}))
+	c := w.as(joe)
+	for range 3 {
+		w.pass(4 * time.Minute)
+		c = w.as(w.must(w.RefreshToken(w.ctx, c)))
 	}
-	_, err = w.RefreshToken(w.ctx, w.as(first))
-	w.want("the successor then", err, errs.Unauthenticated, "TOKEN_REVOKED")
-
-	eve := w.register("eve")
-	first = w.must(w.RefreshToken(w.ctx, eve))
-	w.Used(first.ID)
-	_, err = w.RefreshToken(w.ctx, eve)
-	w.want("reuse after another process saw the successor", err, errs.Unauthenticated, "TOKEN_REUSED")
-
-	ann := w.register("ann")
-	w.must(w.RefreshToken(w.ctx, w.as(w.must(w.RefreshToken(w.ctx, ann)))))
-	_, err = w.RefreshToken(w.ctx, ann)
-	w.want("reuse after the successor was refreshed", err, errs.Unauthenticated, "TOKEN_REUSED")
+	next := w.must(w.RefreshBySecret(w.ctx, joe.Refresh))
+	if next.Refresh == "" || next.Refresh == joe.Refresh {
+		t.Errorf("the next refresh token is %q", next.Refresh)
+	}
+	plain := w.must(w.RefreshToken(w.ctx, w.as(next)))
+	for name, secret := range map[string]string{
+		"a plain token's id": strings.Replace(next.Refresh, next.ID, plain.ID, 1), "an access token": plain.JWT,
+	} {
+		_, err := w.RefreshBySecret(w.ctx, secret)
+		w.want(name, err, errs.Unauthenticated, "INVALID_TOKEN")
+	}
 }
 
 func TestParallelRefreshes(t *testing.T) {
@@ -153,8 +165,7 @@ func TestRefreshTokens(t *testing.T) {
 	ann := w.must(w.Register(w.ctx, "1.1.1.1", service.Registration{Slug: "ann", Password: password("ann")}))
 	w.must(w.RefreshToken(w.ctx, w.as(ann)))
 	w.pass(time.Minute)
-	_, err = w.RefreshBySecret(w.ctx, ann.Refresh)
-	w.want("the refresh token of a token that was rotated", err, errs.Unauthenticated, "TOKEN_REUSED")
+	w.must(w.RefreshBySecret(w.ctx, ann.Refresh)) // whoever has the access token alone can't void it
 
 	bob := w.must(w.Register(w.ctx, "1.1.1.1", service.Registration{Slug: "bob", Password: password("bob")}))
 	w.pass(31 * 24 * time.Hour)
@@ -212,6 +223,9 @@ func TestExchangeToken(t *testing.T) {
 	if want := []string{"all:x", "shop:buyer", "user-svc:user"}; !slices.Equal(got.Roles, want) {
 		t.Errorf("its roles are %v, want %v", got.Roles, want)
 	}
+	if got.Refresh != "" {
+		t.Error("an exchange returned a refresh token")
+	}
 	_, err = w.RefreshToken(w.ctx, joe)
 	w.fine("the first one goes on", err)
 	_, err = w.ExchangeToken(w.ctx, joe, service.Exchange{AppHost: "none"})
@@ -222,10 +236,116 @@ func TestExchangeToken(t *testing.T) {
 	w.want("two apps", err, errs.Invalid)
 }
 
+// TestExchangedTokensEndWithTheirSession has a chain of exchanges from one sign-in.
+func TestExchangedTokensEndWithTheirSession(t *testing.T) {
+	w := newWorld(t)
+	for name, end := range map[string]func(joe service.Caller){
+		"a sign-out":       func(joe service.Caller) { w.fine("sign out", w.RevokeTokens(w.ctx, joe, service.Revocation{})) },
+		"an ended session": func(joe service.Caller) { w.fine("end", w.EndSession(w.ctx, joe, joe.SessionID)) },
+		"a device's end": func(joe service.Caller) {
+			w.fine("end", w.RevokeTokens(w.ctx, joe, service.Revocation{Device: "unknown"}))
+		},
+		"another password": func(joe service.Caller) {
+			w.fine("change", w.ChangePassword(w.ctx, joe, password(joe.Slug), "another password"))
+		},
+		"a deleted account": func(joe service.Caller) { w.fine("delete", w.DeleteUser(w.ctx, w.admin, joe.UserID)) },
+	} {
+		slug := strings.ReplaceAll(name, " ", "-")
+		slug = strings.ReplaceAll(slug, "'", "")
+		joe := w.register(slug)
+		child := w.as(w.must(w.ExchangeToken(w.ctx, joe, service.Exchange{Device: "till"})))
+		grandchild := w.as(w.must(w.ExchangeToken(w.ctx, child, service.Exchange{Device: "printer"})))
+		w.must(w.RefreshToken(w.ctx, grandchild))
+		end(joe)
+		for what, c := range map[string]service.Caller{"an exchanged token": child, "one exchanged from it": grandchild} {
+			_, err := w.RefreshToken(w.ctx, c)
+			w.want(what+" after "+name, err, errs.Unauthenticated, "TOKEN_REVOKED")
+			if !w.revoked(c.SessionID) {
+				t.Errorf("%s after %s: its end was not replicated", what, name)
+			}
+		}
+	}
+}
+
+// TestExchangedTokenDoesNotOutliveItsSession lets the first session expire while the exchanged token is refreshed all the time.
+func TestExchangedTokenDoesNotOutliveItsSession(t *testing.T) {
+	w := newWorld(t)
+	joe := w.register("joe")
+	child := w.as(w.must(w.ExchangeToken(w.ctx, joe, service.Exchange{})))
+	for range 29 {
+		w.pass(24 * time.Hour)
+		child.ExpiresAt = w.now().Add(time.Minute)
+		child = w.as(w.must(w.RefreshToken(w.ctx, child)))
+	}
+	w.pass(25 * time.Hour)
+	child.ExpiresAt = w.now().Add(time.Minute)
+	_, err := w.RefreshToken(w.ctx, child)
+	w.want("the exchanged token", err, errs.Unauthenticated, "TOKEN_REVOKED")
+}
+
+func TestIssueToken(t *testing.T) {
+	w := newWorld(t)
+	joe := w.register("joe")
+	w.register("shop-svc")
+	w.pass(3 * time.Minute)
+	jwt, expires, err := w.IssueToken(w.ctx, joe, "shop-svc")
+	if err != nil || !strings.HasSuffix(jwt, " for shop-svc") || !expires.Equal(joe.ExpiresAt) {
+		t.Errorf("issued %q until %v, %v; the caller's own ends %v", jwt, expires, err, joe.ExpiresAt)
+	}
+	_, _, err = w.IssueToken(w.ctx, joe, "none-svc")
+	w.want("for nobody", err, errs.NotFound)
+	_, _, err = w.IssueToken(w.ctx, joe, "micromesh")
+	w.want("for the mesh itself", err, errs.NotFound)
+	_, _, err = w.IssueToken(w.ctx, joe, "Shop-svc")
+	w.want("for no slug", err, errs.Invalid)
+	w.fine("sign out", w.RevokeTokens(w.ctx, joe, service.Revocation{}))
+	_, _, err = w.IssueToken(w.ctx, joe, "shop-svc")
+	w.want("after a sign-out", err, errs.Unauthenticated, "TOKEN_REVOKED")
+}
+
+func TestSessions(t *testing.T) {
+	w := newWorld(t)
+	joe, ann := w.register("joe"), w.register("ann")
+	phone := w.as(w.must(w.Login(w.ctx, "1.1.1.1", service.Credentials{Slug: "joe", Password: password("joe"), Device: "phone"})))
+	all, err := w.Sessions(w.ctx, joe, "")
+	if err != nil || len(all) != 2 || all[1].Device != "phone" {
+		t.Errorf("listed %+v, %v", all, err)
+	}
+	_, err = w.Sessions(w.ctx, ann, joe.UserID)
+	w.want("a stranger lists them", err, errs.Forbidden)
+	if all, err := w.Sessions(w.ctx, w.admin, joe.UserID); err != nil || len(all) != 2 {
+		t.Errorf("an admin sees %+v, %v", all, err)
+	}
+	w.want("a stranger ends one", w.EndSession(w.ctx, ann, phone.SessionID), errs.NotFound)
+	w.want("one that there isn't", w.EndSession(w.ctx, joe, "none"), errs.NotFound)
+	w.fine("the owner ends one", w.EndSession(w.ctx, joe, phone.SessionID))
+	_, err = w.RefreshToken(w.ctx, phone)
+	w.want("its token", err, errs.Unauthenticated, "TOKEN_REVOKED")
+	w.must(w.RefreshToken(w.ctx, joe))
+	w.want("again", w.EndSession(w.ctx, joe, phone.SessionID), errs.NotFound)
+	w.fine("an admin ends one", w.EndSession(w.ctx, w.admin, joe.SessionID))
+}
+
+func TestRevokedKey(t *testing.T) {
+	w := newWorld(t)
+	before := w.must(w.Register(w.ctx, "1.1.1.1", service.Registration{Slug: "joe", Password: password("joe")}))
+	made, err := w.RotateKey(w.ctx, true)
+	w.fine("rotate", err)
+	keys, err := w.PublishedKeys(w.ctx)
+	if err != nil || len(keys) != 1 || keys[0].ID != made.ID || !keys[0].Current {
+		t.Fatalf("published: %+v, %v", keys, err)
+	}
+	after := w.must(w.RefreshBySecret(w.ctx, before.Refresh)) // refresh tokens are of another secret
+	if after.KeyID != made.ID {
+		t.Errorf("the key of the next token is %s, want %s", after.KeyID, made.ID)
+	}
+}
+
 func TestKeys(t *testing.T) {
 	w := newWorld(t)
 	before := w.must(w.Login(w.ctx, "1.1.1.1", service.Credentials{Slug: "admin", Password: "admin password"}))
-	w.fine("rotate", w.RotateKey(w.ctx))
+	_, err := w.RotateKey(w.ctx, false)
+	w.fine("rotate", err)
 	published := func() (current string, n int) {
 		keys, err := w.PublishedKeys(w.ctx)
 		if err != nil {

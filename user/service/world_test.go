@@ -30,21 +30,14 @@ type world struct {
 	store *store.Store
 	db    *sqldb.DB
 	admin service.Caller
+	test  bool // in test mode
+	cfg   service.Config
+	box   *secret.Box
 
 	mu      sync.Mutex
 	time    time.Time
 	mails   []service.Mail
 	changes []service.Changes
-	told    []string // tokens that other processes were told of
-}
-
-// witness is the other processes of the service.
-type witness struct{ w *world }
-
-func (p witness) Used(tokenID string) {
-	p.w.mu.Lock()
-	defer p.w.mu.Unlock()
-	p.w.told = append(p.w.told, tokenID)
 }
 
 var plain = service.Config{TokenLife: 5 * time.Minute, SessionLife: 30 * 24 * time.Hour, KeyLife: 30 * 24 * time.Hour}
@@ -68,20 +61,28 @@ func worldOn(t *testing.T, db *sqldb.DB, change ...func(*service.Config)) *world
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{T: t, ctx: t.Context(), store: store.New(db, subscriber.Encode), db: db, time: time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)}
-	w.Service, err = service.New(cfg, service.Ports{
-		Store: w.store, Sealer: box, Signer: w, Mailer: w, Permits: w, Replica: w, Peers: witness{w}, Clock: w.now,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	w := &world{T: t, test: cfg.Test, ctx: t.Context(), store: store.New(db, subscriber.Encode), db: db, time: time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)}
+	w.cfg, w.box = cfg, box
+	w.Service = w.again(func(*service.Config) {})
 	w.insertKey(box)
-	created, err := w.Prepare(t.Context(), service.Admin{Slug: "Admin", Password: "admin password"})
+	created, err := w.Prepare(t.Context(), service.Admin{Slug: "admin", Password: "admin password"})
 	if err != nil || !created {
 		t.Fatalf("prepare: %v, %v", created, err)
 	}
 	w.admin = w.as(w.must(w.Login(w.ctx, "9.9.9.9", service.Credentials{Slug: "admin", Password: "admin password"})))
 	return w
+}
+
+// again makes a service on the same database, with other settings.
+func (w *world) again(change func(*service.Config)) *service.Service {
+	w.Helper()
+	cfg := w.cfg
+	change(&cfg)
+	s, err := service.New(cfg, service.Ports{Store: w.store, Sealer: w.box, Signer: w, Mailer: w, Permits: w, Replica: w, Clock: w.now})
+	if err != nil {
+		w.Fatal(err)
+	}
+	return s
 }
 
 // signingKey is made once for all worlds: that takes a while.
@@ -127,6 +128,12 @@ func (w *world) Sign(key *rsa.PrivateKey, t service.Token) (string, error) {
 		return "", errors.New("no key")
 	}
 	return "jwt " + t.ID + " " + t.KeyID, nil
+}
+
+// SignFor implements service.Signer.
+func (w *world) SignFor(key *rsa.PrivateKey, t service.Token, audience string) (string, error) {
+	s, err := w.Sign(key, t)
+	return s + " for " + audience, err
 }
 
 // Send implements service.Mailer.

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"time"
 
 	"micromesh/pkg/sqldb"
 	"micromesh/user/service"
@@ -16,17 +17,18 @@ func scanApp(row sqldb.Scanner) (a service.App, err error) {
 
 // App implements service.Reader.
 func (r reader) App(ctx context.Context, id string) (service.App, error) {
-	return one("read app", r.q.QueryRow(ctx, appColumns+" WHERE id = ?", id), scanApp)
+	return one("read app", r.q.QueryRow(ctx, appColumns+" WHERE id = ? AND deleted_at IS NULL", id), scanApp)
 }
 
 // AppByHost implements service.Reader.
 func (r reader) AppByHost(ctx context.Context, host string) (service.App, error) {
-	return one("read app", r.q.QueryRow(ctx, appColumns+" WHERE host = ?", host), scanApp)
+	return one("read app", r.q.QueryRow(ctx, appColumns+" WHERE host = ? AND deleted_at IS NULL", host), scanApp)
 }
 
 // Apps implements service.Reader.
 func (r reader) Apps(ctx context.Context, hosts, ids []string) ([]service.App, error) {
 	var w where
+	w.and("deleted_at IS NULL")
 	switch {
 	case len(hosts) > 0 && len(ids) > 0:
 		inHosts, hostArgs := sqldb.In(hosts)
@@ -51,4 +53,9 @@ func (t *tx) SetAppHost(ctx context.Context, id, host string) error {
 		return service.ErrTaken
 	}
 	return t.exec(ctx, "update app", "UPDATE apps SET host = ? WHERE id = ?", host, id)
+}
+
+// DeleteApp implements service.Tx.
+func (t *tx) DeleteApp(ctx context.Context, id string, at time.Time) error {
+	return t.exec(ctx, "delete app", "UPDATE apps SET deleted_at = ?, host = ? WHERE id = ?", sqldb.Time(at), "deleted/"+id, id) // no host has a slash
 }

@@ -76,3 +76,16 @@ func (t *tx) InsertMembership(ctx context.Context, m service.Membership) error {
 func (t *tx) DeleteMembership(ctx context.Context, organizationID, userID string) error {
 	return t.exec(ctx, "delete membership", "DELETE FROM memberships WHERE organization_id = ? AND user_id = ?", organizationID, userID)
 }
+
+// Members implements service.Reader.
+func (r reader) Members(ctx context.Context, organizationID string) ([]service.Membership, error) {
+	return all(ctx, r, "list members", scanMembership, membershipColumns+" WHERE m.organization_id = ? ORDER BY m.created_at, m.user_id", organizationID)
+}
+
+// DeleteOrganization implements service.Tx.
+func (t *tx) DeleteOrganization(ctx context.Context, id string) error {
+	if err := t.exec(ctx, "delete memberships", "DELETE FROM memberships WHERE organization_id = ?", id); err != nil {
+		return err
+	}
+	return t.exec(ctx, "delete organization", "DELETE FROM organizations WHERE id = ?", id)
+}

@@ -20,6 +20,7 @@ func scanEnroll(row sqldb.Scanner) (e service.Enroll, err error) {
 // Enrolls implements service.Reader.
 func (r reader) Enrolls(ctx context.Context, q service.EnrollQuery) ([]service.Enroll, error) {
 	var w where
+	w.in("id", q.IDs)
 	w.is("role", q.Role)
 	w.is("contact_id", q.ContactID)
 	w.in("user_id", q.UserIDs)
@@ -50,10 +51,14 @@ func (t *tx) InsertEnroll(ctx context.Context, e service.Enroll) error {
 		e.ID, e.AppID, e.Role, sqldb.Text(e.UserID), sqldb.Text(e.ContactID), sqldb.Text(e.CreatedBy), sqldb.Time(e.CreatedAt), sqldb.Time(e.UpdatedAt))
 }
 
-// ClaimEnrolls implements service.Tx.
-func (t *tx) ClaimEnrolls(ctx context.Context, contactID, userID string, at time.Time) error {
-	return t.exec(ctx, "claim enrolls", "UPDATE enrolls SET user_id = ?, updated_at = ? WHERE contact_id = ? AND user_id IS NULL",
-		userID, sqldb.Time(at), contactID)
+// AssignEnroll implements service.Tx.
+func (t *tx) AssignEnroll(ctx context.Context, id, userID string, at time.Time) error {
+	return t.exec(ctx, "assign enroll", "UPDATE enrolls SET user_id = ?, updated_at = ? WHERE id = ?", sqldb.Text(userID), sqldb.Time(at), id)
+}
+
+// DeleteEnroll implements service.Tx.
+func (t *tx) DeleteEnroll(ctx context.Context, id string) error {
+	return t.exec(ctx, "delete enroll", "DELETE FROM enrolls WHERE id = ?", id)
 }
 
 // DeleteEnrollsOf implements service.Tx.
@@ -118,6 +123,11 @@ func (r reader) Permits(ctx context.Context, permission, slug string) ([]service
 		w.and(`slugs LIKE ? ESCAPE '\'`, `%"`+sqldb.EscapeLike(slug)+`"%`)
 	}
 	return all(ctx, r, "list permits", scanPermit, permitColumns+w.text+" ORDER BY created_at, id", w.args...)
+}
+
+// DeletePermit implements service.Tx.
+func (t *tx) DeletePermit(ctx context.Context, id string) error {
+	return t.exec(ctx, "delete permit", "DELETE FROM permits WHERE id = ?", id)
 }
 
 // SavePermit implements service.Tx.

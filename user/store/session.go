@@ -8,11 +8,11 @@ import (
 	"micromesh/user/service"
 )
 
-const sessionColumns = "SELECT id, user_id, app_id, device, created_at, refreshed_at, expires_at, revoked_at FROM sessions"
+const sessionColumns = "SELECT id, user_id, app_id, device, created_at, refreshed_at, expires_at, revoked_at, parent_id, contact_id FROM sessions"
 
 func scanSession(row sqldb.Scanner) (s service.Session, err error) {
 	err = row.Scan(&s.ID, &s.UserID, &s.AppID, &s.Device, sqldb.ScanTime(&s.CreatedAt), sqldb.ScanTime(&s.RefreshedAt),
-		sqldb.ScanTime(&s.ExpiresAt), sqldb.ScanTime(&s.RevokedAt))
+		sqldb.ScanTime(&s.ExpiresAt), sqldb.ScanTime(&s.RevokedAt), sqldb.ScanText(&s.ParentID), sqldb.ScanText(&s.ContactID))
 	return s, err
 }
 
@@ -31,6 +31,18 @@ func (r reader) SessionsOf(ctx context.Context, userID, appID, device string, at
 	return all(ctx, r, "list sessions", scanSession, sessionColumns+w.text+" ORDER BY created_at, id", w.args...)
 }
 
+// SessionsFrom implements service.Reader.
+func (r reader) SessionsFrom(ctx context.Context, parentID string, at time.Time) ([]service.Session, error) {
+	return all(ctx, r, "list sessions", scanSession,
+		sessionColumns+" WHERE parent_id = ? AND revoked_at IS NULL AND expires_at > ? ORDER BY created_at, id", parentID, sqldb.Time(at))
+}
+
+// SessionsOfApp implements service.Reader.
+func (r reader) SessionsOfApp(ctx context.Context, appID string, at time.Time) ([]service.Session, error) {
+	return all(ctx, r, "list sessions", scanSession,
+		sessionColumns+" WHERE app_id = ? AND revoked_at IS NULL AND expires_at > ? ORDER BY created_at, id", appID, sqldb.Time(at))
+}
+
 // RevokedSince implements service.Reader.
 func (r reader) RevokedSince(ctx context.Context, t time.Time) ([]string, error) {
 	return all(ctx, r, "list revoked sessions", scanText, "SELECT id FROM sessions WHERE revoked_at > ?", sqldb.Time(t))
@@ -38,8 +50,9 @@ func (r reader) RevokedSince(ctx context.Context, t time.Time) ([]string, error)
 
 // InsertSession implements service.Tx.
 func (t *tx) InsertSession(ctx context.Context, s service.Session) error {
-	return t.exec(ctx, "insert session", "INSERT INTO sessions (id, user_id, app_id, device, created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?)",
-		s.ID, s.UserID, s.AppID, s.Device, sqldb.Time(s.CreatedAt), sqldb.Time(s.ExpiresAt))
+	return t.exec(ctx, "insert session", `INSERT INTO sessions (id, user_id, app_id, device, created_at, expires_at, parent_id, contact_id)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+		s.ID, s.UserID, s.AppID, s.Device, sqldb.Time(s.CreatedAt), sqldb.Time(s.ExpiresAt), sqldb.Text(s.ParentID), sqldb.Text(s.ContactID))
 }
 
 // UpdateSession implements service.Tx.
@@ -49,11 +62,11 @@ func (t *tx) UpdateSession(ctx context.Context, s service.Session) error {
 }
 
 const tokenColumns = "SELECT id, session_id, key_id, user_id, slug, app_id, device, roles, active_org, " +
-	"issued_at, expires_at, rotated_at, successor FROM tokens"
+	"issued_at, expires_at, rotated_at, successor, plain FROM tokens"
 
 func scanToken(row sqldb.Scanner) (t service.Token, err error) {
 	err = row.Scan(&t.ID, &t.SessionID, &t.KeyID, &t.UserID, &t.Slug, &t.AppID, &t.Device, sqldb.ScanJSON(&t.Roles), sqldb.ScanText(&t.ActiveOrg),
-		sqldb.ScanTime(&t.IssuedAt), sqldb.ScanTime(&t.ExpiresAt), sqldb.ScanTime(&t.RotatedAt), sqldb.ScanText(&t.Successor))
+		sqldb.ScanTime(&t.IssuedAt), sqldb.ScanTime(&t.ExpiresAt), sqldb.ScanTime(&t.RotatedAt), sqldb.ScanText(&t.Successor), &t.Plain)
 	return t, err
 }
 
@@ -62,12 +75,17 @@ func (r reader) Token(ctx context.Context, id string) (service.Token, error) {
 	return one("read token", r.q.QueryRow(ctx, tokenColumns+" WHERE id = ?", id), scanToken)
 }
 
+// NewestToken implements service.Reader.
+func (r reader) NewestToken(ctx context.Context, sessionID string) (service.Token, error) {
+	return one("read token", r.q.QueryRow(ctx, tokenColumns+" WHERE session_id = ? ORDER BY issued_at DESC, id LIMIT 1", sessionID), scanToken)
+}
+
 // InsertToken implements service.Tx.
 func (t *tx) InsertToken(ctx context.Context, k service.Token) error {
-	return t.exec(ctx, "insert token", `INSERT INTO tokens (id, session_id, key_id, user_id, slug, app_id, device, roles, active_org, issued_at, expires_at)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+	return t.exec(ctx, "insert token", `INSERT INTO tokens (id, session_id, key_id, user_id, slug, app_id, device, roles, active_org, issued_at, expires_at, plain)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		k.ID, k.SessionID, k.KeyID, k.UserID, k.Slug, k.AppID, k.Device, sqldb.JSON(k.Roles), sqldb.Text(k.ActiveOrg),
-		sqldb.Time(k.IssuedAt), sqldb.Time(k.ExpiresAt))
+		sqldb.Time(k.IssuedAt), sqldb.Time(k.ExpiresAt), k.Plain)
 }
 
 // RotateToken implements service.Tx.
@@ -81,7 +99,8 @@ func (t *tx) Expire(ctx context.Context, before service.Expiry) error {
 		query string
 		at    time.Time
 	}{
-		{"DELETE FROM tokens WHERE rotated_at < ?", before.Rotated},
+		{"DELETE FROM tokens WHERE NOT plain AND rotated_at < ?", before.Rotated},
+		{"DELETE FROM tokens WHERE plain AND rotated_at < ?", before.Plain},
 		{"DELETE FROM sessions WHERE expires_at < ?", before.Sessions},
 		{"DELETE FROM sessions WHERE revoked_at < ?", before.Sessions},
 		{"DELETE FROM codes WHERE expires_at < ?", before.Codes},

@@ -74,7 +74,8 @@ func fillRights(m *accounts.Event, what service.Happening) (about string) {
 		return w.ContactID
 	case service.RoleRemoved:
 		m.Type = accounts.EventType_EVENT_TYPE_ROLE_REMOVED
-		m.Payload = &accounts.Event_RoleRemoved{RoleRemoved: &accounts.RoleRemoved{Role: w.Role, AppId: w.AppID}}
+		m.Payload = &accounts.Event_RoleRemoved{RoleRemoved: &accounts.RoleRemoved{Role: w.Role, AppId: w.AppID, ContactId: w.ContactID}}
+		return w.ContactID
 	case service.PermitSaved:
 		m.Type = accounts.EventType_EVENT_TYPE_PERMIT_SAVED
 		m.Payload = &accounts.Event_PermitSaved{PermitSaved: &accounts.PermitSaved{
@@ -88,6 +89,32 @@ func fillRights(m *accounts.Event, what service.Happening) (about string) {
 			OrganizationId: o.ID, AppId: o.AppID, Slug: o.Slug, Created: w.Created,
 		}}
 		return o.ID
+	default:
+		return fillDeletions(m, what)
+	}
+}
+
+// fillDeletions is fill for what is gone, and for keys.
+func fillDeletions(m *accounts.Event, what service.Happening) (about string) {
+	switch w := what.(type) {
+	case service.PermitDeleted:
+		m.Type = accounts.EventType_EVENT_TYPE_PERMIT_DELETED
+		m.Payload = &accounts.Event_PermitDeleted{PermitDeleted: &accounts.PermitDeleted{
+			PermitId: w.Permit.ID, AppId: w.Permit.AppID, Permission: w.Permit.Permission,
+		}}
+		return w.Permit.ID
+	case service.OrganizationDeleted:
+		o := w.Organization
+		m.Type = accounts.EventType_EVENT_TYPE_ORGANIZATION_DELETED
+		m.Payload = &accounts.Event_OrganizationDeleted{OrganizationDeleted: &accounts.OrganizationDeleted{OrganizationId: o.ID, AppId: o.AppID, Slug: o.Slug}}
+		return o.ID
+	case service.AppDeleted:
+		m.Type = accounts.EventType_EVENT_TYPE_APP_DELETED
+		m.Payload = &accounts.Event_AppDeleted{AppDeleted: &accounts.AppDeleted{AppId: w.App.ID, Host: w.App.Host}}
+		return w.App.ID
+	case service.ContactLost:
+		m.Type = accounts.EventType_EVENT_TYPE_CONTACT_LOST
+		m.Payload = &accounts.Event_ContactLost{ContactLost: &accounts.ContactLost{ContactId: w.ContactID}}
 	case service.KeyRotated:
 		m.Type = accounts.EventType_EVENT_TYPE_KEY_ROTATED
 		m.Payload = &accounts.Event_KeyRotated{KeyRotated: &accounts.KeyRotated{KeyId: w.KeyID}}

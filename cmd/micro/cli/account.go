@@ -116,8 +116,11 @@ func (c *commands) enter(ctx context.Context, cmd *cli.Command, path, slug strin
 		return fmt.Errorf("read answer: %w", err)
 	}
 	t := out.Token
-	api.env.Slug, api.env.Token, api.env.RefreshToken, api.env.ExpiresAt = strings.ToLower(slug), t.Token, t.RefreshToken, t.ExpiresAt
-	if err := api.cfg.save(); err != nil {
+	err = api.update(func() error {
+		api.env.Slug, api.env.Token, api.env.RefreshToken, api.env.ExpiresAt = slug, t.Token, t.RefreshToken, t.ExpiresAt
+		return nil
+	})
+	if err != nil {
 		return err
 	}
 	return c.answer(cmd, raw, func() error { return c.say("signed in to %s as %s", api.base, api.env.Slug) })
@@ -131,8 +134,10 @@ func (c *commands) logout() *cli.Command {
 			return nil, "", err
 		}
 		slug := api.env.Slug
-		*api.env = environment{URL: api.env.URL}
-		return raw, "signed out " + slug, api.cfg.save()
+		return raw, "signed out " + slug, api.update(func() error {
+			*api.env = environment{URL: api.env.URL}
+			return nil
+		})
 	})
 }
 

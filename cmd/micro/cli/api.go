@@ -30,6 +30,7 @@ const (
 // api speaks to one mesh as one caller.
 type api struct {
 	base   string
+	name   string // of the environment
 	token  string // of --token; else the environment's
 	env    *environment
 	cfg    *settingsFile
@@ -41,7 +42,7 @@ func (c *commands) api(cmd *cli.Command) (*api, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, env, err := cfg.pick(cmd)
+	name, env, err := cfg.pick(cmd)
 	if err != nil {
 		return nil, err
 	}
@@ -49,7 +50,7 @@ func (c *commands) api(cmd *cli.Command) (*api, error) {
 	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
 		return nil, usagef("the server is %q; it must be a URL such as %s", env.URL, defaultServer)
 	}
-	return &api{base: strings.TrimSuffix(env.URL, "/"), token: cmd.String("token"), env: env, cfg: cfg, client: &http.Client{Timeout: time.Minute}}, nil
+	return &api{base: strings.TrimSuffix(env.URL, "/"), name: name, token: cmd.String("token"), env: env, cfg: cfg, client: &http.Client{Timeout: time.Minute}}, nil
 }
 
 // bearer gives the token to call with, refreshed where it is about to expire.
@@ -57,15 +58,40 @@ func (a *api) bearer(ctx context.Context) string {
 	if a.token != "" || a.env.Token == "" {
 		return a.token
 	}
-	expires, err := time.Parse(time.RFC3339, a.env.ExpiresAt)
-	if err != nil || time.Until(expires) > refreshEarly || a.env.RefreshToken == "" {
+	if a.env.fresh() {
 		return a.env.Token
 	}
-	var out struct{ Token signIn }
-	if err := a.send(ctx, http.MethodPost, "/user-svc/refresh-token", a.env.RefreshToken, nil, &out); err == nil && out.Token.Token != "" {
-		a.keep(out.Token)
-	}
-	return a.env.Token // which says itself what is wrong, where it could not be refreshed
+	_ = a.update(func() error { // the token says itself what is wrong, where it could not be refreshed
+		if a.env.fresh() {
+			return nil // another command was first
+		}
+		var out struct{ Token signIn }
+		err := a.send(ctx, http.MethodPost, "/user-svc/refresh-token", a.env.RefreshToken, nil, &out)
+		if err == nil && out.Token.Token != "" {
+			a.env.keep(out.Token)
+		}
+		return err
+	})
+	return a.env.Token
+}
+
+// fresh reports whether the token need not, or cannot, be refreshed.
+func (e *environment) fresh() bool {
+	expires, err := time.Parse(time.RFC3339, e.ExpiresAt)
+	return err != nil || time.Until(expires) > refreshEarly || e.RefreshToken == ""
+}
+
+// update changes the environment as the file of sign-ins has it now, and saves the file. Other commands wait meanwhile, so that none
+// undoes what another one has saved.
+func (a *api) update(change func() error) error {
+	return a.cfg.locked(func(now *settingsFile) error {
+		if e := now.Environments[a.name]; e != nil {
+			*a.env = *e
+		}
+		err := change()
+		now.Environments[a.name] = a.env
+		return errors.Join(err, now.save())
+	})
 }
 
 // signIn is what the API answers of a token.
@@ -73,10 +99,20 @@ type signIn struct {
 	ID, Token, RefreshToken, ExpiresAt, UserID, Device string
 }
 
+// keep takes up a sign-in. One without a refresh token belongs to the same session: the refresh token stays.
+func (e *environment) keep(t signIn) {
+	e.Token, e.ExpiresAt = t.Token, t.ExpiresAt
+	if t.RefreshToken != "" {
+		e.RefreshToken = t.RefreshToken
+	}
+}
+
 // keep stores a sign-in.
 func (a *api) keep(t signIn) {
-	a.env.Token, a.env.RefreshToken, a.env.ExpiresAt = t.Token, t.RefreshToken, t.ExpiresAt
-	_ = a.cfg.save() // the token is good for this command in any case
+	_ = a.update(func() error { // the token is good for this command in any case
+		a.env.keep(t)
+		return nil
+	})
 }
 
 // do calls the API as the caller. In is marshalled unless it is nil; out may be nil.

@@ -155,11 +155,11 @@ func root(sys IO) *cli.Command {
 			return cli.ShowRootCommandHelp(cmd)
 		},
 		Commands: []*cli.Command{
-			c.up(), c.login(), c.logout(), c.register(), c.whoami(), c.token(), c.env(),
+			c.up(), c.login(), c.logout(), c.register(), c.whoami(), c.token(), c.session(), c.env(),
 			c.user(), c.org(), c.app(), c.enroll(), c.permit(),
 			c.instance(), c.definition(), c.node(), c.route(), c.cert(),
 			c.call(), c.events(), c.healthcheck(), c.doctor(), c.gateway(), c.gen(),
-			c.secrets(), c.certs(),
+			c.secrets(), c.certs(), c.keys(),
 			c.new(), c.run(),
 		},
 	}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/gofrs/flock"
 	"github.com/urfave/cli/v3"
 
 	"micromesh/pkg/atomicfile"
@@ -34,15 +35,18 @@ type environment struct {
 	ExpiresAt    string `json:"expiresAt,omitempty"`
 }
 
-func (c *commands) loadConfig() (*settingsFile, error) {
-	cfg := &settingsFile{Current: "local", file: c.Config}
-	b, err := os.ReadFile(c.Config)
+func (c *commands) loadConfig() (*settingsFile, error) { return readSettings(c.Config) }
+
+// readSettings reads the file of environments. One that isn't there holds the mesh of this machine.
+func readSettings(file string) (*settingsFile, error) {
+	cfg := &settingsFile{Current: "local", file: file}
+	b, err := os.ReadFile(file)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("read sign-ins: %w", err)
 	}
 	if err == nil {
 		if err := json.Unmarshal(b, cfg); err != nil {
-			return nil, fmt.Errorf("read sign-ins: %s is not valid JSON (%w): mend or remove it", c.Config, err)
+			return nil, fmt.Errorf("read sign-ins: %s is not valid JSON (%w): mend or remove it", file, err)
 		}
 	}
 	if cfg.Environments == nil {
@@ -52,6 +56,23 @@ func (c *commands) loadConfig() (*settingsFile, error) {
 		cfg.Environments["local"] = &environment{URL: defaultServer}
 	}
 	return cfg, nil
+}
+
+// locked reads the file anew and runs a function with it, one command at a time.
+func (c *settingsFile) locked(f func(now *settingsFile) error) error {
+	if err := os.MkdirAll(filepath.Dir(c.file), 0o700); err != nil {
+		return fmt.Errorf("save sign-in: %w", err)
+	}
+	lock := flock.New(c.file + ".lock")
+	if err := lock.Lock(); err != nil {
+		return fmt.Errorf("lock the file of sign-ins: %w", err)
+	}
+	defer func() { _ = lock.Unlock() }()
+	now, err := readSettings(c.file)
+	if err != nil {
+		return err
+	}
+	return f(now)
 }
 
 // save replaces the file, readable for its owner alone.

@@ -155,12 +155,18 @@ func (c *commands) org() *cli.Command {
 				return nil, "", fmt.Errorf("read answer: %w", err)
 			}
 			if api.token == "" && out.Token.Token != "" {
-				api.keep(out.Token) // it carries the new role, and the old one is rotated away
+				api.keep(out.Token) // it carries the new role
 			}
 			return raw, "saved " + out.Organization.ID, nil
 		}),
 		member("add", "make an account a member", http.MethodPut, "added"),
-		member("remove", "take a member out", http.MethodDelete, "removed"),
+		member("remove", "take a member out, or leave", http.MethodDelete, "removed"),
+		c.simple("rm", "delete organizations; their slugs stay taken", "ID…", 1, -1, nil,
+			func(ctx context.Context, _ *cli.Command, api *api, a []string) (json.RawMessage, string, error) {
+				return nil, "deleted " + strings.Join(a, " "), each(a, func(id string) error {
+					return api.do(ctx, http.MethodDelete, "/user-svc/organization/"+url.PathEscape(id), nil, nil)
+				})
+			}),
 	)
 }
 
@@ -186,13 +192,19 @@ func (c *commands) app() *cli.Command {
 				err = api.do(ctx, http.MethodPut, "/user-svc/app", map[string]any{"id": a[0], "newHost": a[1]}, &raw)
 				return raw, "saved " + a[0], err
 			}),
+		c.simple("rm", "delete apps, with their sign-ins, roles, permits and organizations", "ID…", 1, -1, nil,
+			func(ctx context.Context, _ *cli.Command, api *api, a []string) (json.RawMessage, string, error) {
+				return nil, "deleted " + strings.Join(a, " "), each(a, func(id string) error {
+					return api.do(ctx, http.MethodDelete, "/user-svc/app/"+url.PathEscape(id), nil, nil)
+				})
+			}),
 	)
 }
 
 type enrollRow struct{ ID, AppID, Role, UserID, ContactID, CreatedAt string }
 
 func (c *commands) enroll() *cli.Command {
-	return group("enroll", "give roles to accounts, and to contacts that may register later",
+	return group("enroll", "give roles to accounts and to contacts that may register later, and take them back",
 		c.listCommand(list{
 			usage: "list enrolls of roles that you own", method: http.MethodPost, path: fixed("/user-svc/enrolls"),
 			flags: []cli.Flag{
@@ -226,6 +238,7 @@ func (c *commands) enroll() *cli.Command {
 			given(m, "appHost", cmd.String("app"))
 			return m
 		}),
+		c.removeCommand("take roles back; the account that holds a role may do it too", "/user-svc/enrolls"),
 	)
 }
 
@@ -235,7 +248,7 @@ type permitRow struct {
 }
 
 func (c *commands) permit() *cli.Command {
-	return group("permit", "grant permissions to slugs and roles",
+	return group("permit", "grant permissions to slugs and roles, and take them back",
 		c.listCommand(list{
 			usage: "list permits of permissions that you own; for an admin, all", method: http.MethodPost, path: fixed("/user-svc/permits"),
 			flags: []cli.Flag{
@@ -269,5 +282,6 @@ func (c *commands) permit() *cli.Command {
 			given(m, "appHost", cmd.String("app"))
 			return m
 		}),
+		c.removeCommand("take permissions back", "/user-svc/permits"),
 	)
 }

@@ -181,11 +181,7 @@ func (c *commands) route() *cli.Command {
 			given(m, "target", cmd.String("target"))
 			return m
 		}),
-		c.simple("rm", "delete routes", "ID…", 1, -1, nil,
-			func(ctx context.Context, _ *cli.Command, api *api, a []string) (raw json.RawMessage, done string, err error) {
-				err = api.do(ctx, http.MethodDelete, "/proxy-svc/routes", map[string]any{"ids": a}, &raw)
-				return raw, "deleted " + strings.Join(a, " "), err
-			}),
+		c.removeCommand("delete routes", "/proxy-svc/routes"),
 	)
 }
 
@@ -195,7 +191,7 @@ type certRow struct {
 }
 
 func (c *commands) cert() *cli.Command {
-	return group("cert", "list and save certificates of hosts (for admins)",
+	return group("cert", "list, save and delete certificates of hosts (for admins)",
 		c.listCommand(list{
 			usage: "list certificates; private keys are never shown", method: http.MethodPost, path: fixed("/proxy-svc/certs"), body: func(*cli.Command) any { return map[string]any{} },
 			header: []string{"ID", "NAMES", "ISSUER", "NOT AFTER"},
@@ -213,5 +209,6 @@ func (c *commands) cert() *cli.Command {
 				err = api.do(ctx, http.MethodPut, "/proxy-svc/certs", in, &raw)
 				return raw, "saved the certificate of " + a[0], err
 			}),
+		c.removeCommand("delete the certificates of hosts, with their private keys", "/proxy-svc/certs", "HOST…"),
 	)
 }

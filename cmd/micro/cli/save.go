@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"net/http"
@@ -55,6 +56,15 @@ func (c *commands) saveCommand(s saved, flags []cli.Flag, fromFlags func(*cli.Co
 			return c.answer(cmd, raw, func() error { return c.say("saved %d %s", len(docs), s.plural) })
 		},
 	}
+}
+
+// removeCommand makes `micro <noun> rm ID…`, which deletes all that are named in one call of the API, or none.
+func (c *commands) removeCommand(usage, path string, arguments ...string) *cli.Command {
+	return c.simple("rm", usage, cmp.Or(strings.Join(arguments, " "), "ID…"), 1, -1, nil,
+		func(ctx context.Context, _ *cli.Command, api *api, a []string) (raw json.RawMessage, done string, err error) {
+			err = api.do(ctx, http.MethodDelete, path, map[string]any{"ids": a}, &raw)
+			return raw, "deleted " + strings.Join(a, " "), err
+		})
 }
 
 // given adds a value to an object where it says something.

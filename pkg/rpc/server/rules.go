@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"micromesh/pkg/errs"
+	"micromesh/pkg/ident"
 	"micromesh/pkg/meshpb"
 )
 
@@ -29,6 +30,7 @@ type fieldRules struct {
 	maxBytes int
 	maxItems int
 	oneOf    []string
+	format   meshpb.Format
 	nested   *rules // of a message, or of a list's or map's messages
 }
 
@@ -47,7 +49,7 @@ func (c compiler) rules(d protoreflect.MessageDescriptor) *rules {
 	for i := range d.Fields().Len() {
 		fd := d.Fields().Get(i)
 		opt, _ := proto.GetExtension(fd.Options(), meshpb.E_Rules).(*meshpb.Rules)
-		f := &fieldRules{desc: fd, maxBytes: defaultBytes, maxItems: defaultItems, oneOf: opt.GetOneOf()}
+		f := &fieldRules{desc: fd, maxBytes: defaultBytes, maxItems: defaultItems, oneOf: opt.GetOneOf(), format: opt.GetFormat()}
 		if n := opt.GetMaxBytes(); n > 0 {
 			f.maxBytes = int(n)
 		}
@@ -146,10 +148,20 @@ func (f *fieldRules) entries(name string, m protoreflect.Map, wrong *[]errs.Deta
 		return
 	}
 	m.Range(func(k protoreflect.MapKey, v protoreflect.Value) bool {
-		f.value(name+"."+k.String(), f.desc.MapKey(), k.Value(), wrong)
+		f.key(name, k.String(), wrong)
 		f.value(name+"."+k.String(), f.desc.MapValue(), v, wrong)
 		return len(*wrong) < maxWrong
 	})
+}
+
+// key checks the key of a map: a line of text.
+func (f *fieldRules) key(name, key string, wrong *[]errs.Detail) {
+	if f.desc.MapKey().Kind() != protoreflect.StringKind || f.format == meshpb.Format_FORMAT_UNSPECIFIED {
+		return
+	}
+	if err := ident.Text(key); err != nil {
+		add(wrong, name, "key", "has a key that "+err.Error())
+	}
 }
 
 func (f *fieldRules) value(name string, fd protoreflect.FieldDescriptor, v protoreflect.Value, wrong *[]errs.Detail) {
@@ -163,6 +175,10 @@ func (f *fieldRules) value(name string, fd protoreflect.FieldDescriptor, v proto
 			add(wrong, name, "no_nul", "must not hold the NUL character")
 		case len(f.oneOf) > 0 && s != "" && !slices.Contains(f.oneOf, s):
 			add(wrong, name, "one_of", "must be one of "+strings.Join(f.oneOf, ", "))
+		case s != "":
+			if err := checkFormat(f.format, s); err != nil {
+				add(wrong, name, ruleOf(f.format), err.Error())
+			}
 		}
 	case protoreflect.MessageKind:
 		if f.nested != nil {

@@ -10,6 +10,21 @@ import (
 )
 
 type ProxyService struct {
+	DeleteCertsStub        func(context.Context, *proxypb.DeleteCertsRequest, ...client.CallOption) (*proxypb.DeleteCertsResponse, error)
+	deleteCertsMutex       sync.RWMutex
+	deleteCertsArgsForCall []struct {
+		arg1 context.Context
+		arg2 *proxypb.DeleteCertsRequest
+		arg3 []client.CallOption
+	}
+	deleteCertsReturns struct {
+		result1 *proxypb.DeleteCertsResponse
+		result2 error
+	}
+	deleteCertsReturnsOnCall map[int]struct {
+		result1 *proxypb.DeleteCertsResponse
+		result2 error
+	}
 	DeleteRoutesStub        func(context.Context, *proxypb.DeleteRoutesRequest, ...client.CallOption) (*proxypb.DeleteRoutesResponse, error)
 	deleteRoutesMutex       sync.RWMutex
 	deleteRoutesArgsForCall []struct {
@@ -87,6 +102,72 @@ type ProxyService struct {
 	}
 	invocations      map[string][][]interface{}
 	invocationsMutex sync.RWMutex
+}
+
+func (fake *ProxyService) DeleteCerts(arg1 context.Context, arg2 *proxypb.DeleteCertsRequest, arg3 ...client.CallOption) (*proxypb.DeleteCertsResponse, error) {
+	fake.deleteCertsMutex.Lock()
+	ret, specificReturn := fake.deleteCertsReturnsOnCall[len(fake.deleteCertsArgsForCall)]
+	fake.deleteCertsArgsForCall = append(fake.deleteCertsArgsForCall, struct {
+		arg1 context.Context
+		arg2 *proxypb.DeleteCertsRequest
+		arg3 []client.CallOption
+	}{arg1, arg2, arg3})
+	stub := fake.DeleteCertsStub
+	fakeReturns := fake.deleteCertsReturns
+	fake.recordInvocation("DeleteCerts", []interface{}{arg1, arg2, arg3})
+	fake.deleteCertsMutex.Unlock()
+	if stub != nil {
+		return stub(arg1, arg2, arg3...)
+	}
+	if specificReturn {
+		return ret.result1, ret.result2
+	}
+	return fakeReturns.result1, fakeReturns.result2
+}
+
+func (fake *ProxyService) DeleteCertsCallCount() int {
+	fake.deleteCertsMutex.RLock()
+	defer fake.deleteCertsMutex.RUnlock()
+	return len(fake.deleteCertsArgsForCall)
+}
+
+func (fake *ProxyService) DeleteCertsCalls(stub func(context.Context, *proxypb.DeleteCertsRequest, ...client.CallOption) (*proxypb.DeleteCertsResponse, error)) {
+	fake.deleteCertsMutex.Lock()
+	defer fake.deleteCertsMutex.Unlock()
+	fake.DeleteCertsStub = stub
+}
+
+func (fake *ProxyService) DeleteCertsArgsForCall(i int) (context.Context, *proxypb.DeleteCertsRequest, []client.CallOption) {
+	fake.deleteCertsMutex.RLock()
+	defer fake.deleteCertsMutex.RUnlock()
+	argsForCall := fake.deleteCertsArgsForCall[i]
+	return argsForCall.arg1, argsForCall.arg2, argsForCall.arg3
+}
+
+func (fake *ProxyService) DeleteCertsReturns(result1 *proxypb.DeleteCertsResponse, result2 error) {
+	fake.deleteCertsMutex.Lock()
+	defer fake.deleteCertsMutex.Unlock()
+	fake.DeleteCertsStub = nil
+	fake.deleteCertsReturns = struct {
+		result1 *proxypb.DeleteCertsResponse
+		result2 error
+	}{result1, result2}
+}
+
+func (fake *ProxyService) DeleteCertsReturnsOnCall(i int, result1 *proxypb.DeleteCertsResponse, result2 error) {
+	fake.deleteCertsMutex.Lock()
+	defer fake.deleteCertsMutex.Unlock()
+	fake.DeleteCertsStub = nil
+	if fake.deleteCertsReturnsOnCall == nil {
+		fake.deleteCertsReturnsOnCall = make(map[int]struct {
+			result1 *proxypb.DeleteCertsResponse
+			result2 error
+		})
+	}
+	fake.deleteCertsReturnsOnCall[i] = struct {
+		result1 *proxypb.DeleteCertsResponse
+		result2 error
+	}{result1, result2}
 }
 
 func (fake *ProxyService) DeleteRoutes(arg1 context.Context, arg2 *proxypb.DeleteRoutesRequest, arg3 ...client.CallOption) (*proxypb.DeleteRoutesResponse, error) {

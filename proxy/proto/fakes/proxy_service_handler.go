@@ -8,6 +8,19 @@ import (
 )
 
 type ProxyServiceHandler struct {
+	DeleteCertsStub        func(context.Context, *proxypb.DeleteCertsRequest, *proxypb.DeleteCertsResponse) error
+	deleteCertsMutex       sync.RWMutex
+	deleteCertsArgsForCall []struct {
+		arg1 context.Context
+		arg2 *proxypb.DeleteCertsRequest
+		arg3 *proxypb.DeleteCertsResponse
+	}
+	deleteCertsReturns struct {
+		result1 error
+	}
+	deleteCertsReturnsOnCall map[int]struct {
+		result1 error
+	}
 	DeleteRoutesStub        func(context.Context, *proxypb.DeleteRoutesRequest, *proxypb.DeleteRoutesResponse) error
 	deleteRoutesMutex       sync.RWMutex
 	deleteRoutesArgsForCall []struct {
@@ -75,6 +88,69 @@ type ProxyServiceHandler struct {
 	}
 	invocations      map[string][][]interface{}
 	invocationsMutex sync.RWMutex
+}
+
+func (fake *ProxyServiceHandler) DeleteCerts(arg1 context.Context, arg2 *proxypb.DeleteCertsRequest, arg3 *proxypb.DeleteCertsResponse) error {
+	fake.deleteCertsMutex.Lock()
+	ret, specificReturn := fake.deleteCertsReturnsOnCall[len(fake.deleteCertsArgsForCall)]
+	fake.deleteCertsArgsForCall = append(fake.deleteCertsArgsForCall, struct {
+		arg1 context.Context
+		arg2 *proxypb.DeleteCertsRequest
+		arg3 *proxypb.DeleteCertsResponse
+	}{arg1, arg2, arg3})
+	stub := fake.DeleteCertsStub
+	fakeReturns := fake.deleteCertsReturns
+	fake.recordInvocation("DeleteCerts", []interface{}{arg1, arg2, arg3})
+	fake.deleteCertsMutex.Unlock()
+	if stub != nil {
+		return stub(arg1, arg2, arg3)
+	}
+	if specificReturn {
+		return ret.result1
+	}
+	return fakeReturns.result1
+}
+
+func (fake *ProxyServiceHandler) DeleteCertsCallCount() int {
+	fake.deleteCertsMutex.RLock()
+	defer fake.deleteCertsMutex.RUnlock()
+	return len(fake.deleteCertsArgsForCall)
+}
+
+func (fake *ProxyServiceHandler) DeleteCertsCalls(stub func(context.Context, *proxypb.DeleteCertsRequest, *proxypb.DeleteCertsResponse) error) {
+	fake.deleteCertsMutex.Lock()
+	defer fake.deleteCertsMutex.Unlock()
+	fake.DeleteCertsStub = stub
+}
+
+func (fake *ProxyServiceHandler) DeleteCertsArgsForCall(i int) (context.Context, *proxypb.DeleteCertsRequest, *proxypb.DeleteCertsResponse) {
+	fake.deleteCertsMutex.RLock()
+	defer fake.deleteCertsMutex.RUnlock()
+	argsForCall := fake.deleteCertsArgsForCall[i]
+	return argsForCall.arg1, argsForCall.arg2, argsForCall.arg3
+}
+
+func (fake *ProxyServiceHandler) DeleteCertsReturns(result1 error) {
+	fake.deleteCertsMutex.Lock()
+	defer fake.deleteCertsMutex.Unlock()
+	fake.DeleteCertsStub = nil
+	fake.deleteCertsReturns = struct {
+		result1 error
+	}{result1}
+}
+
+func (fake *ProxyServiceHandler) DeleteCertsReturnsOnCall(i int, result1 error) {
+	fake.deleteCertsMutex.Lock()
+	defer fake.deleteCertsMutex.Unlock()
+	fake.DeleteCertsStub = nil
+	if fake.deleteCertsReturnsOnCall == nil {
+		fake.deleteCertsReturnsOnCall = make(map[int]struct {
+			result1 error
+		})
+	}
+	fake.deleteCertsReturnsOnCall[i] = struct {
+		result1 error
+	}{result1}
 }
 
 func (fake *ProxyServiceHandler) DeleteRoutes(arg1 context.Context, arg2 *proxypb.DeleteRoutesRequest, arg3 *proxypb.DeleteRoutesResponse) error {

@@ -40,6 +40,36 @@ type UserService struct {
 		result1 *userpb.CreateUserResponse
 		result2 error
 	}
+	DeleteAppStub        func(context.Context, *userpb.DeleteAppRequest, ...client.CallOption) (*userpb.DeleteAppResponse, error)
+	deleteAppMutex       sync.RWMutex
+	deleteAppArgsForCall []struct {
+		arg1 context.Context
+		arg2 *userpb.DeleteAppRequest
+		arg3 []client.CallOption
+	}
+	deleteAppReturns struct {
+		result1 *userpb.DeleteAppResponse
+		result2 error
+	}
+	deleteAppReturnsOnCall map[int]struct {
+		result1 *userpb.DeleteAppResponse
+		result2 error
+	}
+	DeleteEnrollsStub        func(context.Context, *userpb.DeleteEnrollsRequest, ...client.CallOption) (*userpb.DeleteEnrollsResponse, error)
+	deleteEnrollsMutex       sync.RWMutex
+	deleteEnrollsArgsForCall []struct {
+		arg1 context.Context
+		arg2 *userpb.DeleteEnrollsRequest
+		arg3 []client.CallOption
+	}
+	deleteEnrollsReturns struct {
+		result1 *userpb.DeleteEnrollsResponse
+		result2 error
+	}
+	deleteEnrollsReturnsOnCall map[int]struct {
+		result1 *userpb.DeleteEnrollsResponse
+		result2 error
+	}
 	DeleteMembershipStub        func(context.Context, *userpb.DeleteMembershipRequest, ...client.CallOption) (*userpb.DeleteMembershipResponse, error)
 	deleteMembershipMutex       sync.RWMutex
 	deleteMembershipArgsForCall []struct {
@@ -53,6 +83,51 @@ type UserService struct {
 	}
 	deleteMembershipReturnsOnCall map[int]struct {
 		result1 *userpb.DeleteMembershipResponse
+		result2 error
+	}
+	DeleteOrganizationStub        func(context.Context, *userpb.DeleteOrganizationRequest, ...client.CallOption) (*userpb.DeleteOrganizationResponse, error)
+	deleteOrganizationMutex       sync.RWMutex
+	deleteOrganizationArgsForCall []struct {
+		arg1 context.Context
+		arg2 *userpb.DeleteOrganizationRequest
+		arg3 []client.CallOption
+	}
+	deleteOrganizationReturns struct {
+		result1 *userpb.DeleteOrganizationResponse
+		result2 error
+	}
+	deleteOrganizationReturnsOnCall map[int]struct {
+		result1 *userpb.DeleteOrganizationResponse
+		result2 error
+	}
+	DeletePermitsStub        func(context.Context, *userpb.DeletePermitsRequest, ...client.CallOption) (*userpb.DeletePermitsResponse, error)
+	deletePermitsMutex       sync.RWMutex
+	deletePermitsArgsForCall []struct {
+		arg1 context.Context
+		arg2 *userpb.DeletePermitsRequest
+		arg3 []client.CallOption
+	}
+	deletePermitsReturns struct {
+		result1 *userpb.DeletePermitsResponse
+		result2 error
+	}
+	deletePermitsReturnsOnCall map[int]struct {
+		result1 *userpb.DeletePermitsResponse
+		result2 error
+	}
+	DeleteSessionStub        func(context.Context, *userpb.DeleteSessionRequest, ...client.CallOption) (*userpb.DeleteSessionResponse, error)
+	deleteSessionMutex       sync.RWMutex
+	deleteSessionArgsForCall []struct {
+		arg1 context.Context
+		arg2 *userpb.DeleteSessionRequest
+		arg3 []client.CallOption
+	}
+	deleteSessionReturns struct {
+		result1 *userpb.DeleteSessionResponse
+		result2 error
+	}
+	deleteSessionReturnsOnCall map[int]struct {
+		result1 *userpb.DeleteSessionResponse
 		result2 error
 	}
 	DeleteUserStub        func(context.Context, *userpb.DeleteUserRequest, ...client.CallOption) (*userpb.DeleteUserResponse, error)
@@ -113,6 +188,21 @@ type UserService struct {
 	}
 	hasPermissionReturnsOnCall map[int]struct {
 		result1 *userpb.HasPermissionResponse
+		result2 error
+	}
+	IssueTokenStub        func(context.Context, *userpb.IssueTokenRequest, ...client.CallOption) (*userpb.IssueTokenResponse, error)
+	issueTokenMutex       sync.RWMutex
+	issueTokenArgsForCall []struct {
+		arg1 context.Context
+		arg2 *userpb.IssueTokenRequest
+		arg3 []client.CallOption
+	}
+	issueTokenReturns struct {
+		result1 *userpb.IssueTokenResponse
+		result2 error
+	}
+	issueTokenReturnsOnCall map[int]struct {
+		result1 *userpb.IssueTokenResponse
 		result2 error
 	}
 	ListAppsStub        func(context.Context, *userpb.ListAppsRequest, ...client.CallOption) (*userpb.ListAppsResponse, error)
@@ -188,6 +278,21 @@ type UserService struct {
 	}
 	listPermitsReturnsOnCall map[int]struct {
 		result1 *userpb.ListPermitsResponse
+		result2 error
+	}
+	ListSessionsStub        func(context.Context, *userpb.ListSessionsRequest, ...client.CallOption) (*userpb.ListSessionsResponse, error)
+	listSessionsMutex       sync.RWMutex
+	listSessionsArgsForCall []struct {
+		arg1 context.Context
+		arg2 *userpb.ListSessionsRequest
+		arg3 []client.CallOption
+	}
+	listSessionsReturns struct {
+		result1 *userpb.ListSessionsResponse
+		result2 error
+	}
+	listSessionsReturnsOnCall map[int]struct {
+		result1 *userpb.ListSessionsResponse
 		result2 error
 	}
 	ListUsersStub        func(context.Context, *userpb.ListUsersRequest, ...client.CallOption) (*userpb.ListUsersResponse, error)
@@ -308,6 +413,21 @@ type UserService struct {
 	}
 	revokeTokensReturnsOnCall map[int]struct {
 		result1 *userpb.RevokeTokensResponse
+		result2 error
+	}
+	RotateKeysStub        func(context.Context, *userpb.RotateKeysRequest, ...client.CallOption) (*userpb.RotateKeysResponse, error)
+	rotateKeysMutex       sync.RWMutex
+	rotateKeysArgsForCall []struct {
+		arg1 context.Context
+		arg2 *userpb.RotateKeysRequest
+		arg3 []client.CallOption
+	}
+	rotateKeysReturns struct {
+		result1 *userpb.RotateKeysResponse
+		result2 error
+	}
+	rotateKeysReturnsOnCall map[int]struct {
+		result1 *userpb.RotateKeysResponse
 		result2 error
 	}
 	SaveEnrollsStub        func(context.Context, *userpb.SaveEnrollsRequest, ...client.CallOption) (*userpb.SaveEnrollsResponse, error)
@@ -566,6 +686,138 @@ func (fake *UserService) CreateUserReturnsOnCall(i int, result1 *userpb.CreateUs
 	}{result1, result2}
 }
 
+func (fake *UserService) DeleteApp(arg1 context.Context, arg2 *userpb.DeleteAppRequest, arg3 ...client.CallOption) (*userpb.DeleteAppResponse, error) {
+	fake.deleteAppMutex.Lock()
+	ret, specificReturn := fake.deleteAppReturnsOnCall[len(fake.deleteAppArgsForCall)]
+	fake.deleteAppArgsForCall = append(fake.deleteAppArgsForCall, struct {
+		arg1 context.Context
+		arg2 *userpb.DeleteAppRequest
+		arg3 []client.CallOption
+	}{arg1, arg2, arg3})
+	stub := fake.DeleteAppStub
+	fakeReturns := fake.deleteAppReturns
+	fake.recordInvocation("DeleteApp", []interface{}{arg1, arg2, arg3})
+	fake.deleteAppMutex.Unlock()
+	if stub != nil {
+		return stub(arg1, arg2, arg3...)
+	}
+	if specificReturn {
+		return ret.result1, ret.result2
+	}
+	return fakeReturns.result1, fakeReturns.result2
+}
+
+func (fake *UserService) DeleteAppCallCount() int {
+	fake.deleteAppMutex.RLock()
+	defer fake.deleteAppMutex.RUnlock()
+	return len(fake.deleteAppArgsForCall)
+}
+
+func (fake *UserService) DeleteAppCalls(stub func(context.Context, *userpb.DeleteAppRequest, ...client.CallOption) (*userpb.DeleteAppResponse, error)) {
+	fake.deleteAppMutex.Lock()
+	defer fake.deleteAppMutex.Unlock()
+	fake.DeleteAppStub = stub
+}
+
+func (fake *UserService) DeleteAppArgsForCall(i int) (context.Context, *userpb.DeleteAppRequest, []client.CallOption) {
+	fake.deleteAppMutex.RLock()
+	defer fake.deleteAppMutex.RUnlock()
+	argsForCall := fake.deleteAppArgsForCall[i]
+	return argsForCall.arg1, argsForCall.arg2, argsForCall.arg3
+}
+
+func (fake *UserService) DeleteAppReturns(result1 *userpb.DeleteAppResponse, result2 error) {
+	fake.deleteAppMutex.Lock()
+	defer fake.deleteAppMutex.Unlock()
+	fake.DeleteAppStub = nil
+	fake.deleteAppReturns = struct {
+		result1 *userpb.DeleteAppResponse
+		result2 error
+	}{result1, result2}
+}
+
+func (fake *UserService) DeleteAppReturnsOnCall(i int, result1 *userpb.DeleteAppResponse, result2 error) {
+	fake.deleteAppMutex.Lock()
+	defer fake.deleteAppMutex.Unlock()
+	fake.DeleteAppStub = nil
+	if fake.deleteAppReturnsOnCall == nil {
+		fake.deleteAppReturnsOnCall = make(map[int]struct {
+			result1 *userpb.DeleteAppResponse
+			result2 error
+		})
+	}
+	fake.deleteAppReturnsOnCall[i] = struct {
+		result1 *userpb.DeleteAppResponse
+		result2 error
+	}{result1, result2}
+}
+
+func (fake *UserService) DeleteEnrolls(arg1 context.Context, arg2 *userpb.DeleteEnrollsRequest, arg3 ...client.CallOption) (*userpb.DeleteEnrollsResponse, error) {
+	fake.deleteEnrollsMutex.Lock()
+	ret, specificReturn := fake.deleteEnrollsReturnsOnCall[len(fake.deleteEnrollsArgsForCall)]
+	fake.deleteEnrollsArgsForCall = append(fake.deleteEnrollsArgsForCall, struct {
+		arg1 context.Context
+		arg2 *userpb.DeleteEnrollsRequest
+		arg3 []client.CallOption
+	}{arg1, arg2, arg3})
+	stub := fake.DeleteEnrollsStub
+	fakeReturns := fake.deleteEnrollsReturns
+	fake.recordInvocation("DeleteEnrolls", []interface{}{arg1, arg2, arg3})
+	fake.deleteEnrollsMutex.Unlock()
+	if stub != nil {
+		return stub(arg1, arg2, arg3...)
+	}
+	if specificReturn {
+		return ret.result1, ret.result2
+	}
+	return fakeReturns.result1, fakeReturns.result2
+}
+
+func (fake *UserService) DeleteEnrollsCallCount() int {
+	fake.deleteEnrollsMutex.RLock()
+	defer fake.deleteEnrollsMutex.RUnlock()
+	return len(fake.deleteEnrollsArgsForCall)
+}
+
+func (fake *UserService) DeleteEnrollsCalls(stub func(context.Context, *userpb.DeleteEnrollsRequest, ...client.CallOption) (*userpb.DeleteEnrollsResponse, error)) {
+	fake.deleteEnrollsMutex.Lock()
+	defer fake.deleteEnrollsMutex.Unlock()
+	fake.DeleteEnrollsStub = stub
+}
+
+func (fake *UserService) DeleteEnrollsArgsForCall(i int) (context.Context, *userpb.DeleteEnrollsRequest, []client.CallOption) {
+	fake.deleteEnrollsMutex.RLock()
+	defer fake.deleteEnrollsMutex.RUnlock()
+	argsForCall := fake.deleteEnrollsArgsForCall[i]
+	return argsForCall.arg1, argsForCall.arg2, argsForCall.arg3
+}
+
+func (fake *UserService) DeleteEnrollsReturns(result1 *userpb.DeleteEnrollsResponse, result2 error) {
+	fake.deleteEnrollsMutex.Lock()
+	defer fake.deleteEnrollsMutex.Unlock()
+	fake.DeleteEnrollsStub = nil
+	fake.deleteEnrollsReturns = struct {
+		result1 *userpb.DeleteEnrollsResponse
+		result2 error
+	}{result1, result2}
+}
+
+func (fake *UserService) DeleteEnrollsReturnsOnCall(i int, result1 *userpb.DeleteEnrollsResponse, result2 error) {
+	fake.deleteEnrollsMutex.Lock()
+	defer fake.deleteEnrollsMutex.Unlock()
+	fake.DeleteEnrollsStub = nil
+	if fake.deleteEnrollsReturnsOnCall == nil {
+		fake.deleteEnrollsReturnsOnCall = make(map[int]struct {
+			result1 *userpb.DeleteEnrollsResponse
+			result2 error
+		})
+	}
+	fake.deleteEnrollsReturnsOnCall[i] = struct {
+		result1 *userpb.DeleteEnrollsResponse
+		result2 error
+	}{result1, result2}
+}
+
 func (fake *UserService) DeleteMembership(arg1 context.Context, arg2 *userpb.DeleteMembershipRequest, arg3 ...client.CallOption) (*userpb.DeleteMembershipResponse, error) {
 	fake.deleteMembershipMutex.Lock()
 	ret, specificReturn := fake.deleteMembershipReturnsOnCall[len(fake.deleteMembershipArgsForCall)]
@@ -628,6 +880,204 @@ func (fake *UserService) DeleteMembershipReturnsOnCall(i int, result1 *userpb.De
 	}
 	fake.deleteMembershipReturnsOnCall[i] = struct {
 		result1 *userpb.DeleteMembershipResponse
+		result2 error
+	}{result1, result2}
+}
+
+func (fake *UserService) DeleteOrganization(arg1 context.Context, arg2 *userpb.DeleteOrganizationRequest, arg3 ...client.CallOption) (*userpb.DeleteOrganizationResponse, error) {
+	fake.deleteOrganizationMutex.Lock()
+	ret, specificReturn := fake.deleteOrganizationReturnsOnCall[len(fake.deleteOrganizationArgsForCall)]
+	fake.deleteOrganizationArgsForCall = append(fake.deleteOrganizationArgsForCall, struct {
+		arg1 context.Context
+		arg2 *userpb.DeleteOrganizationRequest
+		arg3 []client.CallOption
+	}{arg1, arg2, arg3})
+	stub := fake.DeleteOrganizationStub
+	fakeReturns := fake.deleteOrganizationReturns
+	fake.recordInvocation("DeleteOrganization", []interface{}{arg1, arg2, arg3})
+	fake.deleteOrganizationMutex.Unlock()
+	if stub != nil {
+		return stub(arg1, arg2, arg3...)
+	}
+	if specificReturn {
+		return ret.result1, ret.result2
+	}
+	return fakeReturns.result1, fakeReturns.result2
+}
+
+func (fake *UserService) DeleteOrganizationCallCount() int {
+	fake.deleteOrganizationMutex.RLock()
+	defer fake.deleteOrganizationMutex.RUnlock()
+	return len(fake.deleteOrganizationArgsForCall)
+}
+
+func (fake *UserService) DeleteOrganizationCalls(stub func(context.Context, *userpb.DeleteOrganizationRequest, ...client.CallOption) (*userpb.DeleteOrganizationResponse, error)) {
+	fake.deleteOrganizationMutex.Lock()
+	defer fake.deleteOrganizationMutex.Unlock()
+	fake.DeleteOrganizationStub = stub
+}
+
+func (fake *UserService) DeleteOrganizationArgsForCall(i int) (context.Context, *userpb.DeleteOrganizationRequest, []client.CallOption) {
+	fake.deleteOrganizationMutex.RLock()
+	defer fake.deleteOrganizationMutex.RUnlock()
+	argsForCall := fake.deleteOrganizationArgsForCall[i]
+	return argsForCall.arg1, argsForCall.arg2, argsForCall.arg3
+}
+
+func (fake *UserService) DeleteOrganizationReturns(result1 *userpb.DeleteOrganizationResponse, result2 error) {
+	fake.deleteOrganizationMutex.Lock()
+	defer fake.deleteOrganizationMutex.Unlock()
+	fake.DeleteOrganizationStub = nil
+	fake.deleteOrganizationReturns = struct {
+		result1 *userpb.DeleteOrganizationResponse
+		result2 error
+	}{result1, result2}
+}
+
+func (fake *UserService) DeleteOrganizationReturnsOnCall(i int, result1 *userpb.DeleteOrganizationResponse, result2 error) {
+	fake.deleteOrganizationMutex.Lock()
+	defer fake.deleteOrganizationMutex.Unlock()
+	fake.DeleteOrganizationStub = nil
+	if fake.deleteOrganizationReturnsOnCall == nil {
+		fake.deleteOrganizationReturnsOnCall = make(map[int]struct {
+			result1 *userpb.DeleteOrganizationResponse
+			result2 error
+		})
+	}
+	fake.deleteOrganizationReturnsOnCall[i] = struct {
+		result1 *userpb.DeleteOrganizationResponse
+		result2 error
+	}{result1, result2}
+}
+
+func (fake *UserService) DeletePermits(arg1 context.Context, arg2 *userpb.DeletePermitsRequest, arg3 ...client.CallOption) (*userpb.DeletePermitsResponse, error) {
+	fake.deletePermitsMutex.Lock()
+	ret, specificReturn := fake.deletePermitsReturnsOnCall[len(fake.deletePermitsArgsForCall)]
+	fake.deletePermitsArgsForCall = append(fake.deletePermitsArgsForCall, struct {
+		arg1 context.Context
+		arg2 *userpb.DeletePermitsRequest
+		arg3 []client.CallOption
+	}{arg1, arg2, arg3})
+	stub := fake.DeletePermitsStub
+	fakeReturns := fake.deletePermitsReturns
+	fake.recordInvocation("DeletePermits", []interface{}{arg1, arg2, arg3})
+	fake.deletePermitsMutex.Unlock()
+	if stub != nil {
+		return stub(arg1, arg2, arg3...)
+	}
+	if specificReturn {
+		return ret.result1, ret.result2
+	}
+	return fakeReturns.result1, fakeReturns.result2
+}
+
+func (fake *UserService) DeletePermitsCallCount() int {
+	fake.deletePermitsMutex.RLock()
+	defer fake.deletePermitsMutex.RUnlock()
+	return len(fake.deletePermitsArgsForCall)
+}
+
+func (fake *UserService) DeletePermitsCalls(stub func(context.Context, *userpb.DeletePermitsRequest, ...client.CallOption) (*userpb.DeletePermitsResponse, error)) {
+	fake.deletePermitsMutex.Lock()
+	defer fake.deletePermitsMutex.Unlock()
+	fake.DeletePermitsStub = stub
+}
+
+func (fake *UserService) DeletePermitsArgsForCall(i int) (context.Context, *userpb.DeletePermitsRequest, []client.CallOption) {
+	fake.deletePermitsMutex.RLock()
+	defer fake.deletePermitsMutex.RUnlock()
+	argsForCall := fake.deletePermitsArgsForCall[i]
+	return argsForCall.arg1, argsForCall.arg2, argsForCall.arg3
+}
+
+func (fake *UserService) DeletePermitsReturns(result1 *userpb.DeletePermitsResponse, result2 error) {
+	fake.deletePermitsMutex.Lock()
+	defer fake.deletePermitsMutex.Unlock()
+	fake.DeletePermitsStub = nil
+	fake.deletePermitsReturns = struct {
+		result1 *userpb.DeletePermitsResponse
+		result2 error
+	}{result1, result2}
+}
+
+func (fake *UserService) DeletePermitsReturnsOnCall(i int, result1 *userpb.DeletePermitsResponse, result2 error) {
+	fake.deletePermitsMutex.Lock()
+	defer fake.deletePermitsMutex.Unlock()
+	fake.DeletePermitsStub = nil
+	if fake.deletePermitsReturnsOnCall == nil {
+		fake.deletePermitsReturnsOnCall = make(map[int]struct {
+			result1 *userpb.DeletePermitsResponse
+			result2 error
+		})
+	}
+	fake.deletePermitsReturnsOnCall[i] = struct {
+		result1 *userpb.DeletePermitsResponse
+		result2 error
+	}{result1, result2}
+}
+
+func (fake *UserService) DeleteSession(arg1 context.Context, arg2 *userpb.DeleteSessionRequest, arg3 ...client.CallOption) (*userpb.DeleteSessionResponse, error) {
+	fake.deleteSessionMutex.Lock()
+	ret, specificReturn := fake.deleteSessionReturnsOnCall[len(fake.deleteSessionArgsForCall)]
+	fake.deleteSessionArgsForCall = append(fake.deleteSessionArgsForCall, struct {
+		arg1 context.Context
+		arg2 *userpb.DeleteSessionRequest
+		arg3 []client.CallOption
+	}{arg1, arg2, arg3})
+	stub := fake.DeleteSessionStub
+	fakeReturns := fake.deleteSessionReturns
+	fake.recordInvocation("DeleteSession", []interface{}{arg1, arg2, arg3})
+	fake.deleteSessionMutex.Unlock()
+	if stub != nil {
+		return stub(arg1, arg2, arg3...)
+	}
+	if specificReturn {
+		return ret.result1, ret.result2
+	}
+	return fakeReturns.result1, fakeReturns.result2
+}
+
+func (fake *UserService) DeleteSessionCallCount() int {
+	fake.deleteSessionMutex.RLock()
+	defer fake.deleteSessionMutex.RUnlock()
+	return len(fake.deleteSessionArgsForCall)
+}
+
+func (fake *UserService) DeleteSessionCalls(stub func(context.Context, *userpb.DeleteSessionRequest, ...client.CallOption) (*userpb.DeleteSessionResponse, error)) {
+	fake.deleteSessionMutex.Lock()
+	defer fake.deleteSessionMutex.Unlock()
+	fake.DeleteSessionStub = stub
+}
+
+func (fake *UserService) DeleteSessionArgsForCall(i int) (context.Context, *userpb.DeleteSessionRequest, []client.CallOption) {
+	fake.deleteSessionMutex.RLock()
+	defer fake.deleteSessionMutex.RUnlock()
+	argsForCall := fake.deleteSessionArgsForCall[i]
+	return argsForCall.arg1, argsForCall.arg2, argsForCall.arg3
+}
+
+func (fake *UserService) DeleteSessionReturns(result1 *userpb.DeleteSessionResponse, result2 error) {
+	fake.deleteSessionMutex.Lock()
+	defer fake.deleteSessionMutex.Unlock()
+	fake.DeleteSessionStub = nil
+	fake.deleteSessionReturns = struct {
+		result1 *userpb.DeleteSessionResponse
+		result2 error
+	}{result1, result2}
+}
+
+func (fake *UserService) DeleteSessionReturnsOnCall(i int, result1 *userpb.DeleteSessionResponse, result2 error) {
+	fake.deleteSessionMutex.Lock()
+	defer fake.deleteSessionMutex.Unlock()
+	fake.DeleteSessionStub = nil
+	if fake.deleteSessionReturnsOnCall == nil {
+		fake.deleteSessionReturnsOnCall = make(map[int]struct {
+			result1 *userpb.DeleteSessionResponse
+			result2 error
+		})
+	}
+	fake.deleteSessionReturnsOnCall[i] = struct {
+		result1 *userpb.DeleteSessionResponse
 		result2 error
 	}{result1, result2}
 }
@@ -892,6 +1342,72 @@ func (fake *UserService) HasPermissionReturnsOnCall(i int, result1 *userpb.HasPe
 	}
 	fake.hasPermissionReturnsOnCall[i] = struct {
 		result1 *userpb.HasPermissionResponse
+		result2 error
+	}{result1, result2}
+}
+
+func (fake *UserService) IssueToken(arg1 context.Context, arg2 *userpb.IssueTokenRequest, arg3 ...client.CallOption) (*userpb.IssueTokenResponse, error) {
+	fake.issueTokenMutex.Lock()
+	ret, specificReturn := fake.issueTokenReturnsOnCall[len(fake.issueTokenArgsForCall)]
+	fake.issueTokenArgsForCall = append(fake.issueTokenArgsForCall, struct {
+		arg1 context.Context
+		arg2 *userpb.IssueTokenRequest
+		arg3 []client.CallOption
+	}{arg1, arg2, arg3})
+	stub := fake.IssueTokenStub
+	fakeReturns := fake.issueTokenReturns
+	fake.recordInvocation("IssueToken", []interface{}{arg1, arg2, arg3})
+	fake.issueTokenMutex.Unlock()
+	if stub != nil {
+		return stub(arg1, arg2, arg3...)
+	}
+	if specificReturn {
+		return ret.result1, ret.result2
+	}
+	return fakeReturns.result1, fakeReturns.result2
+}
+
+func (fake *UserService) IssueTokenCallCount() int {
+	fake.issueTokenMutex.RLock()
+	defer fake.issueTokenMutex.RUnlock()
+	return len(fake.issueTokenArgsForCall)
+}
+
+func (fake *UserService) IssueTokenCalls(stub func(context.Context, *userpb.IssueTokenRequest, ...client.CallOption) (*userpb.IssueTokenResponse, error)) {
+	fake.issueTokenMutex.Lock()
+	defer fake.issueTokenMutex.Unlock()
+	fake.IssueTokenStub = stub
+}
+
+func (fake *UserService) IssueTokenArgsForCall(i int) (context.Context, *userpb.IssueTokenRequest, []client.CallOption) {
+	fake.issueTokenMutex.RLock()
+	defer fake.issueTokenMutex.RUnlock()
+	argsForCall := fake.issueTokenArgsForCall[i]
+	return argsForCall.arg1, argsForCall.arg2, argsForCall.arg3
+}
+
+func (fake *UserService) IssueTokenReturns(result1 *userpb.IssueTokenResponse, result2 error) {
+	fake.issueTokenMutex.Lock()
+	defer fake.issueTokenMutex.Unlock()
+	fake.IssueTokenStub = nil
+	fake.issueTokenReturns = struct {
+		result1 *userpb.IssueTokenResponse
+		result2 error
+	}{result1, result2}
+}
+
+func (fake *UserService) IssueTokenReturnsOnCall(i int, result1 *userpb.IssueTokenResponse, result2 error) {
+	fake.issueTokenMutex.Lock()
+	defer fake.issueTokenMutex.Unlock()
+	fake.IssueTokenStub = nil
+	if fake.issueTokenReturnsOnCall == nil {
+		fake.issueTokenReturnsOnCall = make(map[int]struct {
+			result1 *userpb.IssueTokenResponse
+			result2 error
+		})
+	}
+	fake.issueTokenReturnsOnCall[i] = struct {
+		result1 *userpb.IssueTokenResponse
 		result2 error
 	}{result1, result2}
 }
@@ -1222,6 +1738,72 @@ func (fake *UserService) ListPermitsReturnsOnCall(i int, result1 *userpb.ListPer
 	}
 	fake.listPermitsReturnsOnCall[i] = struct {
 		result1 *userpb.ListPermitsResponse
+		result2 error
+	}{result1, result2}
+}
+
+func (fake *UserService) ListSessions(arg1 context.Context, arg2 *userpb.ListSessionsRequest, arg3 ...client.CallOption) (*userpb.ListSessionsResponse, error) {
+	fake.listSessionsMutex.Lock()
+	ret, specificReturn := fake.listSessionsReturnsOnCall[len(fake.listSessionsArgsForCall)]
+	fake.listSessionsArgsForCall = append(fake.listSessionsArgsForCall, struct {
+		arg1 context.Context
+		arg2 *userpb.ListSessionsRequest
+		arg3 []client.CallOption
+	}{arg1, arg2, arg3})
+	stub := fake.ListSessionsStub
+	fakeReturns := fake.listSessionsReturns
+	fake.recordInvocation("ListSessions", []interface{}{arg1, arg2, arg3})
+	fake.listSessionsMutex.Unlock()
+	if stub != nil {
+		return stub(arg1, arg2, arg3...)
+	}
+	if specificReturn {
+		return ret.result1, ret.result2
+	}
+	return fakeReturns.result1, fakeReturns.result2
+}
+
+func (fake *UserService) ListSessionsCallCount() int {
+	fake.listSessionsMutex.RLock()
+	defer fake.listSessionsMutex.RUnlock()
+	return len(fake.listSessionsArgsForCall)
+}
+
+func (fake *UserService) ListSessionsCalls(stub func(context.Context, *userpb.ListSessionsRequest, ...client.CallOption) (*userpb.ListSessionsResponse, error)) {
+	fake.listSessionsMutex.Lock()
+	defer fake.listSessionsMutex.Unlock()
+	fake.ListSessionsStub = stub
+}
+
+func (fake *UserService) ListSessionsArgsForCall(i int) (context.Context, *userpb.ListSessionsRequest, []client.CallOption) {
+	fake.listSessionsMutex.RLock()
+	defer fake.listSessionsMutex.RUnlock()
+	argsForCall := fake.listSessionsArgsForCall[i]
+	return argsForCall.arg1, argsForCall.arg2, argsForCall.arg3
+}
+
+func (fake *UserService) ListSessionsReturns(result1 *userpb.ListSessionsResponse, result2 error) {
+	fake.listSessionsMutex.Lock()
+	defer fake.listSessionsMutex.Unlock()
+	fake.ListSessionsStub = nil
+	fake.listSessionsReturns = struct {
+		result1 *userpb.ListSessionsResponse
+		result2 error
+	}{result1, result2}
+}
+
+func (fake *UserService) ListSessionsReturnsOnCall(i int, result1 *userpb.ListSessionsResponse, result2 error) {
+	fake.listSessionsMutex.Lock()
+	defer fake.listSessionsMutex.Unlock()
+	fake.ListSessionsStub = nil
+	if fake.listSessionsReturnsOnCall == nil {
+		fake.listSessionsReturnsOnCall = make(map[int]struct {
+			result1 *userpb.ListSessionsResponse
+			result2 error
+		})
+	}
+	fake.listSessionsReturnsOnCall[i] = struct {
+		result1 *userpb.ListSessionsResponse
 		result2 error
 	}{result1, result2}
 }
@@ -1750,6 +2332,72 @@ func (fake *UserService) RevokeTokensReturnsOnCall(i int, result1 *userpb.Revoke
 	}
 	fake.revokeTokensReturnsOnCall[i] = struct {
 		result1 *userpb.RevokeTokensResponse
+		result2 error
+	}{result1, result2}
+}
+
+func (fake *UserService) RotateKeys(arg1 context.Context, arg2 *userpb.RotateKeysRequest, arg3 ...client.CallOption) (*userpb.RotateKeysResponse, error) {
+	fake.rotateKeysMutex.Lock()
+	ret, specificReturn := fake.rotateKeysReturnsOnCall[len(fake.rotateKeysArgsForCall)]
+	fake.rotateKeysArgsForCall = append(fake.rotateKeysArgsForCall, struct {
+		arg1 context.Context
+		arg2 *userpb.RotateKeysRequest
+		arg3 []client.CallOption
+	}{arg1, arg2, arg3})
+	stub := fake.RotateKeysStub
+	fakeReturns := fake.rotateKeysReturns
+	fake.recordInvocation("RotateKeys", []interface{}{arg1, arg2, arg3})
+	fake.rotateKeysMutex.Unlock()
+	if stub != nil {
+		return stub(arg1, arg2, arg3...)
+	}
+	if specificReturn {
+		return ret.result1, ret.result2
+	}
+	return fakeReturns.result1, fakeReturns.result2
+}
+
+func (fake *UserService) RotateKeysCallCount() int {
+	fake.rotateKeysMutex.RLock()
+	defer fake.rotateKeysMutex.RUnlock()
+	return len(fake.rotateKeysArgsForCall)
+}
+
+func (fake *UserService) RotateKeysCalls(stub func(context.Context, *userpb.RotateKeysRequest, ...client.CallOption) (*userpb.RotateKeysResponse, error)) {
+	fake.rotateKeysMutex.Lock()
+	defer fake.rotateKeysMutex.Unlock()
+	fake.RotateKeysStub = stub
+}
+
+func (fake *UserService) RotateKeysArgsForCall(i int) (context.Context, *userpb.RotateKeysRequest, []client.CallOption) {
+	fake.rotateKeysMutex.RLock()
+	defer fake.rotateKeysMutex.RUnlock()
+	argsForCall := fake.rotateKeysArgsForCall[i]
+	return argsForCall.arg1, argsForCall.arg2, argsForCall.arg3
+}
+
+func (fake *UserService) RotateKeysReturns(result1 *userpb.RotateKeysResponse, result2 error) {
+	fake.rotateKeysMutex.Lock()
+	defer fake.rotateKeysMutex.Unlock()
+	fake.RotateKeysStub = nil
+	fake.rotateKeysReturns = struct {
+		result1 *userpb.RotateKeysResponse
+		result2 error
+	}{result1, result2}
+}
+
+func (fake *UserService) RotateKeysReturnsOnCall(i int, result1 *userpb.RotateKeysResponse, result2 error) {
+	fake.rotateKeysMutex.Lock()
+	defer fake.rotateKeysMutex.Unlock()
+	fake.RotateKeysStub = nil
+	if fake.rotateKeysReturnsOnCall == nil {
+		fake.rotateKeysReturnsOnCall = make(map[int]struct {
+			result1 *userpb.RotateKeysResponse
+			result2 error
+		})
+	}
+	fake.rotateKeysReturnsOnCall[i] = struct {
+		result1 *userpb.RotateKeysResponse
 		result2 error
 	}{result1, result2}
 }

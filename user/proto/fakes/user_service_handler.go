@@ -34,6 +34,32 @@ type UserServiceHandler struct {
 	createUserReturnsOnCall map[int]struct {
 		result1 error
 	}
+	DeleteAppStub        func(context.Context, *userpb.DeleteAppRequest, *userpb.DeleteAppResponse) error
+	deleteAppMutex       sync.RWMutex
+	deleteAppArgsForCall []struct {
+		arg1 context.Context
+		arg2 *userpb.DeleteAppRequest
+		arg3 *userpb.DeleteAppResponse
+	}
+	deleteAppReturns struct {
+		result1 error
+	}
+	deleteAppReturnsOnCall map[int]struct {
+		result1 error
+	}
+	DeleteEnrollsStub        func(context.Context, *userpb.DeleteEnrollsRequest, *userpb.DeleteEnrollsResponse) error
+	deleteEnrollsMutex       sync.RWMutex
+	deleteEnrollsArgsForCall []struct {
+		arg1 context.Context
+		arg2 *userpb.DeleteEnrollsRequest
+		arg3 *userpb.DeleteEnrollsResponse
+	}
+	deleteEnrollsReturns struct {
+		result1 error
+	}
+	deleteEnrollsReturnsOnCall map[int]struct {
+		result1 error
+	}
 	DeleteMembershipStub        func(context.Context, *userpb.DeleteMembershipRequest, *userpb.DeleteMembershipResponse) error
 	deleteMembershipMutex       sync.RWMutex
 	deleteMembershipArgsForCall []struct {
@@ -45,6 +71,45 @@ type UserServiceHandler struct {
 		result1 error
 	}
 	deleteMembershipReturnsOnCall map[int]struct {
+		result1 error
+	}
+	DeleteOrganizationStub        func(context.Context, *userpb.DeleteOrganizationRequest, *userpb.DeleteOrganizationResponse) error
+	deleteOrganizationMutex       sync.RWMutex
+	deleteOrganizationArgsForCall []struct {
+		arg1 context.Context
+		arg2 *userpb.DeleteOrganizationRequest
+		arg3 *userpb.DeleteOrganizationResponse
+	}
+	deleteOrganizationReturns struct {
+		result1 error
+	}
+	deleteOrganizationReturnsOnCall map[int]struct {
+		result1 error
+	}
+	DeletePermitsStub        func(context.Context, *userpb.DeletePermitsRequest, *userpb.DeletePermitsResponse) error
+	deletePermitsMutex       sync.RWMutex
+	deletePermitsArgsForCall []struct {
+		arg1 context.Context
+		arg2 *userpb.DeletePermitsRequest
+		arg3 *userpb.DeletePermitsResponse
+	}
+	deletePermitsReturns struct {
+		result1 error
+	}
+	deletePermitsReturnsOnCall map[int]struct {
+		result1 error
+	}
+	DeleteSessionStub        func(context.Context, *userpb.DeleteSessionRequest, *userpb.DeleteSessionResponse) error
+	deleteSessionMutex       sync.RWMutex
+	deleteSessionArgsForCall []struct {
+		arg1 context.Context
+		arg2 *userpb.DeleteSessionRequest
+		arg3 *userpb.DeleteSessionResponse
+	}
+	deleteSessionReturns struct {
+		result1 error
+	}
+	deleteSessionReturnsOnCall map[int]struct {
 		result1 error
 	}
 	DeleteUserStub        func(context.Context, *userpb.DeleteUserRequest, *userpb.DeleteUserResponse) error
@@ -97,6 +162,19 @@ type UserServiceHandler struct {
 		result1 error
 	}
 	hasPermissionReturnsOnCall map[int]struct {
+		result1 error
+	}
+	IssueTokenStub        func(context.Context, *userpb.IssueTokenRequest, *userpb.IssueTokenResponse) error
+	issueTokenMutex       sync.RWMutex
+	issueTokenArgsForCall []struct {
+		arg1 context.Context
+		arg2 *userpb.IssueTokenRequest
+		arg3 *userpb.IssueTokenResponse
+	}
+	issueTokenReturns struct {
+		result1 error
+	}
+	issueTokenReturnsOnCall map[int]struct {
 		result1 error
 	}
 	ListAppsStub        func(context.Context, *userpb.ListAppsRequest, *userpb.ListAppsResponse) error
@@ -162,6 +240,19 @@ type UserServiceHandler struct {
 		result1 error
 	}
 	listPermitsReturnsOnCall map[int]struct {
+		result1 error
+	}
+	ListSessionsStub        func(context.Context, *userpb.ListSessionsRequest, *userpb.ListSessionsResponse) error
+	listSessionsMutex       sync.RWMutex
+	listSessionsArgsForCall []struct {
+		arg1 context.Context
+		arg2 *userpb.ListSessionsRequest
+		arg3 *userpb.ListSessionsResponse
+	}
+	listSessionsReturns struct {
+		result1 error
+	}
+	listSessionsReturnsOnCall map[int]struct {
 		result1 error
 	}
 	ListUsersStub        func(context.Context, *userpb.ListUsersRequest, *userpb.ListUsersResponse) error
@@ -266,6 +357,19 @@ type UserServiceHandler struct {
 		result1 error
 	}
 	revokeTokensReturnsOnCall map[int]struct {
+		result1 error
+	}
+	RotateKeysStub        func(context.Context, *userpb.RotateKeysRequest, *userpb.RotateKeysResponse) error
+	rotateKeysMutex       sync.RWMutex
+	rotateKeysArgsForCall []struct {
+		arg1 context.Context
+		arg2 *userpb.RotateKeysRequest
+		arg3 *userpb.RotateKeysResponse
+	}
+	rotateKeysReturns struct {
+		result1 error
+	}
+	rotateKeysReturnsOnCall map[int]struct {
 		result1 error
 	}
 	SaveEnrollsStub        func(context.Context, *userpb.SaveEnrollsRequest, *userpb.SaveEnrollsResponse) error
@@ -502,6 +606,132 @@ func (fake *UserServiceHandler) CreateUserReturnsOnCall(i int, result1 error) {
 	}{result1}
 }
 
+func (fake *UserServiceHandler) DeleteApp(arg1 context.Context, arg2 *userpb.DeleteAppRequest, arg3 *userpb.DeleteAppResponse) error {
+	fake.deleteAppMutex.Lock()
+	ret, specificReturn := fake.deleteAppReturnsOnCall[len(fake.deleteAppArgsForCall)]
+	fake.deleteAppArgsForCall = append(fake.deleteAppArgsForCall, struct {
+		arg1 context.Context
+		arg2 *userpb.DeleteAppRequest
+		arg3 *userpb.DeleteAppResponse
+	}{arg1, arg2, arg3})
+	stub := fake.DeleteAppStub
+	fakeReturns := fake.deleteAppReturns
+	fake.recordInvocation("DeleteApp", []interface{}{arg1, arg2, arg3})
+	fake.deleteAppMutex.Unlock()
+	if stub != nil {
+		return stub(arg1, arg2, arg3)
+	}
+	if specificReturn {
+		return ret.result1
+	}
+	return fakeReturns.result1
+}
+
+func (fake *UserServiceHandler) DeleteAppCallCount() int {
+	fake.deleteAppMutex.RLock()
+	defer fake.deleteAppMutex.RUnlock()
+	return len(fake.deleteAppArgsForCall)
+}
+
+func (fake *UserServiceHandler) DeleteAppCalls(stub func(context.Context, *userpb.DeleteAppRequest, *userpb.DeleteAppResponse) error) {
+	fake.deleteAppMutex.Lock()
+	defer fake.deleteAppMutex.Unlock()
+	fake.DeleteAppStub = stub
+}
+
+func (fake *UserServiceHandler) DeleteAppArgsForCall(i int) (context.Context, *userpb.DeleteAppRequest, *userpb.DeleteAppResponse) {
+	fake.deleteAppMutex.RLock()
+	defer fake.deleteAppMutex.RUnlock()
+	argsForCall := fake.deleteAppArgsForCall[i]
+	return argsForCall.arg1, argsForCall.arg2, argsForCall.arg3
+}
+
+func (fake *UserServiceHandler) DeleteAppReturns(result1 error) {
+	fake.deleteAppMutex.Lock()
+	defer fake.deleteAppMutex.Unlock()
+	fake.DeleteAppStub = nil
+	fake.deleteAppReturns = struct {
+		result1 error
+	}{result1}
+}
+
+func (fake *UserServiceHandler) DeleteAppReturnsOnCall(i int, result1 error) {
+	fake.deleteAppMutex.Lock()
+	defer fake.deleteAppMutex.Unlock()
+	fake.DeleteAppStub = nil
+	if fake.deleteAppReturnsOnCall == nil {
+		fake.deleteAppReturnsOnCall = make(map[int]struct {
+			result1 error
+		})
+	}
+	fake.deleteAppReturnsOnCall[i] = struct {
+		result1 error
+	}{result1}
+}
+
+func (fake *UserServiceHandler) DeleteEnrolls(arg1 context.Context, arg2 *userpb.DeleteEnrollsRequest, arg3 *userpb.DeleteEnrollsResponse) error {
+	fake.deleteEnrollsMutex.Lock()
+	ret, specificReturn := fake.deleteEnrollsReturnsOnCall[len(fake.deleteEnrollsArgsForCall)]
+	fake.deleteEnrollsArgsForCall = append(fake.deleteEnrollsArgsForCall, struct {
+		arg1 context.Context
+		arg2 *userpb.DeleteEnrollsRequest
+		arg3 *userpb.DeleteEnrollsResponse
+	}{arg1, arg2, arg3})
+	stub := fake.DeleteEnrollsStub
+	fakeReturns := fake.deleteEnrollsReturns
+	fake.recordInvocation("DeleteEnrolls", []interface{}{arg1, arg2, arg3})
+	fake.deleteEnrollsMutex.Unlock()
+	if stub != nil {
+		return stub(arg1, arg2, arg3)
+	}
+	if specificReturn {
+		return ret.result1
+	}
+	return fakeReturns.result1
+}
+
+func (fake *UserServiceHandler) DeleteEnrollsCallCount() int {
+	fake.deleteEnrollsMutex.RLock()
+	defer fake.deleteEnrollsMutex.RUnlock()
+	return len(fake.deleteEnrollsArgsForCall)
+}
+
+func (fake *UserServiceHandler) DeleteEnrollsCalls(stub func(context.Context, *userpb.DeleteEnrollsRequest, *userpb.DeleteEnrollsResponse) error) {
+	fake.deleteEnrollsMutex.Lock()
+	defer fake.deleteEnrollsMutex.Unlock()
+	fake.DeleteEnrollsStub = stub
+}
+
+func (fake *UserServiceHandler) DeleteEnrollsArgsForCall(i int) (context.Context, *userpb.DeleteEnrollsRequest, *userpb.DeleteEnrollsResponse) {
+	fake.deleteEnrollsMutex.RLock()
+	defer fake.deleteEnrollsMutex.RUnlock()
+	argsForCall := fake.deleteEnrollsArgsForCall[i]
+	return argsForCall.arg1, argsForCall.arg2, argsForCall.arg3
+}
+
+func (fake *UserServiceHandler) DeleteEnrollsReturns(result1 error) {
+	fake.deleteEnrollsMutex.Lock()
+	defer fake.deleteEnrollsMutex.Unlock()
+	fake.DeleteEnrollsStub = nil
+	fake.deleteEnrollsReturns = struct {
+		result1 error
+	}{result1}
+}
+
+func (fake *UserServiceHandler) DeleteEnrollsReturnsOnCall(i int, result1 error) {
+	fake.deleteEnrollsMutex.Lock()
+	defer fake.deleteEnrollsMutex.Unlock()
+	fake.DeleteEnrollsStub = nil
+	if fake.deleteEnrollsReturnsOnCall == nil {
+		fake.deleteEnrollsReturnsOnCall = make(map[int]struct {
+			result1 error
+		})
+	}
+	fake.deleteEnrollsReturnsOnCall[i] = struct {
+		result1 error
+	}{result1}
+}
+
 func (fake *UserServiceHandler) DeleteMembership(arg1 context.Context, arg2 *userpb.DeleteMembershipRequest, arg3 *userpb.DeleteMembershipResponse) error {
 	fake.deleteMembershipMutex.Lock()
 	ret, specificReturn := fake.deleteMembershipReturnsOnCall[len(fake.deleteMembershipArgsForCall)]
@@ -561,6 +791,195 @@ func (fake *UserServiceHandler) DeleteMembershipReturnsOnCall(i int, result1 err
 		})
 	}
 	fake.deleteMembershipReturnsOnCall[i] = struct {
+		result1 error
+	}{result1}
+}
+
+func (fake *UserServiceHandler) DeleteOrganization(arg1 context.Context, arg2 *userpb.DeleteOrganizationRequest, arg3 *userpb.DeleteOrganizationResponse) error {
+	fake.deleteOrganizationMutex.Lock()
+	ret, specificReturn := fake.deleteOrganizationReturnsOnCall[len(fake.deleteOrganizationArgsForCall)]
+	fake.deleteOrganizationArgsForCall = append(fake.deleteOrganizationArgsForCall, struct {
+		arg1 context.Context
+		arg2 *userpb.DeleteOrganizationRequest
+		arg3 *userpb.DeleteOrganizationResponse
+	}{arg1, arg2, arg3})
+	stub := fake.DeleteOrganizationStub
+	fakeReturns := fake.deleteOrganizationReturns
+	fake.recordInvocation("DeleteOrganization", []interface{}{arg1, arg2, arg3})
+	fake.deleteOrganizationMutex.Unlock()
+	if stub != nil {
+		return stub(arg1, arg2, arg3)
+	}
+	if specificReturn {
+		return ret.result1
+	}
+	return fakeReturns.result1
+}
+
+func (fake *UserServiceHandler) DeleteOrganizationCallCount() int {
+	fake.deleteOrganizationMutex.RLock()
+	defer fake.deleteOrganizationMutex.RUnlock()
+	return len(fake.deleteOrganizationArgsForCall)
+}
+
+func (fake *UserServiceHandler) DeleteOrganizationCalls(stub func(context.Context, *userpb.DeleteOrganizationRequest, *userpb.DeleteOrganizationResponse) error) {
+	fake.deleteOrganizationMutex.Lock()
+	defer fake.deleteOrganizationMutex.Unlock()
+	fake.DeleteOrganizationStub = stub
+}
+
+func (fake *UserServiceHandler) DeleteOrganizationArgsForCall(i int) (context.Context, *userpb.DeleteOrganizationRequest, *userpb.DeleteOrganizationResponse) {
+	fake.deleteOrganizationMutex.RLock()
+	defer fake.deleteOrganizationMutex.RUnlock()
+	argsForCall := fake.deleteOrganizationArgsForCall[i]
+	return argsForCall.arg1, argsForCall.arg2, argsForCall.arg3
+}
+
+func (fake *UserServiceHandler) DeleteOrganizationReturns(result1 error) {
+	fake.deleteOrganizationMutex.Lock()
+	defer fake.deleteOrganizationMutex.Unlock()
+	fake.DeleteOrganizationStub = nil
+	fake.deleteOrganizationReturns = struct {
+		result1 error
+	}{result1}
+}
+
+func (fake *UserServiceHandler) DeleteOrganizationReturnsOnCall(i int, result1 error) {
+	fake.deleteOrganizationMutex.Lock()
+	defer fake.deleteOrganizationMutex.Unlock()
+	fake.DeleteOrganizationStub = nil
+	if fake.deleteOrganizationReturnsOnCall == nil {
+		fake.deleteOrganizationReturnsOnCall = make(map[int]struct {
+			result1 error
+		})
+	}
+	fake.deleteOrganizationReturnsOnCall[i] = struct {
+		result1 error
+	}{result1}
+}
+
+func (fake *UserServiceHandler) DeletePermits(arg1 context.Context, arg2 *userpb.DeletePermitsRequest, arg3 *userpb.DeletePermitsResponse) error {
+	fake.deletePermitsMutex.Lock()
+	ret, specificReturn := fake.deletePermitsReturnsOnCall[len(fake.deletePermitsArgsForCall)]
+	fake.deletePermitsArgsForCall = append(fake.deletePermitsArgsForCall, struct {
+		arg1 context.Context
+		arg2 *userpb.DeletePermitsRequest
+		arg3 *userpb.DeletePermitsResponse
+	}{arg1, arg2, arg3})
+	stub := fake.DeletePermitsStub
+	fakeReturns := fake.deletePermitsReturns
+	fake.recordInvocation("DeletePermits", []interface{}{arg1, arg2, arg3})
+	fake.deletePermitsMutex.Unlock()
+	if stub != nil {
+		return stub(arg1, arg2, arg3)
+	}
+	if specificReturn {
+		return ret.result1
+	}
+	return fakeReturns.result1
+}
+
+func (fake *UserServiceHandler) DeletePermitsCallCount() int {
+	fake.deletePermitsMutex.RLock()
+	defer fake.deletePermitsMutex.RUnlock()
+	return len(fake.deletePermitsArgsForCall)
+}
+
+func (fake *UserServiceHandler) DeletePermitsCalls(stub func(context.Context, *userpb.DeletePermitsRequest, *userpb.DeletePermitsResponse) error) {
+	fake.deletePermitsMutex.Lock()
+	defer fake.deletePermitsMutex.Unlock()
+	fake.DeletePermitsStub = stub
+}
+
+func (fake *UserServiceHandler) DeletePermitsArgsForCall(i int) (context.Context, *userpb.DeletePermitsRequest, *userpb.DeletePermitsResponse) {
+	fake.deletePermitsMutex.RLock()
+	defer fake.deletePermitsMutex.RUnlock()
+	argsForCall := fake.deletePermitsArgsForCall[i]
+	return argsForCall.arg1, argsForCall.arg2, argsForCall.arg3
+}
+
+func (fake *UserServiceHandler) DeletePermitsReturns(result1 error) {
+	fake.deletePermitsMutex.Lock()
+	defer fake.deletePermitsMutex.Unlock()
+	fake.DeletePermitsStub = nil
+	fake.deletePermitsReturns = struct {
+		result1 error
+	}{result1}
+}
+
+func (fake *UserServiceHandler) DeletePermitsReturnsOnCall(i int, result1 error) {
+	fake.deletePermitsMutex.Lock()
+	defer fake.deletePermitsMutex.Unlock()
+	fake.DeletePermitsStub = nil
+	if fake.deletePermitsReturnsOnCall == nil {
+		fake.deletePermitsReturnsOnCall = make(map[int]struct {
+			result1 error
+		})
+	}
+	fake.deletePermitsReturnsOnCall[i] = struct {
+		result1 error
+	}{result1}
+}
+
+func (fake *UserServiceHandler) DeleteSession(arg1 context.Context, arg2 *userpb.DeleteSessionRequest, arg3 *userpb.DeleteSessionResponse) error {
+	fake.deleteSessionMutex.Lock()
+	ret, specificReturn := fake.deleteSessionReturnsOnCall[len(fake.deleteSessionArgsForCall)]
+	fake.deleteSessionArgsForCall = append(fake.deleteSessionArgsForCall, struct {
+		arg1 context.Context
+		arg2 *userpb.DeleteSessionRequest
+		arg3 *userpb.DeleteSessionResponse
+	}{arg1, arg2, arg3})
+	stub := fake.DeleteSessionStub
+	fakeReturns := fake.deleteSessionReturns
+	fake.recordInvocation("DeleteSession", []interface{}{arg1, arg2, arg3})
+	fake.deleteSessionMutex.Unlock()
+	if stub != nil {
+		return stub(arg1, arg2, arg3)
+	}
+	if specificReturn {
+		return ret.result1
+	}
+	return fakeReturns.result1
+}
+
+func (fake *UserServiceHandler) DeleteSessionCallCount() int {
+	fake.deleteSessionMutex.RLock()
+	defer fake.deleteSessionMutex.RUnlock()
+	return len(fake.deleteSessionArgsForCall)
+}
+
+func (fake *UserServiceHandler) DeleteSessionCalls(stub func(context.Context, *userpb.DeleteSessionRequest, *userpb.DeleteSessionResponse) error) {
+	fake.deleteSessionMutex.Lock()
+	defer fake.deleteSessionMutex.Unlock()
+	fake.DeleteSessionStub = stub
+}
+
+func (fake *UserServiceHandler) DeleteSessionArgsForCall(i int) (context.Context, *userpb.DeleteSessionRequest, *userpb.DeleteSessionResponse) {
+	fake.deleteSessionMutex.RLock()
+	defer fake.deleteSessionMutex.RUnlock()
+	argsForCall := fake.deleteSessionArgsForCall[i]
+	return argsForCall.arg1, argsForCall.arg2, argsForCall.arg3
+}
+
+func (fake *UserServiceHandler) DeleteSessionReturns(result1 error) {
+	fake.deleteSessionMutex.Lock()
+	defer fake.deleteSessionMutex.Unlock()
+	fake.DeleteSessionStub = nil
+	fake.deleteSessionReturns = struct {
+		result1 error
+	}{result1}
+}
+
+func (fake *UserServiceHandler) DeleteSessionReturnsOnCall(i int, result1 error) {
+	fake.deleteSessionMutex.Lock()
+	defer fake.deleteSessionMutex.Unlock()
+	fake.DeleteSessionStub = nil
+	if fake.deleteSessionReturnsOnCall == nil {
+		fake.deleteSessionReturnsOnCall = make(map[int]struct {
+			result1 error
+		})
+	}
+	fake.deleteSessionReturnsOnCall[i] = struct {
 		result1 error
 	}{result1}
 }
@@ -813,6 +1232,69 @@ func (fake *UserServiceHandler) HasPermissionReturnsOnCall(i int, result1 error)
 		})
 	}
 	fake.hasPermissionReturnsOnCall[i] = struct {
+		result1 error
+	}{result1}
+}
+
+func (fake *UserServiceHandler) IssueToken(arg1 context.Context, arg2 *userpb.IssueTokenRequest, arg3 *userpb.IssueTokenResponse) error {
+	fake.issueTokenMutex.Lock()
+	ret, specificReturn := fake.issueTokenReturnsOnCall[len(fake.issueTokenArgsForCall)]
+	fake.issueTokenArgsForCall = append(fake.issueTokenArgsForCall, struct {
+		arg1 context.Context
+		arg2 *userpb.IssueTokenRequest
+		arg3 *userpb.IssueTokenResponse
+	}{arg1, arg2, arg3})
+	stub := fake.IssueTokenStub
+	fakeReturns := fake.issueTokenReturns
+	fake.recordInvocation("IssueToken", []interface{}{arg1, arg2, arg3})
+	fake.issueTokenMutex.Unlock()
+	if stub != nil {
+		return stub(arg1, arg2, arg3)
+	}
+	if specificReturn {
+		return ret.result1
+	}
+	return fakeReturns.result1
+}
+
+func (fake *UserServiceHandler) IssueTokenCallCount() int {
+	fake.issueTokenMutex.RLock()
+	defer fake.issueTokenMutex.RUnlock()
+	return len(fake.issueTokenArgsForCall)
+}
+
+func (fake *UserServiceHandler) IssueTokenCalls(stub func(context.Context, *userpb.IssueTokenRequest, *userpb.IssueTokenResponse) error) {
+	fake.issueTokenMutex.Lock()
+	defer fake.issueTokenMutex.Unlock()
+	fake.IssueTokenStub = stub
+}
+
+func (fake *UserServiceHandler) IssueTokenArgsForCall(i int) (context.Context, *userpb.IssueTokenRequest, *userpb.IssueTokenResponse) {
+	fake.issueTokenMutex.RLock()
+	defer fake.issueTokenMutex.RUnlock()
+	argsForCall := fake.issueTokenArgsForCall[i]
+	return argsForCall.arg1, argsForCall.arg2, argsForCall.arg3
+}
+
+func (fake *UserServiceHandler) IssueTokenReturns(result1 error) {
+	fake.issueTokenMutex.Lock()
+	defer fake.issueTokenMutex.Unlock()
+	fake.IssueTokenStub = nil
+	fake.issueTokenReturns = struct {
+		result1 error
+	}{result1}
+}
+
+func (fake *UserServiceHandler) IssueTokenReturnsOnCall(i int, result1 error) {
+	fake.issueTokenMutex.Lock()
+	defer fake.issueTokenMutex.Unlock()
+	fake.IssueTokenStub = nil
+	if fake.issueTokenReturnsOnCall == nil {
+		fake.issueTokenReturnsOnCall = make(map[int]struct {
+			result1 error
+		})
+	}
+	fake.issueTokenReturnsOnCall[i] = struct {
 		result1 error
 	}{result1}
 }
@@ -1128,6 +1610,69 @@ func (fake *UserServiceHandler) ListPermitsReturnsOnCall(i int, result1 error) {
 		})
 	}
 	fake.listPermitsReturnsOnCall[i] = struct {
+		result1 error
+	}{result1}
+}
+
+func (fake *UserServiceHandler) ListSessions(arg1 context.Context, arg2 *userpb.ListSessionsRequest, arg3 *userpb.ListSessionsResponse) error {
+	fake.listSessionsMutex.Lock()
+	ret, specificReturn := fake.listSessionsReturnsOnCall[len(fake.listSessionsArgsForCall)]
+	fake.listSessionsArgsForCall = append(fake.listSessionsArgsForCall, struct {
+		arg1 context.Context
+		arg2 *userpb.ListSessionsRequest
+		arg3 *userpb.ListSessionsResponse
+	}{arg1, arg2, arg3})
+	stub := fake.ListSessionsStub
+	fakeReturns := fake.listSessionsReturns
+	fake.recordInvocation("ListSessions", []interface{}{arg1, arg2, arg3})
+	fake.listSessionsMutex.Unlock()
+	if stub != nil {
+		return stub(arg1, arg2, arg3)
+	}
+	if specificReturn {
+		return ret.result1
+	}
+	return fakeReturns.result1
+}
+
+func (fake *UserServiceHandler) ListSessionsCallCount() int {
+	fake.listSessionsMutex.RLock()
+	defer fake.listSessionsMutex.RUnlock()
+	return len(fake.listSessionsArgsForCall)
+}
+
+func (fake *UserServiceHandler) ListSessionsCalls(stub func(context.Context, *userpb.ListSessionsRequest, *userpb.ListSessionsResponse) error) {
+	fake.listSessionsMutex.Lock()
+	defer fake.listSessionsMutex.Unlock()
+	fake.ListSessionsStub = stub
+}
+
+func (fake *UserServiceHandler) ListSessionsArgsForCall(i int) (context.Context, *userpb.ListSessionsRequest, *userpb.ListSessionsResponse) {
+	fake.listSessionsMutex.RLock()
+	defer fake.listSessionsMutex.RUnlock()
+	argsForCall := fake.listSessionsArgsForCall[i]
+	return argsForCall.arg1, argsForCall.arg2, argsForCall.arg3
+}
+
+func (fake *UserServiceHandler) ListSessionsReturns(result1 error) {
+	fake.listSessionsMutex.Lock()
+	defer fake.listSessionsMutex.Unlock()
+	fake.ListSessionsStub = nil
+	fake.listSessionsReturns = struct {
+		result1 error
+	}{result1}
+}
+
+func (fake *UserServiceHandler) ListSessionsReturnsOnCall(i int, result1 error) {
+	fake.listSessionsMutex.Lock()
+	defer fake.listSessionsMutex.Unlock()
+	fake.ListSessionsStub = nil
+	if fake.listSessionsReturnsOnCall == nil {
+		fake.listSessionsReturnsOnCall = make(map[int]struct {
+			result1 error
+		})
+	}
+	fake.listSessionsReturnsOnCall[i] = struct {
 		result1 error
 	}{result1}
 }
@@ -1632,6 +2177,69 @@ func (fake *UserServiceHandler) RevokeTokensReturnsOnCall(i int, result1 error) 
 		})
 	}
 	fake.revokeTokensReturnsOnCall[i] = struct {
+		result1 error
+	}{result1}
+}
+
+func (fake *UserServiceHandler) RotateKeys(arg1 context.Context, arg2 *userpb.RotateKeysRequest, arg3 *userpb.RotateKeysResponse) error {
+	fake.rotateKeysMutex.Lock()
+	ret, specificReturn := fake.rotateKeysReturnsOnCall[len(fake.rotateKeysArgsForCall)]
+	fake.rotateKeysArgsForCall = append(fake.rotateKeysArgsForCall, struct {
+		arg1 context.Context
+		arg2 *userpb.RotateKeysRequest
+		arg3 *userpb.RotateKeysResponse
+	}{arg1, arg2, arg3})
+	stub := fake.RotateKeysStub
+	fakeReturns := fake.rotateKeysReturns
+	fake.recordInvocation("RotateKeys", []interface{}{arg1, arg2, arg3})
+	fake.rotateKeysMutex.Unlock()
+	if stub != nil {
+		return stub(arg1, arg2, arg3)
+	}
+	if specificReturn {
+		return ret.result1
+	}
+	return fakeReturns.result1
+}
+
+func (fake *UserServiceHandler) RotateKeysCallCount() int {
+	fake.rotateKeysMutex.RLock()
+	defer fake.rotateKeysMutex.RUnlock()
+	return len(fake.rotateKeysArgsForCall)
+}
+
+func (fake *UserServiceHandler) RotateKeysCalls(stub func(context.Context, *userpb.RotateKeysRequest, *userpb.RotateKeysResponse) error) {
+	fake.rotateKeysMutex.Lock()
+	defer fake.rotateKeysMutex.Unlock()
+	fake.RotateKeysStub = stub
+}
+
+func (fake *UserServiceHandler) RotateKeysArgsForCall(i int) (context.Context, *userpb.RotateKeysRequest, *userpb.RotateKeysResponse) {
+	fake.rotateKeysMutex.RLock()
+	defer fake.rotateKeysMutex.RUnlock()
+	argsForCall := fake.rotateKeysArgsForCall[i]
+	return argsForCall.arg1, argsForCall.arg2, argsForCall.arg3
+}
+
+func (fake *UserServiceHandler) RotateKeysReturns(result1 error) {
+	fake.rotateKeysMutex.Lock()
+	defer fake.rotateKeysMutex.Unlock()
+	fake.RotateKeysStub = nil
+	fake.rotateKeysReturns = struct {
+		result1 error
+	}{result1}
+}
+
+func (fake *UserServiceHandler) RotateKeysReturnsOnCall(i int, result1 error) {
+	fake.rotateKeysMutex.Lock()
+	defer fake.rotateKeysMutex.Unlock()
+	fake.RotateKeysStub = nil
+	if fake.rotateKeysReturnsOnCall == nil {
+		fake.rotateKeysReturnsOnCall = make(map[int]struct {
+			result1 error
+		})
+	}
+	fake.rotateKeysReturnsOnCall[i] = struct {
 		result1 error
 	}{result1}
 }

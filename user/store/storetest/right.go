@@ -34,12 +34,18 @@ func (s *suite) enrolls() {
 		s.Errorf("a second enroll of an id: %v", err)
 	}
 	s.do(func(tx service.Tx) error {
-		return errors.Join(tx.ClaimEnrolls(s.ctx, "a@x.example", "usr_2", start.Add(time.Hour)), tx.ClaimEnrolls(s.ctx, "a@x.example", "usr_1", start))
+		return tx.AssignEnroll(s.ctx, waits.ID, "usr_2", start.Add(time.Hour))
 	})
 	waits.UserID, waits.UpdatedAt = "usr_2", start.Add(time.Hour)
-	equal(s, "claimed once", list(service.EnrollQuery{UserIDs: []string{"usr_2"}}), []service.Enroll{waits})
+	equal(s, "by id", list(service.EnrollQuery{IDs: []string{"3", "none"}}), []service.Enroll{waits})
+	equal(s, "assigned", list(service.EnrollQuery{UserIDs: []string{"usr_2"}}), []service.Enroll{waits})
 	s.do(func(tx service.Tx) error { return tx.DeleteEnrollsOf(s.ctx, "usr_1") })
 	equal(s, "left", list(service.EnrollQuery{}), []service.Enroll{waits})
+	s.do(func(tx service.Tx) error { return tx.AssignEnroll(s.ctx, waits.ID, "", start) })
+	waits.UserID, waits.UpdatedAt = "", start
+	equal(s, "waits again", list(service.EnrollQuery{ContactID: waits.ContactID}), []service.Enroll{waits})
+	s.do(func(tx service.Tx) error { return tx.DeleteEnroll(s.ctx, waits.ID) })
+	equal(s, "deleted", list(service.EnrollQuery{}), nil)
 }
 
 func (s *suite) lostRoles() {
@@ -66,6 +72,8 @@ func (s *suite) permits() {
 	p.Slugs, p.Roles, p.UpdatedAt = []string{"x"}, nil, start.Add(time.Hour)
 	s.do(func(tx service.Tx) error { return tx.SavePermit(s.ctx, p) })
 	equal(s, "replaced", ok[service.Permit](s)(s.store.Permit(s.ctx, "1")), p)
+	s.do(func(tx service.Tx) error { return tx.DeletePermit(s.ctx, "1") })
+	equal(s, "left", list(s.store.Permits(s.ctx, "", "")), []service.Permit{q})
 }
 
 func organization(id string, at time.Duration) service.Organization {

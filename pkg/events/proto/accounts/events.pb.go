@@ -27,18 +27,22 @@ const (
 type EventType int32
 
 const (
-	EventType_EVENT_TYPE_UNSPECIFIED        EventType = 0
-	EventType_EVENT_TYPE_ACCOUNT_REGISTERED EventType = 1
-	EventType_EVENT_TYPE_ACCOUNT_CHANGED    EventType = 2
-	EventType_EVENT_TYPE_ACCOUNT_DELETED    EventType = 3
-	EventType_EVENT_TYPE_SIGNED_IN          EventType = 4
-	EventType_EVENT_TYPE_PASSWORD_CHANGED   EventType = 5
-	EventType_EVENT_TYPE_SESSIONS_REVOKED   EventType = 6
-	EventType_EVENT_TYPE_ROLE_GRANTED       EventType = 7
-	EventType_EVENT_TYPE_ROLE_REMOVED       EventType = 8
-	EventType_EVENT_TYPE_PERMIT_SAVED       EventType = 9
-	EventType_EVENT_TYPE_ORGANIZATION_SAVED EventType = 10
-	EventType_EVENT_TYPE_KEY_ROTATED        EventType = 11
+	EventType_EVENT_TYPE_UNSPECIFIED          EventType = 0
+	EventType_EVENT_TYPE_ACCOUNT_REGISTERED   EventType = 1
+	EventType_EVENT_TYPE_ACCOUNT_CHANGED      EventType = 2
+	EventType_EVENT_TYPE_ACCOUNT_DELETED      EventType = 3
+	EventType_EVENT_TYPE_SIGNED_IN            EventType = 4
+	EventType_EVENT_TYPE_PASSWORD_CHANGED     EventType = 5
+	EventType_EVENT_TYPE_SESSIONS_REVOKED     EventType = 6
+	EventType_EVENT_TYPE_ROLE_GRANTED         EventType = 7
+	EventType_EVENT_TYPE_ROLE_REMOVED         EventType = 8
+	EventType_EVENT_TYPE_PERMIT_SAVED         EventType = 9
+	EventType_EVENT_TYPE_ORGANIZATION_SAVED   EventType = 10
+	EventType_EVENT_TYPE_KEY_ROTATED          EventType = 11
+	EventType_EVENT_TYPE_PERMIT_DELETED       EventType = 12
+	EventType_EVENT_TYPE_ORGANIZATION_DELETED EventType = 13
+	EventType_EVENT_TYPE_APP_DELETED          EventType = 14
+	EventType_EVENT_TYPE_CONTACT_LOST         EventType = 15
 )
 
 // Enum value maps for EventType.
@@ -56,20 +60,28 @@ var (
 		9:  "EVENT_TYPE_PERMIT_SAVED",
 		10: "EVENT_TYPE_ORGANIZATION_SAVED",
 		11: "EVENT_TYPE_KEY_ROTATED",
+		12: "EVENT_TYPE_PERMIT_DELETED",
+		13: "EVENT_TYPE_ORGANIZATION_DELETED",
+		14: "EVENT_TYPE_APP_DELETED",
+		15: "EVENT_TYPE_CONTACT_LOST",
 	}
 	EventType_value = map[string]int32{
-		"EVENT_TYPE_UNSPECIFIED":        0,
-		"EVENT_TYPE_ACCOUNT_REGISTERED": 1,
-		"EVENT_TYPE_ACCOUNT_CHANGED":    2,
-		"EVENT_TYPE_ACCOUNT_DELETED":    3,
-		"EVENT_TYPE_SIGNED_IN":          4,
-		"EVENT_TYPE_PASSWORD_CHANGED":   5,
-		"EVENT_TYPE_SESSIONS_REVOKED":   6,
-		"EVENT_TYPE_ROLE_GRANTED":       7,
-		"EVENT_TYPE_ROLE_REMOVED":       8,
-		"EVENT_TYPE_PERMIT_SAVED":       9,
-		"EVENT_TYPE_ORGANIZATION_SAVED": 10,
-		"EVENT_TYPE_KEY_ROTATED":        11,
+		"EVENT_TYPE_UNSPECIFIED":          0,
+		"EVENT_TYPE_ACCOUNT_REGISTERED":   1,
+		"EVENT_TYPE_ACCOUNT_CHANGED":      2,
+		"EVENT_TYPE_ACCOUNT_DELETED":      3,
+		"EVENT_TYPE_SIGNED_IN":            4,
+		"EVENT_TYPE_PASSWORD_CHANGED":     5,
+		"EVENT_TYPE_SESSIONS_REVOKED":     6,
+		"EVENT_TYPE_ROLE_GRANTED":         7,
+		"EVENT_TYPE_ROLE_REMOVED":         8,
+		"EVENT_TYPE_PERMIT_SAVED":         9,
+		"EVENT_TYPE_ORGANIZATION_SAVED":   10,
+		"EVENT_TYPE_KEY_ROTATED":          11,
+		"EVENT_TYPE_PERMIT_DELETED":       12,
+		"EVENT_TYPE_ORGANIZATION_DELETED": 13,
+		"EVENT_TYPE_APP_DELETED":          14,
+		"EVENT_TYPE_CONTACT_LOST":         15,
 	}
 )
 
@@ -121,6 +133,10 @@ type Event struct {
 	//	*Event_PermitSaved
 	//	*Event_OrganizationSaved
 	//	*Event_KeyRotated
+	//	*Event_PermitDeleted
+	//	*Event_OrganizationDeleted
+	//	*Event_AppDeleted
+	//	*Event_ContactLost
 	Payload       isEvent_Payload `protobuf_oneof:"payload"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -283,6 +299,42 @@ func (x *Event) GetKeyRotated() *KeyRotated {
 	return nil
 }
 
+func (x *Event) GetPermitDeleted() *PermitDeleted {
+	if x != nil {
+		if x, ok := x.Payload.(*Event_PermitDeleted); ok {
+			return x.PermitDeleted
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetOrganizationDeleted() *OrganizationDeleted {
+	if x != nil {
+		if x, ok := x.Payload.(*Event_OrganizationDeleted); ok {
+			return x.OrganizationDeleted
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetAppDeleted() *AppDeleted {
+	if x != nil {
+		if x, ok := x.Payload.(*Event_AppDeleted); ok {
+			return x.AppDeleted
+		}
+	}
+	return nil
+}
+
+func (x *Event) GetContactLost() *ContactLost {
+	if x != nil {
+		if x, ok := x.Payload.(*Event_ContactLost); ok {
+			return x.ContactLost
+		}
+	}
+	return nil
+}
+
 type isEvent_Payload interface {
 	isEvent_Payload()
 }
@@ -331,6 +383,22 @@ type Event_KeyRotated struct {
 	KeyRotated *KeyRotated `protobuf:"bytes,20,opt,name=key_rotated,json=keyRotated,proto3,oneof"`
 }
 
+type Event_PermitDeleted struct {
+	PermitDeleted *PermitDeleted `protobuf:"bytes,21,opt,name=permit_deleted,json=permitDeleted,proto3,oneof"`
+}
+
+type Event_OrganizationDeleted struct {
+	OrganizationDeleted *OrganizationDeleted `protobuf:"bytes,22,opt,name=organization_deleted,json=organizationDeleted,proto3,oneof"`
+}
+
+type Event_AppDeleted struct {
+	AppDeleted *AppDeleted `protobuf:"bytes,23,opt,name=app_deleted,json=appDeleted,proto3,oneof"`
+}
+
+type Event_ContactLost struct {
+	ContactLost *ContactLost `protobuf:"bytes,24,opt,name=contact_lost,json=contactLost,proto3,oneof"`
+}
+
 func (*Event_AccountRegistered) isEvent_Payload() {}
 
 func (*Event_AccountChanged) isEvent_Payload() {}
@@ -352,6 +420,14 @@ func (*Event_PermitSaved) isEvent_Payload() {}
 func (*Event_OrganizationSaved) isEvent_Payload() {}
 
 func (*Event_KeyRotated) isEvent_Payload() {}
+
+func (*Event_PermitDeleted) isEvent_Payload() {}
+
+func (*Event_OrganizationDeleted) isEvent_Payload() {}
+
+func (*Event_AppDeleted) isEvent_Payload() {}
+
+func (*Event_ContactLost) isEvent_Payload() {}
 
 // Account is the subject that all events of the topic share.
 type Account struct {
@@ -757,9 +833,11 @@ func (x *RoleGranted) GetContactId() string {
 }
 
 type RoleRemoved struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Role          string                 `protobuf:"bytes,1,opt,name=role,proto3" json:"role,omitempty"`
-	AppId         string                 `protobuf:"bytes,2,opt,name=app_id,json=appId,proto3" json:"app_id,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Role  string                 `protobuf:"bytes,1,opt,name=role,proto3" json:"role,omitempty"`
+	AppId string                 `protobuf:"bytes,2,opt,name=app_id,json=appId,proto3" json:"app_id,omitempty"`
+	// Set where the role waited for a contact.
+	ContactId     string `protobuf:"bytes,3,opt,name=contact_id,json=contactId,proto3" json:"contact_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -804,6 +882,13 @@ func (x *RoleRemoved) GetRole() string {
 func (x *RoleRemoved) GetAppId() string {
 	if x != nil {
 		return x.AppId
+	}
+	return ""
+}
+
+func (x *RoleRemoved) GetContactId() string {
+	if x != nil {
+		return x.ContactId
 	}
 	return ""
 }
@@ -996,11 +1081,228 @@ func (x *KeyRotated) GetKeyId() string {
 	return ""
 }
 
+type PermitDeleted struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	PermitId      string                 `protobuf:"bytes,1,opt,name=permit_id,json=permitId,proto3" json:"permit_id,omitempty"`
+	AppId         string                 `protobuf:"bytes,2,opt,name=app_id,json=appId,proto3" json:"app_id,omitempty"`
+	Permission    string                 `protobuf:"bytes,3,opt,name=permission,proto3" json:"permission,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PermitDeleted) Reset() {
+	*x = PermitDeleted{}
+	mi := &file_accounts_events_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PermitDeleted) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PermitDeleted) ProtoMessage() {}
+
+func (x *PermitDeleted) ProtoReflect() protoreflect.Message {
+	mi := &file_accounts_events_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PermitDeleted.ProtoReflect.Descriptor instead.
+func (*PermitDeleted) Descriptor() ([]byte, []int) {
+	return file_accounts_events_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *PermitDeleted) GetPermitId() string {
+	if x != nil {
+		return x.PermitId
+	}
+	return ""
+}
+
+func (x *PermitDeleted) GetAppId() string {
+	if x != nil {
+		return x.AppId
+	}
+	return ""
+}
+
+func (x *PermitDeleted) GetPermission() string {
+	if x != nil {
+		return x.Permission
+	}
+	return ""
+}
+
+type OrganizationDeleted struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	OrganizationId string                 `protobuf:"bytes,1,opt,name=organization_id,json=organizationId,proto3" json:"organization_id,omitempty"`
+	AppId          string                 `protobuf:"bytes,2,opt,name=app_id,json=appId,proto3" json:"app_id,omitempty"`
+	Slug           string                 `protobuf:"bytes,3,opt,name=slug,proto3" json:"slug,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *OrganizationDeleted) Reset() {
+	*x = OrganizationDeleted{}
+	mi := &file_accounts_events_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OrganizationDeleted) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OrganizationDeleted) ProtoMessage() {}
+
+func (x *OrganizationDeleted) ProtoReflect() protoreflect.Message {
+	mi := &file_accounts_events_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OrganizationDeleted.ProtoReflect.Descriptor instead.
+func (*OrganizationDeleted) Descriptor() ([]byte, []int) {
+	return file_accounts_events_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *OrganizationDeleted) GetOrganizationId() string {
+	if x != nil {
+		return x.OrganizationId
+	}
+	return ""
+}
+
+func (x *OrganizationDeleted) GetAppId() string {
+	if x != nil {
+		return x.AppId
+	}
+	return ""
+}
+
+func (x *OrganizationDeleted) GetSlug() string {
+	if x != nil {
+		return x.Slug
+	}
+	return ""
+}
+
+type AppDeleted struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	AppId         string                 `protobuf:"bytes,1,opt,name=app_id,json=appId,proto3" json:"app_id,omitempty"`
+	Host          string                 `protobuf:"bytes,2,opt,name=host,proto3" json:"host,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AppDeleted) Reset() {
+	*x = AppDeleted{}
+	mi := &file_accounts_events_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AppDeleted) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AppDeleted) ProtoMessage() {}
+
+func (x *AppDeleted) ProtoReflect() protoreflect.Message {
+	mi := &file_accounts_events_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AppDeleted.ProtoReflect.Descriptor instead.
+func (*AppDeleted) Descriptor() ([]byte, []int) {
+	return file_accounts_events_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *AppDeleted) GetAppId() string {
+	if x != nil {
+		return x.AppId
+	}
+	return ""
+}
+
+func (x *AppDeleted) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+// ContactLost says that another account has proved a contact that this account had not.
+type ContactLost struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ContactId     string                 `protobuf:"bytes,1,opt,name=contact_id,json=contactId,proto3" json:"contact_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ContactLost) Reset() {
+	*x = ContactLost{}
+	mi := &file_accounts_events_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ContactLost) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ContactLost) ProtoMessage() {}
+
+func (x *ContactLost) ProtoReflect() protoreflect.Message {
+	mi := &file_accounts_events_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ContactLost.ProtoReflect.Descriptor instead.
+func (*ContactLost) Descriptor() ([]byte, []int) {
+	return file_accounts_events_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ContactLost) GetContactId() string {
+	if x != nil {
+		return x.ContactId
+	}
+	return ""
+}
+
 var File_accounts_events_proto protoreflect.FileDescriptor
 
 const file_accounts_events_proto_rawDesc = "" +
 	"\n" +
-	"\x15accounts/events.proto\x12\x0fevents.accounts\"\xb4\a\n" +
+	"\x15accounts/events.proto\x12\x0fevents.accounts\"\xdb\t\n" +
 	"\x05Event\x12.\n" +
 	"\x04type\x18\x01 \x01(\x0e2\x1a.events.accounts.EventTypeR\x04type\x122\n" +
 	"\aaccount\x18\x02 \x01(\v2\x18.events.accounts.AccountR\aaccount\x12\x19\n" +
@@ -1017,7 +1319,12 @@ const file_accounts_events_proto_rawDesc = "" +
 	"\fpermit_saved\x18\x12 \x01(\v2\x1c.events.accounts.PermitSavedH\x00R\vpermitSaved\x12S\n" +
 	"\x12organization_saved\x18\x13 \x01(\v2\".events.accounts.OrganizationSavedH\x00R\x11organizationSaved\x12>\n" +
 	"\vkey_rotated\x18\x14 \x01(\v2\x1b.events.accounts.KeyRotatedH\x00R\n" +
-	"keyRotatedB\t\n" +
+	"keyRotated\x12G\n" +
+	"\x0epermit_deleted\x18\x15 \x01(\v2\x1e.events.accounts.PermitDeletedH\x00R\rpermitDeleted\x12Y\n" +
+	"\x14organization_deleted\x18\x16 \x01(\v2$.events.accounts.OrganizationDeletedH\x00R\x13organizationDeleted\x12>\n" +
+	"\vapp_deleted\x18\x17 \x01(\v2\x1b.events.accounts.AppDeletedH\x00R\n" +
+	"appDeleted\x12A\n" +
+	"\fcontact_lost\x18\x18 \x01(\v2\x1c.events.accounts.ContactLostH\x00R\vcontactLostB\t\n" +
 	"\apayload\"-\n" +
 	"\aAccount\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
@@ -1043,10 +1350,12 @@ const file_accounts_events_proto_rawDesc = "" +
 	"\x04role\x18\x01 \x01(\tR\x04role\x12\x15\n" +
 	"\x06app_id\x18\x02 \x01(\tR\x05appId\x12\x1d\n" +
 	"\n" +
-	"contact_id\x18\x03 \x01(\tR\tcontactId\"8\n" +
+	"contact_id\x18\x03 \x01(\tR\tcontactId\"W\n" +
 	"\vRoleRemoved\x12\x12\n" +
 	"\x04role\x18\x01 \x01(\tR\x04role\x12\x15\n" +
-	"\x06app_id\x18\x02 \x01(\tR\x05appId\"\x8d\x01\n" +
+	"\x06app_id\x18\x02 \x01(\tR\x05appId\x12\x1d\n" +
+	"\n" +
+	"contact_id\x18\x03 \x01(\tR\tcontactId\"\x8d\x01\n" +
 	"\vPermitSaved\x12\x1b\n" +
 	"\tpermit_id\x18\x01 \x01(\tR\bpermitId\x12\x15\n" +
 	"\x06app_id\x18\x02 \x01(\tR\x05appId\x12\x1e\n" +
@@ -1062,7 +1371,24 @@ const file_accounts_events_proto_rawDesc = "" +
 	"\acreated\x18\x04 \x01(\bR\acreated\"#\n" +
 	"\n" +
 	"KeyRotated\x12\x15\n" +
-	"\x06key_id\x18\x01 \x01(\tR\x05keyId*\xfc\x02\n" +
+	"\x06key_id\x18\x01 \x01(\tR\x05keyId\"c\n" +
+	"\rPermitDeleted\x12\x1b\n" +
+	"\tpermit_id\x18\x01 \x01(\tR\bpermitId\x12\x15\n" +
+	"\x06app_id\x18\x02 \x01(\tR\x05appId\x12\x1e\n" +
+	"\n" +
+	"permission\x18\x03 \x01(\tR\n" +
+	"permission\"i\n" +
+	"\x13OrganizationDeleted\x12'\n" +
+	"\x0forganization_id\x18\x01 \x01(\tR\x0eorganizationId\x12\x15\n" +
+	"\x06app_id\x18\x02 \x01(\tR\x05appId\x12\x12\n" +
+	"\x04slug\x18\x03 \x01(\tR\x04slug\"7\n" +
+	"\n" +
+	"AppDeleted\x12\x15\n" +
+	"\x06app_id\x18\x01 \x01(\tR\x05appId\x12\x12\n" +
+	"\x04host\x18\x02 \x01(\tR\x04host\",\n" +
+	"\vContactLost\x12\x1d\n" +
+	"\n" +
+	"contact_id\x18\x01 \x01(\tR\tcontactId*\xf9\x03\n" +
 	"\tEventType\x12\x1a\n" +
 	"\x16EVENT_TYPE_UNSPECIFIED\x10\x00\x12!\n" +
 	"\x1dEVENT_TYPE_ACCOUNT_REGISTERED\x10\x01\x12\x1e\n" +
@@ -1076,7 +1402,11 @@ const file_accounts_events_proto_rawDesc = "" +
 	"\x17EVENT_TYPE_PERMIT_SAVED\x10\t\x12!\n" +
 	"\x1dEVENT_TYPE_ORGANIZATION_SAVED\x10\n" +
 	"\x12\x1a\n" +
-	"\x16EVENT_TYPE_KEY_ROTATED\x10\vB.Z,micromesh/pkg/events/proto/accounts;accountsb\x06proto3"
+	"\x16EVENT_TYPE_KEY_ROTATED\x10\v\x12\x1d\n" +
+	"\x19EVENT_TYPE_PERMIT_DELETED\x10\f\x12#\n" +
+	"\x1fEVENT_TYPE_ORGANIZATION_DELETED\x10\r\x12\x1a\n" +
+	"\x16EVENT_TYPE_APP_DELETED\x10\x0e\x12\x1b\n" +
+	"\x17EVENT_TYPE_CONTACT_LOST\x10\x0fB.Z,micromesh/pkg/events/proto/accounts;accountsb\x06proto3"
 
 var (
 	file_accounts_events_proto_rawDescOnce sync.Once
@@ -1091,22 +1421,26 @@ func file_accounts_events_proto_rawDescGZIP() []byte {
 }
 
 var file_accounts_events_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_accounts_events_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_accounts_events_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_accounts_events_proto_goTypes = []any{
-	(EventType)(0),            // 0: events.accounts.EventType
-	(*Event)(nil),             // 1: events.accounts.Event
-	(*Account)(nil),           // 2: events.accounts.Account
-	(*AccountRegistered)(nil), // 3: events.accounts.AccountRegistered
-	(*AccountChanged)(nil),    // 4: events.accounts.AccountChanged
-	(*AccountDeleted)(nil),    // 5: events.accounts.AccountDeleted
-	(*SignedIn)(nil),          // 6: events.accounts.SignedIn
-	(*PasswordChanged)(nil),   // 7: events.accounts.PasswordChanged
-	(*SessionsRevoked)(nil),   // 8: events.accounts.SessionsRevoked
-	(*RoleGranted)(nil),       // 9: events.accounts.RoleGranted
-	(*RoleRemoved)(nil),       // 10: events.accounts.RoleRemoved
-	(*PermitSaved)(nil),       // 11: events.accounts.PermitSaved
-	(*OrganizationSaved)(nil), // 12: events.accounts.OrganizationSaved
-	(*KeyRotated)(nil),        // 13: events.accounts.KeyRotated
+	(EventType)(0),              // 0: events.accounts.EventType
+	(*Event)(nil),               // 1: events.accounts.Event
+	(*Account)(nil),             // 2: events.accounts.Account
+	(*AccountRegistered)(nil),   // 3: events.accounts.AccountRegistered
+	(*AccountChanged)(nil),      // 4: events.accounts.AccountChanged
+	(*AccountDeleted)(nil),      // 5: events.accounts.AccountDeleted
+	(*SignedIn)(nil),            // 6: events.accounts.SignedIn
+	(*PasswordChanged)(nil),     // 7: events.accounts.PasswordChanged
+	(*SessionsRevoked)(nil),     // 8: events.accounts.SessionsRevoked
+	(*RoleGranted)(nil),         // 9: events.accounts.RoleGranted
+	(*RoleRemoved)(nil),         // 10: events.accounts.RoleRemoved
+	(*PermitSaved)(nil),         // 11: events.accounts.PermitSaved
+	(*OrganizationSaved)(nil),   // 12: events.accounts.OrganizationSaved
+	(*KeyRotated)(nil),          // 13: events.accounts.KeyRotated
+	(*PermitDeleted)(nil),       // 14: events.accounts.PermitDeleted
+	(*OrganizationDeleted)(nil), // 15: events.accounts.OrganizationDeleted
+	(*AppDeleted)(nil),          // 16: events.accounts.AppDeleted
+	(*ContactLost)(nil),         // 17: events.accounts.ContactLost
 }
 var file_accounts_events_proto_depIdxs = []int32{
 	0,  // 0: events.accounts.Event.type:type_name -> events.accounts.EventType
@@ -1122,11 +1456,15 @@ var file_accounts_events_proto_depIdxs = []int32{
 	11, // 10: events.accounts.Event.permit_saved:type_name -> events.accounts.PermitSaved
 	12, // 11: events.accounts.Event.organization_saved:type_name -> events.accounts.OrganizationSaved
 	13, // 12: events.accounts.Event.key_rotated:type_name -> events.accounts.KeyRotated
-	13, // [13:13] is the sub-list for method output_type
-	13, // [13:13] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	14, // 13: events.accounts.Event.permit_deleted:type_name -> events.accounts.PermitDeleted
+	15, // 14: events.accounts.Event.organization_deleted:type_name -> events.accounts.OrganizationDeleted
+	16, // 15: events.accounts.Event.app_deleted:type_name -> events.accounts.AppDeleted
+	17, // 16: events.accounts.Event.contact_lost:type_name -> events.accounts.ContactLost
+	17, // [17:17] is the sub-list for method output_type
+	17, // [17:17] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_accounts_events_proto_init() }
@@ -1146,6 +1484,10 @@ func file_accounts_events_proto_init() {
 		(*Event_PermitSaved)(nil),
 		(*Event_OrganizationSaved)(nil),
 		(*Event_KeyRotated)(nil),
+		(*Event_PermitDeleted)(nil),
+		(*Event_OrganizationDeleted)(nil),
+		(*Event_AppDeleted)(nil),
+		(*Event_ContactLost)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1153,7 +1495,7 @@ func file_accounts_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_accounts_events_proto_rawDesc), len(file_accounts_events_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   13,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -31,6 +31,7 @@ const (
 	EventType_EVENT_TYPE_ROUTE_SAVED   EventType = 1
 	EventType_EVENT_TYPE_ROUTE_DELETED EventType = 2
 	EventType_EVENT_TYPE_CERT_SAVED    EventType = 3
+	EventType_EVENT_TYPE_CERT_DELETED  EventType = 4
 )
 
 // Enum value maps for EventType.
@@ -40,12 +41,14 @@ var (
 		1: "EVENT_TYPE_ROUTE_SAVED",
 		2: "EVENT_TYPE_ROUTE_DELETED",
 		3: "EVENT_TYPE_CERT_SAVED",
+		4: "EVENT_TYPE_CERT_DELETED",
 	}
 	EventType_value = map[string]int32{
 		"EVENT_TYPE_UNSPECIFIED":   0,
 		"EVENT_TYPE_ROUTE_SAVED":   1,
 		"EVENT_TYPE_ROUTE_DELETED": 2,
 		"EVENT_TYPE_CERT_SAVED":    3,
+		"EVENT_TYPE_CERT_DELETED":  4,
 	}
 )
 
@@ -88,6 +91,7 @@ type Event struct {
 	//	*Event_RouteSaved
 	//	*Event_RouteDeleted
 	//	*Event_CertSaved
+	//	*Event_CertDeleted
 	Payload       isEvent_Payload `protobuf_oneof:"payload"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -178,6 +182,15 @@ func (x *Event) GetCertSaved() *CertSaved {
 	return nil
 }
 
+func (x *Event) GetCertDeleted() *CertDeleted {
+	if x != nil {
+		if x, ok := x.Payload.(*Event_CertDeleted); ok {
+			return x.CertDeleted
+		}
+	}
+	return nil
+}
+
 type isEvent_Payload interface {
 	isEvent_Payload()
 }
@@ -194,11 +207,17 @@ type Event_CertSaved struct {
 	CertSaved *CertSaved `protobuf:"bytes,12,opt,name=cert_saved,json=certSaved,proto3,oneof"`
 }
 
+type Event_CertDeleted struct {
+	CertDeleted *CertDeleted `protobuf:"bytes,13,opt,name=cert_deleted,json=certDeleted,proto3,oneof"`
+}
+
 func (*Event_RouteSaved) isEvent_Payload() {}
 
 func (*Event_RouteDeleted) isEvent_Payload() {}
 
 func (*Event_CertSaved) isEvent_Payload() {}
+
+func (*Event_CertDeleted) isEvent_Payload() {}
 
 // Route is the subject that all events of the topic share: a route's or a certificate's id.
 type Route struct {
@@ -325,6 +344,42 @@ func (*RouteDeleted) Descriptor() ([]byte, []int) {
 	return file_routes_events_proto_rawDescGZIP(), []int{3}
 }
 
+type CertDeleted struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CertDeleted) Reset() {
+	*x = CertDeleted{}
+	mi := &file_routes_events_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CertDeleted) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CertDeleted) ProtoMessage() {}
+
+func (x *CertDeleted) ProtoReflect() protoreflect.Message {
+	mi := &file_routes_events_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CertDeleted.ProtoReflect.Descriptor instead.
+func (*CertDeleted) Descriptor() ([]byte, []int) {
+	return file_routes_events_proto_rawDescGZIP(), []int{4}
+}
+
 type CertSaved struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// RFC 3339, UTC.
@@ -335,7 +390,7 @@ type CertSaved struct {
 
 func (x *CertSaved) Reset() {
 	*x = CertSaved{}
-	mi := &file_routes_events_proto_msgTypes[4]
+	mi := &file_routes_events_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -347,7 +402,7 @@ func (x *CertSaved) String() string {
 func (*CertSaved) ProtoMessage() {}
 
 func (x *CertSaved) ProtoReflect() protoreflect.Message {
-	mi := &file_routes_events_proto_msgTypes[4]
+	mi := &file_routes_events_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -360,7 +415,7 @@ func (x *CertSaved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CertSaved.ProtoReflect.Descriptor instead.
 func (*CertSaved) Descriptor() ([]byte, []int) {
-	return file_routes_events_proto_rawDescGZIP(), []int{4}
+	return file_routes_events_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *CertSaved) GetNotAfter() string {
@@ -374,7 +429,7 @@ var File_routes_events_proto protoreflect.FileDescriptor
 
 const file_routes_events_proto_rawDesc = "" +
 	"\n" +
-	"\x13routes/events.proto\x12\revents.routes\"\xc4\x02\n" +
+	"\x13routes/events.proto\x12\revents.routes\"\x85\x03\n" +
 	"\x05Event\x12,\n" +
 	"\x04type\x18\x01 \x01(\x0e2\x18.events.routes.EventTypeR\x04type\x12*\n" +
 	"\x05route\x18\x02 \x01(\v2\x14.events.routes.RouteR\x05route\x12\x19\n" +
@@ -384,21 +439,24 @@ const file_routes_events_proto_rawDesc = "" +
 	"routeSaved\x12B\n" +
 	"\rroute_deleted\x18\v \x01(\v2\x1b.events.routes.RouteDeletedH\x00R\frouteDeleted\x129\n" +
 	"\n" +
-	"cert_saved\x18\f \x01(\v2\x18.events.routes.CertSavedH\x00R\tcertSavedB\t\n" +
+	"cert_saved\x18\f \x01(\v2\x18.events.routes.CertSavedH\x00R\tcertSaved\x12?\n" +
+	"\fcert_deleted\x18\r \x01(\v2\x1a.events.routes.CertDeletedH\x00R\vcertDeletedB\t\n" +
 	"\apayload\"\x17\n" +
 	"\x05Route\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"$\n" +
 	"\n" +
 	"RouteSaved\x12\x16\n" +
 	"\x06target\x18\x01 \x01(\tR\x06target\"\x0e\n" +
-	"\fRouteDeleted\"(\n" +
+	"\fRouteDeleted\"\r\n" +
+	"\vCertDeleted\"(\n" +
 	"\tCertSaved\x12\x1b\n" +
-	"\tnot_after\x18\x01 \x01(\tR\bnotAfter*|\n" +
+	"\tnot_after\x18\x01 \x01(\tR\bnotAfter*\x99\x01\n" +
 	"\tEventType\x12\x1a\n" +
 	"\x16EVENT_TYPE_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16EVENT_TYPE_ROUTE_SAVED\x10\x01\x12\x1c\n" +
 	"\x18EVENT_TYPE_ROUTE_DELETED\x10\x02\x12\x19\n" +
-	"\x15EVENT_TYPE_CERT_SAVED\x10\x03B*Z(micromesh/pkg/events/proto/routes;routesb\x06proto3"
+	"\x15EVENT_TYPE_CERT_SAVED\x10\x03\x12\x1b\n" +
+	"\x17EVENT_TYPE_CERT_DELETED\x10\x04B*Z(micromesh/pkg/events/proto/routes;routesb\x06proto3"
 
 var (
 	file_routes_events_proto_rawDescOnce sync.Once
@@ -413,26 +471,28 @@ func file_routes_events_proto_rawDescGZIP() []byte {
 }
 
 var file_routes_events_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_routes_events_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_routes_events_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_routes_events_proto_goTypes = []any{
 	(EventType)(0),       // 0: events.routes.EventType
 	(*Event)(nil),        // 1: events.routes.Event
 	(*Route)(nil),        // 2: events.routes.Route
 	(*RouteSaved)(nil),   // 3: events.routes.RouteSaved
 	(*RouteDeleted)(nil), // 4: events.routes.RouteDeleted
-	(*CertSaved)(nil),    // 5: events.routes.CertSaved
+	(*CertDeleted)(nil),  // 5: events.routes.CertDeleted
+	(*CertSaved)(nil),    // 6: events.routes.CertSaved
 }
 var file_routes_events_proto_depIdxs = []int32{
 	0, // 0: events.routes.Event.type:type_name -> events.routes.EventType
 	2, // 1: events.routes.Event.route:type_name -> events.routes.Route
 	3, // 2: events.routes.Event.route_saved:type_name -> events.routes.RouteSaved
 	4, // 3: events.routes.Event.route_deleted:type_name -> events.routes.RouteDeleted
-	5, // 4: events.routes.Event.cert_saved:type_name -> events.routes.CertSaved
-	5, // [5:5] is the sub-list for method output_type
-	5, // [5:5] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	6, // 4: events.routes.Event.cert_saved:type_name -> events.routes.CertSaved
+	5, // 5: events.routes.Event.cert_deleted:type_name -> events.routes.CertDeleted
+	6, // [6:6] is the sub-list for method output_type
+	6, // [6:6] is the sub-list for method input_type
+	6, // [6:6] is the sub-list for extension type_name
+	6, // [6:6] is the sub-list for extension extendee
+	0, // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_routes_events_proto_init() }
@@ -444,6 +504,7 @@ func file_routes_events_proto_init() {
 		(*Event_RouteSaved)(nil),
 		(*Event_RouteDeleted)(nil),
 		(*Event_CertSaved)(nil),
+		(*Event_CertDeleted)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -451,7 +512,7 @@ func file_routes_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_routes_events_proto_rawDesc), len(file_routes_events_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   5,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
