@@ -55,8 +55,8 @@ type Service struct {
 // Mesh gives the mesh's own services.
 func Mesh() []Service {
 	return []Service{
-		{Slug: "user-svc", Database: true, Owns: []string{kv.Keys, kv.Permits, kv.Revocations}, Topics: []string{accounts.Topic}},
-		{Slug: "registry-svc", Database: true, Owns: []string{kv.Instances}, Topics: []string{instances.Topic}},
+		{Slug: "user-svc", Database: true, Owns: []string{kv.Keys, kv.Permits, kv.Revocations, kv.Accounts}, Topics: []string{accounts.Topic}},
+		{Slug: "registry-svc", Database: true, Owns: []string{kv.Instances}, Watches: []string{kv.Accounts}, Topics: []string{instances.Topic}},
 		{Slug: "proxy-svc", Database: true, Owns: []string{kv.Routing}, Watches: []string{kv.Instances}, Topics: []string{routes.Topic}},
 		{Slug: "gateway-svc", Watches: []string{kv.Routing}, Tails: true, Replays: true},
 		{Slug: "forwarder-svc", Consumes: []string{"forwarder-svc"}},

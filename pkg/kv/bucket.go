@@ -19,6 +19,7 @@ const (
 	Nodes       = "nodes"       // RPC nodes, each by its own process
 	Keys        = "keys"        // public keys that sign tokens, by user-svc
 	Permits     = "permits"     // who has which permission, by user-svc
+	Accounts    = "accounts"    // every slug that is owned, by user-svc; nobody holds all of it in memory
 	Revocations = "revocations" // tokens that are void before they expire, by user-svc
 	Instances   = "instances"   // instances and their health, by registry-svc
 	Routing     = "routing"     // the gateways' routing table, by proxy-svc

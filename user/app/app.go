@@ -66,6 +66,7 @@ func (a *App) open(ctx context.Context, h *host.Host, cfg Config) error {
 	}
 	st := store.New(a.DB, subscriber.Encode)
 	a.replica = newReplicator(h.JS, h.NATS, h.Auth, st, a.Log)
+	a.replica.slugs = newSlugs(h.JS, h.NATS, st.Slugs, a.Log)
 	a.Service, err = service.New(cfg.domain(), service.Ports{
 		Store: st, Sealer: h.Secrets, Signer: signer{}, Mailer: mailer, Permits: permits{h.Auth}, Replica: a.replica,
 	})
@@ -122,7 +123,7 @@ func (a *App) AdminPassword() string { return a.madeUp }
 
 // Run serves until ctx ends.
 func (a *App) Run(ctx context.Context) error {
-	return a.Backend.Run(ctx, a.replica.run, a.housekeep)
+	return a.Backend.Run(ctx, a.replica.run, a.replica.slugs.run, a.housekeep)
 }
 
 // housekeep deletes what has expired, and rotates the key when that is due, until ctx ends.

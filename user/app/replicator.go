@@ -40,6 +40,7 @@ type replicator struct {
 	source source // set before anything is called
 	log    *slog.Logger
 
+	slugs   *slugs
 	started atomic.Bool // until then, what changes is left to start
 
 	locks map[string]*sync.Mutex // by bucket, each held while the bucket is written
@@ -248,6 +249,7 @@ func (r *replicator) Changed(ctx context.Context, c service.Changes) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), replicateTimeout)
 	defer cancel()
+	r.slugs.put(ctx, c.Slugs)
 	if err := r.put(ctx, c); err != nil {
 		r.log.Warn("replication_waits", "error", err)
 		r.soon()
