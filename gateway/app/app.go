@@ -88,6 +88,7 @@ func (a *App) build(ctx context.Context) error {
 	}
 	a.schemas, err = schemas.New(schemas.Config{
 		Nodes: a.host.Nodes, JS: a.host.JS, Logger: a.log, Metrics: a.host.Metrics, BuiltIn: bindings, Self: Name, Version: host.Version,
+		Held: a.held(),
 	})
 	if err != nil {
 		return err
@@ -132,6 +133,15 @@ func (a *App) build(ctx context.Context) error {
 		return nil
 	}
 	return a.listen(ctx, a.cfg.GuestsListen, &handler.Guests{Gateway: main})
+}
+
+// held reports whether a slug has instances. Where processes have certificates it is nil: there only a service itself can publish its
+// schema, by its login on NATS.
+func (a *App) held() func(slug string) bool {
+	if a.host.Identity() != nil {
+		return nil
+	}
+	return func(slug string) bool { return a.table.Slug(slug).Size() > 0 }
 }
 
 func (a *App) pages(stream, states http1.Handler) handler.Pages {

@@ -117,6 +117,9 @@ func publish(t *testing.T, js jetstream.JetStream, target string) {
 			t.Fatal(err)
 		}
 	}
+	if _, err := kv.Fill(t.Context(), js, kv.Revocations, kv.Options{}, func(map[string][]byte) (map[string][]byte, error) { return nil, nil }); err != nil {
+		t.Fatal(err)
+	}
 	put(kv.Keys, "k1", map[string]any{"kid": "k1", "pem": testKey, "current": true})
 	put(kv.Routing, routing.SlugKey("shop-svc"), routing.Slug{Slug: "shop-svc", Instances: []routing.Target{{ID: "1", URL: target, Status: routing.Healthy}}})
 	put(kv.Routing, routing.HostKey("shop.example.com"), routing.HostRoute{ID: "shop.example.com", Target: target})

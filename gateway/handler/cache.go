@@ -76,8 +76,9 @@ func keepable(x *http1.Exchange) bool {
 	return !has(control, "no-cache") && !has(control, "no-store")
 }
 
-// keyOf is what an answer is kept under: the request, and who asks. A token that the mesh does not know is somebody too.
-func keyOf(x *http1.Exchange, claims *auth.Claims) string {
+// keyOf returns the key of a cached answer: the request, and the caller with the caller's present rights. An answer that was made for
+// other rights is never served. Callers with a token that the mesh does not know are told apart by it.
+func (g *Gateway) keyOf(x *http1.Exchange, claims *auth.Claims) string {
 	var b bytes.Buffer
 	part := func(s []byte) {
 		b.Write(strconv.AppendInt(nil, int64(len(s)), 10))
@@ -94,6 +95,9 @@ func keyOf(x *http1.Exchange, claims *auth.Claims) string {
 	} else {
 		for _, s := range []string{claims.UserID, claims.AppID, claims.ActiveOrg, claims.RoleList()} {
 			part([]byte(s))
+		}
+		for _, permission := range g.cfg.Permits.Permissions(claims) {
+			part([]byte(permission))
 		}
 	}
 	return b.String()

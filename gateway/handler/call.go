@@ -104,7 +104,12 @@ func (g *Gateway) invoke(x *http1.Exchange, b *transcode.Binding, msg []byte, to
 	defer cancel()
 	ctx, span := telemetry.Start(telemetry.Extract(ctx, traceparent(x)), b.Method+" "+b.Pattern)
 	ctx = client.WithCaller(ctx, func() string { return g.callerOf(x, token) })
-	answer, trailer, err := g.cfg.RPC.Raw(ctx, b.Service, b.Endpoint, "json", msg, g.metadata(ctx, x, g.tokenFor(ctx, b.Service, token)))
+	md := g.metadata(ctx, x, g.tokenFor(ctx, b.Service, token))
+	raw := func() ([]byte, metadata.MD, error) { return g.cfg.RPC.Raw(ctx, b.Service, b.Endpoint, "json", msg, md) }
+	if b.Guest {
+		raw = func() ([]byte, metadata.MD, error) { return g.cfg.RPC.RawGuest(ctx, b.Service, b.Endpoint, msg, md) }
+	}
+	answer, trailer, err := raw()
 	failed := ""
 	if e := errs.From(err); e != nil && e.Kind.Status() >= http.StatusInternalServerError {
 		failed = e.Code

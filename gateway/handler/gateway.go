@@ -24,6 +24,7 @@ import (
 // RPC calls a service with a message that is encoded already. pkg/rpc/client does.
 type RPC interface {
 	Raw(ctx context.Context, service, endpoint, subtype string, body []byte, md metadata.MD) ([]byte, metadata.MD, error)
+	RawGuest(ctx context.Context, service, endpoint string, body []byte, md metadata.MD) ([]byte, metadata.MD, error)
 }
 
 // Table is where requests lead, and what the gateway waits for until it shows a change.
@@ -125,7 +126,7 @@ func (g *Gateway) lead(x *http1.Exchange) route {
 		g.shut(x, slug)
 		return routeNone
 	}
-	if bindings := g.cfg.Bindings.Load(); bindings.Has(string(slug)) {
+	if bindings := g.cfg.Bindings.Load(); bindings.Has(string(slug)) && !g.givesWay(string(slug)) {
 		return g.call(x, set, bindings, string(slug))
 	}
 	if group := g.cfg.Table.Slug(string(slug)); group.Size() > 0 {

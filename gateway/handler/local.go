@@ -140,8 +140,13 @@ func (p Pages) revocations(x *http1.Exchange) {
 		x.Fail(http.StatusInternalServerError, "INTERNAL", "something went wrong on our side")
 		return
 	}
+	tagged(b).respond(x, jsonType)
+}
+
+// tagged makes a document whose tag is the hash of its content.
+func tagged(b []byte) Document {
 	sum := sha256.Sum256(b)
-	Document{b, `"` + hex.EncodeToString(sum[:12]) + `"`}.respond(x, jsonType)
+	return Document{b, `"` + hex.EncodeToString(sum[:12]) + `"`}
 }
 
 // jwk is a public RSA key (RFC 7517, RFC 7518 section 6.3.1). It has no private fields to leak.
@@ -164,8 +169,7 @@ func (p Pages) jwks(x *http1.Exchange) {
 		x.Fail(http.StatusInternalServerError, "INTERNAL", "something went wrong on our side")
 		return
 	}
-	x.Header().Set("Cache-Control", "public, max-age=60")
-	x.Respond(http.StatusOK, jsonType, b)
+	tagged(b).respond(x, jsonType) // without a time to keep it: a key that was removed must no longer count
 }
 
 func toJWK(kid string, k *rsa.PublicKey) jwk {

@@ -138,7 +138,7 @@ func (g *Gateway) follow(x *http1.Exchange, set *routeSet, r *routes.Route) rout
 		return way
 	}
 	claims, _ := g.caller(x) // nil where nobody is signed in
-	g.cfg.Routes.cache.answer(x, keyOf(x, claims), r.CacheTTL, func(rec http1.Recorder) bool { return g.forward(x, group, rec) })
+	g.cfg.Routes.cache.answer(x, g.keyOf(x, claims), r.CacheTTL, func(rec http1.Recorder) bool { return g.forward(x, group, rec) })
 	return way
 }
 

@@ -43,6 +43,10 @@ func (r rpc) Raw(context.Context, string, string, string, []byte, metadata.MD) (
 	return []byte(`{}`), nil, r.err
 }
 
+func (r rpc) RawGuest(ctx context.Context, service, endpoint string, body []byte, md metadata.MD) ([]byte, metadata.MD, error) {
+	return r.Raw(ctx, service, endpoint, "json", body, md)
+}
+
 // routedGateway serves configured routes: two to an instance, one of which needs a token, and one to a method.
 func routedGateway(t *testing.T, k *keys) (url string) {
 	t.Helper()

@@ -12,11 +12,14 @@ import (
 	"micromesh/pkg/auth"
 	"micromesh/pkg/discovery"
 	"micromesh/pkg/errs"
+	"micromesh/pkg/ident"
 )
 
 // Nodes is what discovery knows of a service, nil where no node runs. A *discovery.Registry is it.
 type Nodes interface {
 	Lookup(service string) *discovery.Service
+	// Synced reports whether all nodes were seen once.
+	Synced() bool
 }
 
 // mostNamed bounds how many endpoints an error names.
@@ -126,9 +129,24 @@ func methods(s *discovery.Service) string {
 	return strings.Join(names, ", ")
 }
 
+// givesWay reports whether the schema of a slug gives way to instances: no node of the service runs, and the slug's own account has
+// registered instances.
+func (g *Gateway) givesWay(slug string) bool {
+	if ident.Own(slug) || g.cfg.Nodes == nil || !g.cfg.Nodes.Synced() || g.cfg.Table.Slug(slug).Size() == 0 {
+		return false
+	}
+	s := g.cfg.Nodes.Lookup(slug)
+	return s == nil || !slices.ContainsFunc(s.Nodes, func(n *discovery.Node) bool { return !n.Stock() })
+}
+
 // bound gives the binding of a route to a method: that of its schema; else of what a running node says of its request; else of nothing.
 func (g *Gateway) bound(service, endpoint, method, pattern string) *transcode.Binding {
 	if b := g.cfg.Bindings.Load().Endpoint(service, endpoint); b != nil {
+		return b
+	}
+	if g.cfg.Bindings.Load().Has(service) { // a name with a schema is never a guest's
+		b := transcode.Untyped(service, endpoint, method, pattern)
+		b.Guest = false
 		return b
 	}
 	if g.cfg.Nodes != nil {

@@ -51,7 +51,11 @@ type Config struct {
 	Metrics prometheus.Registerer
 	BuiltIn *transcode.Bindings // of the mesh's own services, which are there always
 	Self    string              // the gateway's slug, which has pages and no methods
-	Version string              // of the mesh, in descriptions
+
+	// Held reports whether a slug has instances of its own account, where publishers of schemas prove nothing: such a slug takes no
+	// schema that comes after them. Nil reports false: publishers have logins of their own.
+	Held    func(slug string) bool
+	Version string // of the mesh, in descriptions
 }
 
 // Follower follows the services' schemas. Its methods are safe for concurrent use.
@@ -174,7 +178,8 @@ func (f *Follower) observe(now time.Time) {
 		if f.cfg.BuiltIn.Has(running.Name) {
 			continue
 		}
-		hash, ok := newest(running.Nodes)
+		nodes := slices.DeleteFunc(slices.Clone(running.Nodes), (*discovery.Node).Stock) // guests have no schema
+		hash, ok := newest(nodes)
 		s := f.services[running.Name]
 		if s == nil && !ok {
 			continue // it has no methods to bind
@@ -183,11 +188,25 @@ func (f *Follower) observe(now time.Time) {
 			s = &service{slug: running.Name}
 			f.services[running.Name] = s
 		}
-		s.nodes = len(running.Nodes)
+		s.nodes = len(nodes)
 		if ok {
 			s.wants(hash, now)
 		}
+		f.hold(s)
 	}
+}
+
+// hold refuses the schema of a slug that its account holds by instances, until they are gone.
+func (f *Follower) hold(s *service) {
+	held := s.bindings == nil && f.cfg.Held != nil && f.cfg.Held(s.slug)
+	if held && !s.held {
+		s.problem = "the slug has instances that its account has registered before: they serve it"
+		f.log.Warn("schema_refused", "slug", s.slug, "schema", s.wanted, "error", s.problem)
+	}
+	if !held && s.held {
+		s.problem = ""
+	}
+	s.held = held
 }
 
 // forget drops services of which no node was seen for long.

@@ -40,6 +40,7 @@ type service struct {
 	wanted  string // hash that the newest node names
 	problem string // why it isn't served
 	refused bool   // for ever
+	held    bool   // by instances of the slug's account
 	next    time.Time
 	delay   time.Duration
 }
@@ -74,12 +75,14 @@ func (s *service) wants(hash string, now time.Time) {
 }
 
 // due tells whether there is something to fetch, now or later.
-func (s *service) due() bool { return s.wanted != "" && s.wanted != s.schema.Hash && !s.refused }
+func (s *service) due() bool {
+	return s.wanted != "" && s.wanted != s.schema.Hash && !s.refused && !s.held
+}
 
 // state is the metric's word for how it stands.
 func (s *service) state() string {
 	switch {
-	case s.refused:
+	case s.refused, s.held:
 		return stateRefused
 	case s.due():
 		return stateMissing

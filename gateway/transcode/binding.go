@@ -27,6 +27,7 @@ type Binding struct {
 	Pattern  string // "/user-svc/user/{userId}"
 	Success  int    // HTTP status of success
 	HasBody  bool   // whether the request's body is the message
+	Guest    bool   // whether the service may be a guest, since no schema describes it
 	Access   *meshpb.Access
 
 	Desc     protoreflect.MethodDescriptor
@@ -196,7 +197,7 @@ func (b *Bindings) Endpoint(service, endpoint string) *Binding {
 // Untyped makes a binding to a method whose schema is not known: its parameters are texts, and it decides itself who may call it.
 func Untyped(service, endpoint, method, pattern string) *Binding {
 	return &Binding{
-		Service: service, Endpoint: endpoint, Method: method, Pattern: pattern, Success: http.StatusOK, HasBody: true,
+		Service: service, Endpoint: endpoint, Method: method, Pattern: pattern, Success: http.StatusOK, HasBody: true, Guest: true,
 		Access: &meshpb.Access{Rule: &meshpb.Access_Caller{Caller: meshpb.Caller_CALLER_PUBLIC}},
 	}
 }

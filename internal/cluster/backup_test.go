@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -245,18 +246,24 @@ func TestSecretKeyIsLost(t *testing.T) {
 	joe := tokenOf(m.must(t, "POST", "/user-svc/register", "", credentials("joe", "password-of-joe")))
 	m.StopAll()
 
-	m.Configure(map[string]map[string]string{"user": {"MICRO_SECRET_KEY_FILE": newSecretKey(t)}})
-	m.StartAll()
-	if status, out := m.do(t, "POST", "/user-svc/login", "", credentials("joe", "password-of-joe")); status != 500 {
-		t.Errorf("sign-in with a key that doesn't fit: %d %v", status, out)
+	other := newSecretKey(t)
+	m.Configure(map[string]map[string]string{"user": {"MICRO_SECRET_KEY_FILE": other}})
+	m.NATS.Start()
+	p := m.Services["user"][0]
+	p.Start()
+	eventually(t, func() error {
+		if p.Running() {
+			return errors.New("the process runs")
+		}
+		return nil
+	})
+	const recover = "DELETE FROM signing_keys; DELETE FROM secret_key;"
+	for _, want := range []string{other, "is not the one of its database", "restore the one", recover, "everybody has to sign in again"} {
+		if log := p.WholeLog(); !strings.Contains(log, want) {
+			t.Errorf("%q is missing in the log:\n%s", want, log)
+		}
 	}
-	if status, out := m.do(t, "POST", "/user-svc/self", joe, obj{}); status != 200 {
-		t.Errorf("a token of before, whose public key is known: %d %v", status, out)
-	}
-	for _, p := range m.Services["user"] {
-		p.Stop()
-	}
-	restore(t, urls["user"], "DELETE FROM signing_keys;")
+	restore(t, urls["user"], recover)
 	m.StartAll()
 	m.login(t, "joe", "password-of-joe")
 	if status, out := m.do(t, "POST", "/user-svc/self", joe, obj{}); status != 401 {

@@ -23,7 +23,6 @@ import (
 	"micromesh/pkg/kv"
 	"micromesh/pkg/natsconn"
 	"micromesh/pkg/natsconn/embedded"
-	"micromesh/pkg/secret"
 	proxy "micromesh/proxy/app"
 	registry "micromesh/registry/app"
 	user "micromesh/user/app"
@@ -38,6 +37,8 @@ type Config struct {
 	Proxy     proxy.Config
 	Gateway   gateway.Config
 	Forwarder forwarder.Config // where it names a target
+
+	NewSecretKey bool // start with another secret key, if the one of before is lost: values that it sealed are deleted
 
 	NATSListen   string // "host:port" on loopback where services join over NATS; empty is nowhere
 	NATSOptional bool   // where that is taken by another program the mesh starts without it
@@ -85,6 +86,7 @@ type Mesh struct {
 	fwd   *forwarder.App // nil where events are sent nowhere
 
 	natsTaken bool
+	used      bool // the folder had databases before
 
 	stopGate context.CancelFunc
 	stopRest context.CancelFunc
@@ -145,7 +147,7 @@ func (m *Mesh) open(ctx context.Context) error {
 	if err := m.openDir(); err != nil {
 		return err
 	}
-	box, err := secret.Open(filepath.Join(m.cfg.Dir, "secret.key"))
+	box, key, err := m.openSecretKey()
 	if err != nil {
 		return err
 	}
@@ -159,7 +161,7 @@ func (m *Mesh) open(ctx context.Context) error {
 	if err := forgetNodes(ctx, m.conn); err != nil {
 		return err
 	}
-	m.Host, err = host.New(ctx, host.Config{NATS: m.conn, Secrets: box, Logger: m.cfg.Logger, TokenSession: m.cfg.User.AcceptExpired()})
+	m.Host, err = host.New(ctx, host.Config{NATS: m.conn, Secrets: box, SecretKey: key, Logger: m.cfg.Logger, TokenSession: m.cfg.User.AcceptExpired()})
 	if err != nil {
 		return err
 	}
@@ -179,10 +181,10 @@ func forgetNodes(ctx context.Context, nc *nats.Conn) error {
 	return nil
 }
 
-// openServices opens all four at once: the first start makes keys and hashes, which takes its time.
+// openServices opens all four, at the first start together: making keys and hashes takes its time.
 func (m *Mesh) openServices(ctx context.Context) error {
 	c := &m.cfg
-	sqlite := func(name string) string { return "sqlite:" + filepath.Join(c.Dir, name+".db") }
+	sqlite := func(name string) string { return "sqlite:" + m.database(name) }
 	c.User.DatabaseURL, c.Registry.DatabaseURL, c.Proxy.DatabaseURL = sqlite("user"), sqlite("registry"), sqlite("proxy")
 	c.User.MailDir = filepath.Join(c.Dir, "mail")
 	c.Gateway.DataDir = filepath.Join(c.Dir, "gateway")
@@ -206,8 +208,16 @@ func (m *Mesh) openServices(ctx context.Context) error {
 			return err
 		}
 	}
+	openUser := func() (err error) { m.user, err = user.New(ctx, m.Host, c.User); return err }
 	var g errgroup.Group
-	g.Go(func() (err error) { m.user, err = user.New(ctx, m.Host, c.User); return err })
+	if m.used {
+		// It can tell a wrong secret key, by the keys that it has sealed, before the others take that key for theirs.
+		if err := openUser(); err != nil {
+			return err
+		}
+	} else {
+		g.Go(openUser)
+	}
 	g.Go(func() (err error) { m.reg, err = registry.New(ctx, m.Host, c.Registry); return err })
 	g.Go(func() (err error) { m.proxy, err = proxy.New(ctx, m.Host, c.Proxy); return err })
 	return g.Wait()

@@ -234,6 +234,15 @@ routes:
 			t.Errorf("without a guard: asked %d times", n)
 		}
 	})
+	t.Run("only while the caller has the same rights", func(t *testing.T) {
+		may := func(slugs ...string) {
+			m.Do(t, "PUT", "/user-svc/permits", joe, obj{"permits": []obj{{"id": "prm_1", "permission": "joe:news:read", "slugs": slugs}}}).Must(t, 200)
+		}
+		may("eve", "ann")
+		meshtest.Soon(t, "kept", func() bool { return ask(t, m, "GET", "/me?rights", eve).Header.Get("X-Cache") == "HIT" })
+		may("ann")
+		meshtest.Soon(t, "asked again", func() bool { return ask(t, m, "GET", "/me?rights", eve).Header.Get("X-Cache") == "MISS" })
+	})
 	t.Run("what is kept says so", func(t *testing.T) {
 		first := ask(t, m, "GET", "/news?Content-Type=text/x&X-Own=1", "")
 		a := ask(t, m, "GET", "/news?Content-Type=text/x&X-Own=1", "")

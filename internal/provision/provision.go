@@ -55,8 +55,8 @@ type Service struct {
 // Mesh gives the mesh's own services.
 func Mesh() []Service {
 	return []Service{
-		{Slug: "user-svc", Database: true, Owns: []string{kv.Keys, kv.Permits, kv.Revocations}, Topics: []string{accounts.Topic}},
-		{Slug: "registry-svc", Database: true, Owns: []string{kv.Instances}, Topics: []string{instances.Topic}},
+		{Slug: "user-svc", Database: true, Owns: []string{kv.Keys, kv.Permits, kv.Revocations, kv.Accounts}, Topics: []string{accounts.Topic}},
+		{Slug: "registry-svc", Database: true, Owns: []string{kv.Instances}, Watches: []string{kv.Accounts}, Topics: []string{instances.Topic}},
 		{Slug: "proxy-svc", Database: true, Owns: []string{kv.Routing}, Watches: []string{kv.Instances}, Topics: []string{routes.Topic}},
 		{Slug: "gateway-svc", Watches: []string{kv.Routing}, Tails: true, Replays: true},
 		{Slug: "forwarder-svc", Consumes: []string{"forwarder-svc"}},
@@ -176,9 +176,26 @@ func provision(cfg Config, steps ...func(*run) error) ([]string, error) {
 // hide keeps the folder out of the repository that it may lie in.
 func (r *run) hide() error { return r.write(".gitignore", []byte("*\n")) }
 
+// lostKey fails if a service's secret key is missing though it was made: its database belongs to it. The login was made after it.
+func (r *run) lostKey(slug string) error {
+	key, err := r.read(slug + "/secret.key")
+	if err != nil || key != nil {
+		return err
+	}
+	login, err := r.read(slug + "/nats.password")
+	if err != nil || login == nil {
+		return err
+	}
+	return fmt.Errorf("%s is missing or empty, though it was made: restore it from a backup. If it is lost, delete %s as well, and run this again: new ones are made, and %s says what else to do",
+		r.path(slug+"/secret.key"), r.path(slug+"/nats.password"), slug)
+}
+
 // secretKeys makes a key for each service: no service can open what another has sealed.
 func (r *run) secretKeys() error {
 	for _, s := range r.cfg.Services {
+		if err := r.lostKey(s.Slug); err != nil {
+			return err
+		}
 		if _, err := r.keep(s.Slug+"/secret.key", newSecretKey); err != nil {
 			return err
 		}

@@ -322,3 +322,43 @@ func TestPublishersAreBelieved(t *testing.T) {
 		}
 	}
 }
+
+// TestLostSecretsAreNotReplacedSilently removes and empties secrets that cannot be made anew without a loss.
+func TestLostSecretsAreNotReplacedSilently(t *testing.T) {
+	for _, name := range []string{"user-svc/secret.key", "proxy-svc/secret.key"} {
+		for what, lose := range map[string]func(string) error{
+			"missing": os.Remove,
+			"empty":   func(file string) error { return os.WriteFile(file, nil, 0o600) },
+		} {
+			dir := t.TempDir()
+			secrets(t, provision.Config{Dir: dir})
+			file := filepath.Join(dir, filepath.FromSlash(name))
+			before := read(t, file)
+			if err := lose(file); err != nil {
+				t.Fatal(err)
+			}
+			_, err := provision.Secrets(provision.Config{Dir: dir})
+			if err == nil || !strings.Contains(err.Error(), file) || !strings.Contains(err.Error(), "restore it") {
+				t.Errorf("%s %s: %v", name, what, err)
+			}
+			if err := os.WriteFile(file, []byte(before+"\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if written := secrets(t, provision.Config{Dir: dir}); len(written) > 0 {
+				t.Errorf("%s restored: %v were written", name, written)
+			}
+		}
+	}
+	dir := t.TempDir()
+	secrets(t, provision.Config{Dir: dir})
+	before := read(t, dir, "user-svc/secret.key")
+	for _, name := range []string{"secret.key", "nats.password"} {
+		if err := os.Remove(filepath.Join(dir, "user-svc", name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	secrets(t, provision.Config{Dir: dir})
+	if read(t, dir, "user-svc/secret.key") == before {
+		t.Error("the key is the one that was lost")
+	}
+}

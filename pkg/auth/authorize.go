@@ -10,6 +10,8 @@ import (
 // Permits answers whether a permission was granted to a caller's slug or roles. A [State] does.
 type Permits interface {
 	Permitted(c *Claims, permission string) bool
+	// Permissions lists what is granted to the caller, sorted.
+	Permissions(c *Claims) []string
 }
 
 var _ Permits = (*State)(nil)
@@ -54,8 +56,10 @@ func Authorize(rule *meshpb.Access, c *Claims, permits Permits) error {
 
 // grants indexes a snapshot of the permits by permission.
 type grants struct {
-	of *map[string]*Permit // the snapshot, by identity
-	by map[string][]*Permit
+	of     *map[string]*Permit // the snapshot, by identity
+	by     map[string][]*Permit
+	toSlug map[string][]*Permit
+	toRole map[string][]*Permit
 }
 
 // index gives the index of the present snapshot; it is made anew when the snapshot is another one.
@@ -64,9 +68,15 @@ func (s *State) index() *grants {
 	if g := s.grants.Load(); g != nil && g.of == of {
 		return g
 	}
-	g := &grants{of: of, by: make(map[string][]*Permit)}
+	g := &grants{of: of, by: map[string][]*Permit{}, toSlug: map[string][]*Permit{}, toRole: map[string][]*Permit{}}
 	for _, p := range *of {
 		g.by[p.Permission] = append(g.by[p.Permission], p)
+		for _, slug := range p.Slugs {
+			g.toSlug[slug] = append(g.toSlug[slug], p)
+		}
+		for _, role := range p.Roles {
+			g.toRole[role] = append(g.toRole[role], p)
+		}
 	}
 	s.grants.Store(g)
 	return g
@@ -86,10 +96,17 @@ func (s *State) Permitted(c *Claims, permission string) bool {
 // Permissions lists what permits grant to the caller, sorted.
 func (s *State) Permissions(c *Claims) []string {
 	var out []string
-	for _, p := range s.permits.Load() {
-		if p.Grants(c) {
-			out = append(out, p.Permission)
+	g := s.index()
+	take := func(some []*Permit) {
+		for _, p := range some {
+			if p.Grants(c) {
+				out = append(out, p.Permission)
+			}
 		}
+	}
+	take(g.toSlug[c.Slug])
+	for _, role := range c.Roles {
+		take(g.toRole[role])
 	}
 	slices.Sort(out)
 	return slices.Compact(out)

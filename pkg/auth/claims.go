@@ -7,6 +7,7 @@ package auth
 
 import (
 	"context"
+	"crypto/rsa"
 	"slices"
 	"strings"
 
@@ -40,8 +41,9 @@ type Claims struct {
 	SessionID string   `json:"sid"` // the sign-in that the token descends from
 	jwt.RegisteredClaims
 
-	kid      string // of the key that signed it
-	roleList string // joined once, since a verified token is used many times
+	kid      string         // of the key that signed it
+	key      *rsa.PublicKey // which that was when the signature was checked
+	roleList string         // joined once, since a verified token is used many times
 }
 
 // RoleList is the roles with commas between, as a header holds them.

@@ -91,8 +91,8 @@ func (s *State) Wait() {
 	s.revocations.Wait()
 }
 
-// Ready tells whether keys are known: from the buckets, or from what was saved.
-func (s *State) Ready() bool { return len(s.keys.Load()) > 0 }
+// Ready reports whether keys and revocations are known, from the buckets or from a saved state.
+func (s *State) Ready() bool { return len(s.keys.Load()) > 0 && s.revocations.Known() }
 
 // WaitReady waits until all three buckets were read once, or ctx ends.
 func (s *State) WaitReady(ctx context.Context) error {

@@ -97,8 +97,10 @@ func (v *Verifier) Verify(token string) (*Claims, error) {
 	}
 	c, ok := v.cache.GetIfPresent(token)
 	if ok {
-		// A key that was removed takes the tokens that it signed with it.
-		_, ok = v.source.Key(c.kid)
+		// A key that was removed, or replaced, takes the tokens that it signed with it.
+		var key *rsa.PublicKey
+		key, ok = v.source.Key(c.kid)
+		ok = ok && (key == c.key || key.Equal(c.key))
 	}
 	if !ok {
 		var err error
@@ -134,7 +136,11 @@ func (v *Verifier) parse(token string) (*Claims, error) {
 		return nil, ErrNotReady
 	}
 	c := &Claims{}
-	t, err := v.parser.ParseWithClaims(token, c, v.key)
+	t, err := v.parser.ParseWithClaims(token, c, func(t *jwt.Token) (any, error) {
+		key, err := v.key(t)
+		c.key = key
+		return key, err
+	})
 	if err != nil {
 		return nil, ErrBadToken.Because(err)
 	}
@@ -167,7 +173,7 @@ func (v *Verifier) fitHeaders(c *Claims) error {
 }
 
 // key finds the key that a token's header names. Headers that ask for more than that are refused (RFC 7515, 4.1.11).
-func (v *Verifier) key(t *jwt.Token) (any, error) {
+func (v *Verifier) key(t *jwt.Token) (*rsa.PublicKey, error) {
 	if _, ok := t.Header["crit"]; ok {
 		return nil, errors.New("crit names an extension that is not known")
 	}

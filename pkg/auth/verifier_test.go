@@ -115,6 +115,24 @@ func TestGoodTokenIsAccepted(t *testing.T) {
 	}
 }
 
+// TestAKeyThatIsReplacedTakesItsTokensWithIt replaces a key by another with the same id: tokens of the first become invalid.
+func TestAKeyThatIsReplacedTakesItsTokensWithIt(t *testing.T) {
+	f := newFixture(t)
+	tok := f.sign(t)
+	if _, err := f.v.Verify(tok); err != nil {
+		t.Fatal(err)
+	}
+	same := f.key.PublicKey
+	f.source.keys["k1"] = &same // as it was read again
+	if _, err := f.v.Verify(tok); err != nil {
+		t.Errorf("the same key, read again: %v", err)
+	}
+	f.source.keys["k1"] = &newKey(t).PublicKey
+	if _, err := f.v.Verify(tok); err == nil {
+		t.Error("a token of the key before is accepted")
+	}
+}
+
 func TestForgedTokensAreRefused(t *testing.T) {
 	f := newFixture(t)
 	der, err := x509.MarshalPKIXPublicKey(&f.key.PublicKey)

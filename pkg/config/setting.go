@@ -97,7 +97,10 @@ func Resolve(environ map[string]string, settings []Setting) (map[string]string, 
 			}
 			out[s.Env] = strings.TrimRight(string(b), "\r\n")
 		}
-		if s.Required && out[s.Env] == "" {
+		switch {
+		case s.Required && out[s.Env] == "" && file != "" && s.Secret:
+			wrong = append(wrong, fmt.Errorf("%s is not set, since %s, which %s_FILE names, is empty; it must be %s", s.Env, file, s.Env, s.Help))
+		case s.Required && out[s.Env] == "":
 			wrong = append(wrong, fmt.Errorf("%s is not set; it must be %s", s.Env, s.Help))
 		}
 	}

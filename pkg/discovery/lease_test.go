@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
 	"go-micro.dev/v5/registry"
 
 	"micromesh/pkg/discovery"
@@ -143,4 +144,64 @@ func mustRegisterSoon(t *testing.T, r *discovery.Registry, s *registry.Service) 
 	if err := r.Register(s, registry.RegisterTTL(short)); err != nil && !errs.Is(err, errs.Unavailable) {
 		t.Fatal(err)
 	}
+}
+
+// TestNodesThatLeftWhileNATSWasAwayAreGone removes a node with a long lease, or the whole bucket, without the registry noticing.
+func TestNodesThatLeftWhileNATSWasAwayAreGone(t *testing.T) {
+	t.Parallel()
+	const limit = 7 * time.Second // that of a revocation, and the connection
+	known := func(t *testing.T) (n *natsServer, js jetstream.JetStream, there *discovery.Registry) {
+		n = startNATS(t)
+		here := n.registry(discovery.Config{})
+		there = n.registry(discovery.Config{})
+		mustRegister(t, here, service("stays", "1", "h:1"), 0)
+		gone := n.registry(discovery.Config{})
+		mustRegister(t, gone, service("gone", "1", "h:2"), time.Minute)
+		eventually(t, "both are known", func() bool { return count(there, "stays") == 1 && count(there, "gone") == 1 })
+		_ = gone.Close()
+		return n, n.connect(), there
+	}
+	obeyed := func(t *testing.T, there *discovery.Registry) {
+		began := time.Now()
+		eventually(t, "the node is gone", func() bool {
+			if count(there, "stays") != 1 {
+				t.Fatal("a node that lives was dropped")
+			}
+			return count(there, "gone") == 0
+		})
+		if took := time.Since(began); took > limit {
+			t.Errorf("took %v", took)
+		}
+	}
+	t.Run("NATS loses everything", func(t *testing.T) {
+		t.Parallel()
+		n, _, there := known(t)
+		n.stop()
+		n.wipe()
+		n.start()
+		obeyed(t, there)
+	})
+	t.Run("the bucket is deleted", func(t *testing.T) {
+		t.Parallel()
+		_, js, there := known(t)
+		if err := js.DeleteKeyValue(t.Context(), "nodes"); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the loss is noticed", func() bool { _, err := js.KeyValue(t.Context(), "nodes"); return err == nil })
+		obeyed(t, there)
+	})
+	t.Run("its key runs out", func(t *testing.T) {
+		t.Parallel()
+		n, js, there := known(t)
+		s, err := js.Stream(t.Context(), "KV_nodes")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Purge(t.Context(), jetstream.WithPurgeSubject("$KV.nodes."+discovery.Key("gone", "1"))); err != nil {
+			t.Fatal(err)
+		}
+		n.stop()
+		n.start()
+		obeyed(t, there)
+	})
 }

@@ -63,8 +63,8 @@ func WithLogger(log *slog.Logger) Option {
 	return func(r *Registry) { r.log = log }
 }
 
-// WithSeed gives the answer until the bucket was seen, such as what ListServices said when the process last ran. A
-// seeded node that isn't in the bucket then has one lease to write itself again. What is malformed is left out.
+// WithSeed sets the services until the bucket was read, such as those that ListServices returned when the process last ran. A
+// seeded node that isn't in the bucket then has a few seconds to write itself again. Malformed services are left out.
 func WithSeed(services []*registry.Service) Option {
 	return func(r *Registry) { r.seed = services }
 }
@@ -75,6 +75,7 @@ type Registry struct {
 	cfg  Config
 	log  *slog.Logger
 	seed []*registry.Service
+	seen time.Time // when the bucket was made that was seen whole last; of the watch
 
 	snapshot atomic.Pointer[Snapshot]
 	live     atomic.Bool   // the watch is connected and in sync
@@ -83,6 +84,7 @@ type Registry struct {
 	mu        sync.Mutex // over what follows
 	table     *table
 	bucket    jetstream.KeyValue
+	created   time.Time // when the bucket was made
 	own       map[string]*registration
 	watchers  map[*watcher]struct{}
 	listeners map[*func(string)]struct{}
@@ -274,15 +276,16 @@ func (r *Registry) open(ctx context.Context) (jetstream.KeyValue, error) {
 			b, err = r.js.KeyValue(ctx, r.cfg.Bucket)
 		}
 	}
+	var created time.Time
 	if err == nil {
-		err = kv.PlainBucket(ctx, b)
+		created, err = kv.Created(ctx, b)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open bucket %s: %w", r.cfg.Bucket, err)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.bucket = b
+	r.bucket, r.created = b, created
 	return b, nil
 }
 

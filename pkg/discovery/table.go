@@ -72,17 +72,20 @@ func (t *table) remove(key string) {
 	}
 }
 
-// resynced ends a resync that found the keys of present: whoever is missing gets one more lease, because a bucket that
-// lost its content is filled again by the nodes themselves.
-func (t *table) resynced(present map[string]bool, now time.Time) {
+// resynced ends a resync that found the keys of present. Missing nodes expire after grace, or after their lease if that is shorter:
+// nodes fill a bucket that lost its content themselves.
+func (t *table) resynced(present map[string]bool, grace time.Duration, now time.Time) {
 	for _, entries := range t.services {
 		for key, e := range entries {
 			switch {
 			case present[key]:
 			case e.gone:
 				t.delete(e)
+			case grace == 0:
+				t.delete(e)
+				t.changed("delete", e.node)
 			default:
-				e.seen = now
+				e.seen = now.Add(-max(e.node.ttl-grace, 0))
 			}
 		}
 	}

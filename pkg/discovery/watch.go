@@ -8,6 +8,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"micromesh/pkg/kv"
 )
 
 // How soon a watch that broke is tried again, and how long one may take to deliver what the bucket holds.
@@ -15,6 +17,8 @@ const (
 	firstRetry  = 50 * time.Millisecond
 	slowestTry  = 2 * time.Second
 	syncTimeout = 10 * time.Second
+
+	lostGrace = 5 * time.Second // for nodes to write themselves again into a bucket that was lost
 )
 
 var (
@@ -86,6 +90,11 @@ func (r *Registry) follow(ctx context.Context, status <-chan nats.Status) (inSyn
 		drain(watcher)
 	}()
 
+	r.mu.Lock()
+	created := r.created
+	r.mu.Unlock()
+	look := time.NewTicker(kv.Look)
+	defer look.Stop()
 	overdue := time.NewTimer(syncTimeout)
 	defer overdue.Stop()
 	var content []jetstream.KeyValueEntry
@@ -98,6 +107,10 @@ func (r *Registry) follow(ctx context.Context, status <-chan nats.Status) (inSyn
 				return inSync, errReconnected
 			}
 			return inSync, errDisconnected
+		case <-look.C:
+			if _, err := kv.Same(ctx, r.js, r.cfg.Bucket, created); err != nil {
+				return inSync, err
+			}
 		case <-overdue.C:
 			if !inSync {
 				return inSync, errNoSnapshot
@@ -108,7 +121,7 @@ func (r *Registry) follow(ctx context.Context, status <-chan nats.Status) (inSyn
 				return inSync, errEnded
 			case e == nil:
 				inSync = true
-				r.takeUp(content)
+				r.takeUp(content, created)
 				content = nil
 			case inSync:
 				r.update(func(t *table) { r.apply(t, e) })
@@ -123,12 +136,12 @@ func (r *Registry) follow(ctx context.Context, status <-chan nats.Status) (inSyn
 func (r *Registry) startWatcher(ctx context.Context, cancel context.CancelFunc) (jetstream.KeyWatcher, error) {
 	opening, done := context.WithTimeout(ctx, r.cfg.Timeout)
 	defer done()
-	kv, err := r.open(opening)
+	bucket, err := r.open(opening)
 	if err != nil {
 		return nil, err
 	}
 	stop := context.AfterFunc(opening, cancel)
-	watcher, err := kv.WatchAll(ctx)
+	watcher, err := bucket.WatchAll(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("watch bucket %s: %w", r.cfg.Bucket, err)
 	}
@@ -156,15 +169,21 @@ func drain(w jetstream.KeyWatcher) {
 	}
 }
 
-// takeUp makes the bucket's whole content what is known.
-func (r *Registry) takeUp(content []jetstream.KeyValueEntry) {
+// takeUp replaces the table by the bucket's content. A missing node has left, unless the bucket was lost: then live nodes write
+// themselves again immediately.
+func (r *Registry) takeUp(content []jetstream.KeyValueEntry, created time.Time) {
+	grace := lostGrace
+	if created.Equal(r.seen) && len(content) > 0 {
+		grace = 0
+	}
+	r.seen = created
 	r.update(func(t *table) {
 		present := make(map[string]bool, len(content))
 		for _, e := range content {
 			present[e.Key()] = e.Operation() == jetstream.KeyValuePut
 			r.apply(t, e)
 		}
-		t.resynced(present, time.Now())
+		t.resynced(present, grace, time.Now())
 	})
 	if !r.Synced() {
 		close(r.synced)

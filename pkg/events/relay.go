@@ -74,10 +74,14 @@ func (r *Relay) Run(ctx context.Context) {
 	reconnected := r.js.Conn().StatusChanged(nats.CONNECTED)
 	defer r.js.Conn().RemoveStatusListener(reconnected)
 	ready := false
-	var prepared time.Time
+	var prepared, looked time.Time
 	delay := firstRetry
 	for ctx.Err() == nil {
 		err := r.connected()
+		if err == nil && ready && time.Since(looked) > kv.Look {
+			looked = time.Now()
+			ready = !r.signer.lost(ctx, r.js)
+		}
 		if err == nil && (!ready || time.Since(prepared) > renewal) {
 			prepared = time.Now()
 			err = r.prepare(ctx)

@@ -75,6 +75,18 @@ func (s *Signer) Announce(ctx context.Context, js jetstream.JetStream) error {
 	return nil
 }
 
+// lost reports whether NATS has lost the key. One that an operator deleted is not lost.
+func (s *Signer) lost(ctx context.Context, js jetstream.JetStream) bool {
+	ctx, cancel := context.WithTimeout(ctx, kv.Look)
+	defer cancel()
+	bucket, err := js.Stream(ctx, "KV_"+kv.Signers)
+	if err != nil {
+		return errors.Is(err, jetstream.ErrStreamNotFound)
+	}
+	info, err := bucket.Info(ctx, jetstream.WithSubjectFilter("$KV."+kv.Signers+"."+s.slug+"."+s.id))
+	return err == nil && len(info.State.Subjects) == 0
+}
+
 // Sign signs an event's message. What is signed must not be changed afterwards: the subject, the CloudEvents headers, the data.
 func (s *Signer) Sign(m *nats.Msg) {
 	signature := ed25519.Sign(s.key, signed(m.Subject, m.Header, m.Data))

@@ -54,11 +54,12 @@ func (e *DroppedError) Error() string {
 func (e *DroppedError) Unwrap() error { return e.Cause }
 
 const (
-	keyLife     = time.Minute // how long a key is believed before it is read again: one that was taken away is no longer
-	quiet       = time.Minute // between two lines in the log about the same
-	maxTopics   = 100         // that the metric names; it says "other" of more, for whoever makes them up
-	maxSchemas  = 1000        // that are kept
-	maxKeys     = 1000        // that are kept
+	keyLife     = 2 * time.Second // how long a key is believed before it is read again
+	keyGrace    = 2 * time.Second // how long one is believed after it was missed: its publisher puts it there again where NATS has lost it
+	quiet       = time.Minute     // between two lines in the log about the same
+	maxTopics   = 100             // that the metric names; it says "other" of more, for whoever makes them up
+	maxSchemas  = 1000            // that are kept
+	maxKeys     = 1000            // that are kept
 	impatience  = 10 * time.Second
 	pastPace    = 500 // events a second for each processor
 	pastBurst   = 1
@@ -87,8 +88,9 @@ type Verifier struct {
 
 // verifyingKey is a publisher's key, and when it was read.
 type verifyingKey struct {
-	key  ed25519.PublicKey
-	read time.Time
+	key    ed25519.PublicKey
+	read   time.Time
+	missed time.Time // when the bucket was first seen without it; zero while it is there
 }
 
 // NewVerifier makes a verifier, whose counter of dropped events is with these metrics. A nil voucher believes each key that
@@ -196,8 +198,14 @@ func (v *Verifier) key(ctx context.Context, owner, id string) (ed25519.PublicKey
 	if ok && time.Since(old.read) < keyLife {
 		return old.key, nil
 	}
-	value, err := v.lookup(ctx, kv.Signers, name)
+	lookup := v.lookup
+	if ok {
+		lookup = v.read
+	}
+	value, err := lookup(ctx, kv.Signers, name)
 	switch {
+	case errors.Is(err, errMissing) && ok && v.graced(name, old):
+		return old.key, nil
 	case errors.Is(err, errMissing):
 		return nil, &DroppedError{ReasonKey, err}
 	case err != nil && ok:
@@ -214,8 +222,23 @@ func (v *Verifier) key(ctx context.Context, owner, id string) (ed25519.PublicKey
 	if len(v.keys) >= maxKeys {
 		clear(v.keys)
 	}
-	v.keys[name] = verifyingKey{key, time.Now()}
+	v.keys[name] = verifyingKey{key: key, read: time.Now()}
 	return key, nil
+}
+
+// graced reports whether a key that the bucket doesn't hold any more is still believed. It is forgotten where it isn't.
+func (v *Verifier) graced(name string, old verifyingKey) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if old.missed.IsZero() {
+		old.missed = time.Now()
+		v.keys[name] = old
+	}
+	if time.Since(old.missed) < keyGrace {
+		return true
+	}
+	delete(v.keys, name)
+	return false
 }
 
 func (v *Verifier) parseKey(owner, id string, value []byte) (ed25519.PublicKey, error) {

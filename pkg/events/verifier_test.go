@@ -274,6 +274,63 @@ func TestKeysMayNotTakeTheNameOfOthers(t *testing.T) {
 	}
 }
 
+// TestAKeyThatIsTakenAwayIsObeyed takes a publisher's key away in some ways; what it signs is dropped within 5 s. A key that is put there
+// again soon after its bucket was lost drops nothing.
+func TestAKeyThatIsTakenAwayIsObeyed(t *testing.T) {
+	t.Parallel()
+	nc, js := natstest.Start(t).Connect()
+	if err := events.EnsureStream(t.Context(), js); err != nil {
+		t.Fatal(err)
+	}
+	s := signer(t, "user-svc", 1)
+	publish(t, nc, message("1", nil, s))
+	announce(t, js, s)
+	m := received(t, js)
+	v := verifier(t, js, nil)
+	check := func() (dropped bool) {
+		_, err := v.Check(t.Context(), m)
+		if _, dropped = errors.AsType[*events.DroppedError](err); err != nil && !dropped {
+			t.Error(err)
+		}
+		return dropped
+	}
+	lose := func() {
+		if err := js.DeleteKeyValue(t.Context(), kv.Signers); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b, err := js.KeyValue(t.Context(), kv.Signers)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, _, _ := strings.Cut(m.Headers().Get("ce-signature"), ".")
+	for name, take := range map[string]func(){"deleted": func() { _ = b.Delete(t.Context(), "user-svc."+id) }, "lost": lose} {
+		announce(t, js, s)
+		if check() {
+			t.Fatalf("%s: dropped before", name)
+		}
+		take()
+		for began := time.Now(); !check(); {
+			if time.Since(began) > 5*time.Second {
+				t.Fatalf("%s: still believed", name)
+			}
+			time.Sleep(10 * time.Millisecond) // between two events
+		}
+	}
+	announce(t, js, s)
+	if check() {
+		t.Fatal("dropped before")
+	}
+	lose()
+	back := time.AfterFunc(time.Second, func() { announce(t, js, s) })
+	defer back.Stop()
+	for began := time.Now(); time.Since(began) < 4500*time.Millisecond; time.Sleep(10 * time.Millisecond) { // longer than a missing key is believed
+		if check() {
+			t.Fatalf("dropped after %v", time.Since(began))
+		}
+	}
+}
+
 // TestKeysAreVouchedForByCertificates has somebody who may write any key, and has a certificate of another service.
 func TestKeysAreVouchedForByCertificates(t *testing.T) {
 	nc, js := natstest.Start(t).Connect()

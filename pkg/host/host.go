@@ -38,6 +38,8 @@ type Config struct {
 	NATS    *nats.Conn   // owned by the caller
 	Secrets *secret.Box  // seals what the services' databases hold
 	Logger  *slog.Logger //
+	// SecretKey describes the source of Secrets.
+	SecretKey SecretKey
 	// Address that RPC servers listen on, "host:port"; default 127.0.0.1:0, a port that the system picks.
 	Address string
 	// Advertise is where other processes reach the RPC server, "host:port"; default Address, or where that is every
@@ -51,6 +53,13 @@ type Config struct {
 	Replicas int
 	// TokenSession makes expired tokens acceptable for so long; 0 refuses them ("token auto refresh" off).
 	TokenSession time.Duration
+}
+
+// SecretKey describes a secret key to operators.
+type SecretKey struct {
+	Name    string // the file or the variable that holds it
+	Again   string // how to start with another key if it is lost; empty leaves that to the service
+	Renewed bool   // values that another key has sealed are deleted
 }
 
 // Host is what services share. Its fields are safe for concurrent use and don't change.
@@ -114,6 +123,13 @@ func (c *Config) voucher() events.Voucher {
 		return nil
 	}
 	return c.Identity
+}
+
+// SecretKey describes the key of Secrets.
+func (h *Host) SecretKey() SecretKey {
+	k := h.cfg.SecretKey
+	k.Name = cmp.Or(k.Name, "the secret key")
+	return k
 }
 
 // Signer signs the events of a service that runs in this process.

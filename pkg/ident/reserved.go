@@ -1,6 +1,9 @@
 package ident
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // reserved are names that belong to the mesh, or would be mistaken for a part of it.
 var reserved = []string{
@@ -23,3 +26,9 @@ func IsReserved(name string) bool { return slices.Contains(reserved, name) }
 
 // Own reports whether a slug is that of a service of the mesh itself.
 func Own(slug string) bool { return slices.Contains(own, slug) }
+
+// Fold returns the slug that a name could be mistaken for: letters in lower case, and hyphens for underscores and dots. Two names with
+// one fold are never given to two owners.
+func Fold(name string) string {
+	return strings.NewReplacer("_", "-", ".", "-").Replace(LowerASCII(name))
+}

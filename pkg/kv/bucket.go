@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
 )
 
 // Buckets of the mesh, each with its owner.
@@ -17,6 +19,7 @@ const (
 	Nodes       = "nodes"       // RPC nodes, each by its own process
 	Keys        = "keys"        // public keys that sign tokens, by user-svc
 	Permits     = "permits"     // who has which permission, by user-svc
+	Accounts    = "accounts"    // every slug that is owned, by user-svc; nobody holds all of it in memory
 	Revocations = "revocations" // tokens that are void before they expire, by user-svc
 	Instances   = "instances"   // instances and their health, by registry-svc
 	Routing     = "routing"     // the gateways' routing table, by proxy-svc
@@ -104,11 +107,21 @@ func write(ctx context.Context, b jetstream.KeyValue, key string, read func(have
 			return entry{}, err
 		}
 		now, ok, err := swap(ctx, b, key, have, want, revision)
+		if err == nil && ok && revision == 0 && want != nil {
+			ok, err = still(want, read)
+		}
 		if ok || err != nil {
 			return entry{want, now}, err
 		}
 	}
 	return entry{}, fmt.Errorf("write %s to bucket %s: others write it all the time", key, b.Bucket())
+}
+
+// still reports whether an entry that was just created is still wanted. If it was deleted from the database meanwhile, the deletion
+// may have found no entry in the bucket yet.
+func still(created []byte, read func(have []byte) (want []byte, err error)) (bool, error) {
+	want, err := read(created)
+	return bytes.Equal(created, want), err
 }
 
 // WriteAll is Write for some keys at once: load gives the values of those that are to have one.
@@ -180,8 +193,8 @@ func outrun(err error) bool {
 	return errors.Is(err, jetstream.ErrKeyExists) || errors.Is(err, jetstream.ErrKeyRevisionMismatch)
 }
 
-// Sync makes a bucket's content what load gives, which is told what it holds: it puts what is missing or differs and
-// deletes what is too much. As with Write, others may do the same, from the same database.
+// Sync makes a bucket's content equal to the result of load, whose argument is the present content. Missing and different entries are
+// put, surplus ones deleted. As with Write, others may do the same, from the same database. The last round adds no entry.
 func Sync(ctx context.Context, b jetstream.KeyValue, load func(have map[string][]byte) (map[string][]byte, error)) error {
 	for round := range rounds {
 		if err := yield(ctx, round); err != nil {
@@ -199,36 +212,57 @@ func Sync(ctx context.Context, b jetstream.KeyValue, load func(have map[string][
 		if err != nil {
 			return err
 		}
-		if ok, err := replace(ctx, b, have, want); ok || err != nil {
+		ok, err := replace(ctx, b, have, want)
+		if err != nil {
 			return err
+		}
+		if ok && !adds(have, want) {
+			return nil
 		}
 	}
 	return fmt.Errorf("write bucket %s: others write it all the time", b.Bucket())
 }
 
+// adds reports whether want has an entry that have lacks. Then another round is due, for the reason of still.
+func adds(have map[string]entry, want map[string][]byte) bool {
+	for k := range want {
+		if have[k].revision == 0 {
+			return true
+		}
+	}
+	return false
+}
+
+const writers = 16 // entries that are written at the same time
+
 // replace makes the entries of have what is wanted of them, and adds what have doesn't name. It tells false where others
 // wrote meanwhile.
 func replace(ctx context.Context, b jetstream.KeyValue, have map[string]entry, want map[string][]byte) (bool, error) {
-	all := true
-	write := func(key string) error {
-		_, ok, err := swap(ctx, b, key, have[key].value, want[key], have[key].revision)
-		all = all && ok
-		return err
+	var outrun atomic.Bool
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(writers)
+	write := func(key string) {
+		if e := have[key]; e.revision != 0 && bytes.Equal(e.value, want[key]) && want[key] != nil {
+			return
+		}
+		g.Go(func() error {
+			_, ok, err := swap(ctx, b, key, have[key].value, want[key], have[key].revision)
+			if !ok {
+				outrun.Store(true)
+			}
+			return err
+		})
 	}
 	for k := range want {
-		if err := write(k); err != nil {
-			return false, err
-		}
+		write(k)
 	}
 	for k := range have {
-		if _, ok := want[k]; ok {
-			continue
-		}
-		if err := write(k); err != nil {
-			return false, err
+		if _, ok := want[k]; !ok {
+			write(k)
 		}
 	}
-	return all, nil
+	err := g.Wait()
+	return err == nil && !outrun.Load(), err
 }
 
 func contents(ctx context.Context, b jetstream.KeyValue) (map[string]entry, error) {
@@ -247,7 +281,9 @@ func contents(ctx context.Context, b jetstream.KeyValue) (map[string]entry, erro
 			if e == nil {
 				return have, nil
 			}
-			have[e.Key()] = entry{e.Value(), e.Revision()}
+			if e.Key() != markKey {
+				have[e.Key()] = entry{e.Value(), e.Revision()}
+			}
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}

@@ -1,8 +1,9 @@
 // Package kv holds the state that every process must know at once: JetStream key-value buckets, watched into memory.
 //
-// A bucket is written by one service, which owns its content and can rebuild it from its database ([Sync]); everybody
+// A bucket is written by one service, which owns its content and can rebuild it from its database ([Fill]); everybody
 // else watches it ([Watch]). A watcher answers from memory, keeps the last known good state through an outage, and
-// never gives up.
+// never gives up. Where a bucket has lost its content it keeps that state until the owner has filled the bucket again, and
+// not longer.
 package kv
 
 import (
@@ -28,7 +29,11 @@ type Map[V any] struct {
 
 	current   atomic.Pointer[map[string]V]
 	synced    atomic.Bool
+	seeded    atomic.Bool
 	confirmed atomic.Pointer[time.Time]
+
+	marked  bool      // its owner marks what it has filled; of the goroutine that watches, as what follows
+	created time.Time // when the bucket was made that was last seen whole
 
 	mu      sync.Mutex
 	changed chan struct{} // closed, and replaced, with each change
@@ -98,11 +103,17 @@ func (m *Map[V]) WaitFor(ctx context.Context, cond func(map[string]V) bool) erro
 	}
 }
 
-// Seed puts a snapshot in place before the first sync: what a process saved when it last ran.
+// Known reports whether the map holds the bucket's whole content, or what was seeded in its place.
+func (m *Map[V]) Known() bool { return m.Synced() || m.seeded.Load() }
+
+// Seed puts a snapshot in place before the first sync: what a process saved when it last ran. It holds until the bucket's whole
+// content has come.
 func (m *Map[V]) Seed(s map[string]V) {
-	if !m.Synced() {
-		m.publish(maps.Clone(s))
+	if m.Synced() {
+		return
 	}
+	m.seeded.Store(true)
+	m.publish(maps.Clone(s))
 }
 
 // Ended gives a channel that is closed when the watch has ended.
@@ -161,7 +172,6 @@ func (m *Map[V]) watch(ctx context.Context, js jetstream.JetStream) error {
 	if err != nil {
 		return err
 	}
-	created := info.Created
 	// The watcher is ended through its context: Stop would wait for an answer from a server that is away.
 	watchCtx, end := context.WithCancel(ctx)
 	defer end()
@@ -172,76 +182,35 @@ func (m *Map[V]) watch(ctx context.Context, js jetstream.JetStream) error {
 
 	connected := js.Conn().StatusChanged(nats.CONNECTED)
 	defer js.Conn().RemoveStatusListener(connected)
-	check := time.NewTicker(5 * time.Second)
+	check := time.NewTicker(Look)
 	defer check.Stop()
-	next := map[string]V{}
-	snapshot := true // until the nil entry that ends it
+	r := newReading(m, info.Created)
+	defer r.due.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-connected:
 			return errReconnected
+		case <-r.due.C:
+			r.complete()
 		case <-check.C:
-			same, err := m.same(ctx, js, created)
+			same, err := r.same(ctx, js)
 			if err != nil {
 				return err
 			}
-			if same && !snapshot {
+			if same && r.whole {
 				m.confirm()
 			}
 		case e, ok := <-watcher.Updates():
 			if !ok {
-				return errors.New("the watcher was closed")
+				return errClosed
 			}
-			if e == nil {
-				snapshot = false
-				m.finish(next)
-				m.confirm()
-				continue
-			}
-			if snapshot {
-				m.apply(next, e)
-				continue
-			}
-			if closed := m.takeUp(e, watcher.Updates()); closed {
-				return errors.New("the watcher was closed")
+			if err := r.takeUp(e, watcher.Updates()); err != nil {
+				return err
 			}
 		}
 	}
-}
-
-// finish puts a whole new snapshot in place. An empty one does not replace what is known: a bucket that lost its
-// content is filled again by its owner, and until then the last known good state is better than none.
-func (m *Map[V]) finish(s map[string]V) {
-	first := !m.synced.Swap(true)
-	if len(s) == 0 && !first {
-		return
-	}
-	m.publish(s)
-}
-
-// takeUp publishes one snapshot for a change and all that wait behind it.
-func (m *Map[V]) takeUp(e jetstream.KeyValueEntry, updates <-chan jetstream.KeyValueEntry) (closed bool) {
-	next := maps.Clone(m.Load())
-	m.apply(next, e)
-	for range batch {
-		select {
-		case e, ok := <-updates:
-			if !ok {
-				m.publish(next)
-				return true
-			}
-			if e != nil {
-				m.apply(next, e)
-			}
-			continue
-		default:
-		}
-		break
-	}
-	m.publish(next)
-	return false
 }
 
 func (m *Map[V]) apply(s map[string]V, e jetstream.KeyValueEntry) {
@@ -252,29 +221,8 @@ func (m *Map[V]) apply(s map[string]V, e jetstream.KeyValueEntry) {
 	v, err := m.decode(e.Key(), e.Value())
 	if err != nil {
 		m.log.Error("value_refused", "key", e.Key(), "error", err)
+		delete(s, e.Key())
 		return
 	}
 	s[e.Key()] = v
-}
-
-// same fails when the bucket is another one than when the watch began: its consumer would wait for ever. It tells false where
-// nobody answers.
-func (m *Map[V]) same(ctx context.Context, js jetstream.JetStream, created time.Time) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	bucket, err := js.KeyValue(ctx, m.bucket)
-	if errors.Is(err, jetstream.ErrBucketNotFound) {
-		return false, errGone
-	}
-	if err != nil {
-		return false, nil // an outage: the watcher resumes by itself when it ends
-	}
-	status, err := bucket.Status(ctx)
-	if err != nil {
-		return false, nil // as above
-	}
-	if !status.(*jetstream.KeyValueBucketStatus).StreamInfo().Created.Equal(created) {
-		return false, errGone
-	}
-	return true, nil
 }

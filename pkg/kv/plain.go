@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -33,6 +34,15 @@ func Plain(cfg jetstream.StreamConfig, subjects ...string) error {
 func PlainBucket(ctx context.Context, b jetstream.KeyValue) error {
 	_, err := plainInfo(ctx, b)
 	return err
+}
+
+// Created is PlainBucket, and returns when the bucket was made.
+func Created(ctx context.Context, b jetstream.KeyValue) (time.Time, error) {
+	info, err := plainInfo(ctx, b)
+	if err != nil {
+		return time.Time{}, err
+	}
+	return info.Created, nil
 }
 
 func plainInfo(ctx context.Context, b jetstream.KeyValue) (*jetstream.StreamInfo, error) {

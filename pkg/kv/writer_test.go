@@ -49,7 +49,9 @@ func TestWriterKnowsWhatOthersWrote(t *testing.T) {
 		}
 		var told string
 		err := w.Write(t.Context(), "k", func(have []byte) ([]byte, error) {
-			told = string(have)
+			if string(have) != step.want || step.want == "" { // else it asks again whether what it has created is still wanted
+				told = string(have)
+			}
 			if step.want == "" {
 				return nil, nil
 			}

@@ -29,7 +29,13 @@ const quiet = 10 * time.Second
 // the login twice, which it may know again after its secrets were read. A dead peer is noticed within 6 s.
 func Connect(ctx context.Context, cfg Config) (*nats.Conn, error) {
 	log := cfg.Logger
-	awaits := once(func(err error) { log.Warn("nats_awaited", "error", err) })
+	awaits := once(func(err error) {
+		if errors.Is(err, nats.ErrAuthorization) {
+			log.Warn("nats_awaited", "error", err, "hint", "the server does not know this login: check MICRO_NATS_USER and MICRO_NATS_PASSWORD_FILE, and that the server has read its users.conf")
+			return
+		}
+		log.Warn("nats_awaited", "error", err)
+	})
 	errs := once(func(err error) { log.Warn("nats_error", "error", err) })
 	opts := append([]nats.Option{
 		nats.Name(cfg.Name),

@@ -104,6 +104,7 @@ func (s Service) parse(cmd *cli.Command, settings []config.Setting, environ map[
 		}
 		delete(environ, set.Env+"_FILE")
 	}
+	own.keyFile = environ["MICRO_SECRET_KEY_FILE"]
 	environ, missing := config.Resolve(environ, settings)
 	malformed := errors.Join(missing, config.Parse(environ, s.Config, own))
 	if err := config.Join(malformed, config.Validate(s.Config, own)); err != nil {

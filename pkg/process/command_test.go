@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -80,6 +82,26 @@ func TestAllThatIsWrongIsToldAtOnce(t *testing.T) {
 	}
 	if strings.Contains(wrong, "secret@") || strings.Contains(wrong, "short") {
 		t.Errorf("it repeats a secret:\n%s", wrong)
+	}
+}
+
+// TestASecretKeyThatIsWrongIsNamed has the key lie in a file.
+func TestASecretKeyThatIsWrongIsNamed(t *testing.T) {
+	dir := t.TempDir()
+	for content, want := range map[string]string{
+		"": "is empty", "\n": "is empty", "short": "it is not base64", "c2hvcnQ=": "it has 5 bytes; a secret key has 32", "missing": "no such file",
+	} {
+		file := filepath.Join(dir, "secret.key")
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if content == "missing" {
+			file += "s"
+		}
+		code, _, wrong := run(t, nil, map[string]string{"MICRO_SHOP": "here", "MICRO_SECRET_KEY_FILE": file})
+		if code != 2 || !strings.Contains(wrong, file) || !strings.Contains(wrong, want) || !strings.Contains(wrong, "MICRO_SECRET_KEY") {
+			t.Errorf("%q: exit code %d, says %q", content, code, wrong)
+		}
 	}
 }
 

@@ -38,7 +38,9 @@ type Config struct {
 	TokenAutoRefresh bool          `env:"MICRO_TOKEN_AUTO_REFRESH" help:"expired tokens are good while their session lives; the same in every process"`
 	SessionLife      time.Duration `env:"MICRO_SESSION_LIFE" envDefault:"720h" help:"how long a session lives without a refresh"`
 
-	LogLevel  string `env:"MICRO_LOG" envDefault:"info" help:"what is logged to standard error: debug, info, warn or error"`
+	LogLevel string `env:"MICRO_LOG" envDefault:"info" help:"what is logged to standard error: debug, info, warn or error"`
+	keyFile  string // that SecretKey was read from; empty where it is a variable's
+
 	LogFormat string `env:"MICRO_LOG_FORMAT" envDefault:"json" help:"json or text"`
 }
 
@@ -67,7 +69,7 @@ func (c *Config) Validate() error {
 		add("MICRO_TLS_CERT, MICRO_TLS_KEY and MICRO_TLS_CA must be set all, or none")
 	}
 	if _, err := secret.Parse(c.SecretKey); c.SecretKey != "" && err != nil {
-		add("MICRO_SECRET_KEY: %w", err)
+		add("%s: %w", c.keyName(), err)
 	}
 	if c.Linger < 0 || c.Linger > 30*time.Second {
 		add("MICRO_SERVER_LINGER is %s; it must be 0s to 30s", c.Linger)
@@ -85,6 +87,14 @@ func (c *Config) Validate() error {
 	return errors.Join(wrong...)
 }
 
+// keyName names the source of the secret key.
+func (c *Config) keyName() string {
+	if c.keyFile != "" {
+		return "MICRO_SECRET_KEY: the secret key in MICRO_SECRET_KEY_FILE " + c.keyFile
+	}
+	return "MICRO_SECRET_KEY"
+}
+
 // healthAddress is empty where nothing is served.
 func (c *Config) healthAddress() string {
 	if c.Health == "off" {
@@ -94,11 +104,15 @@ func (c *Config) healthAddress() string {
 }
 
 // identity is what the process shows on RPC; nil where it speaks plain text.
-func (c *Config) identity() (*identity.Identity, error) {
+func (c *Config) identity(slug string) (*identity.Identity, error) {
 	if c.Cert == "" {
 		return nil, nil //nolint:nilnil // plain text is no error
 	}
-	return identity.Load(identity.Files{Cert: c.Cert, Key: c.Key, CA: c.CA})
+	id, err := identity.Load(identity.Files{Cert: c.Cert, Key: c.Key, CA: c.CA})
+	if err != nil {
+		return nil, err
+	}
+	return id, id.Check(slug)
 }
 
 // natsOptions are the login, and how servers are verified.

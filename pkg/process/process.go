@@ -134,20 +134,20 @@ func (s Service) open(ctx context.Context, h *host.Host, log *slog.Logger) (App,
 
 // openHost connects, and waits for a NATS server that is away, unless the service has work without it.
 func (s Service) openHost(ctx context.Context, cfg Config, log *slog.Logger) (*host.Host, func() error, error) {
-	id, err := cfg.identity()
+	id, err := cfg.identity(s.Name)
 	if err != nil {
 		return nil, nil, err
 	}
 	box, err := secret.Parse(cfg.SecretKey)
 	if err != nil {
-		return nil, nil, fmt.Errorf("MICRO_SECRET_KEY: %w", err)
+		return nil, nil, fmt.Errorf("%s: %w", cfg.keyName(), err)
 	}
 	nc, err := natsconn.Connect(ctx, natsconn.Config{URL: cfg.NATS, Name: s.Name, Logger: log, Extra: cfg.natsOptions(id), Later: s.Alone})
 	if err != nil {
 		return nil, nil, err
 	}
 	h, err := host.New(ctx, host.Config{
-		NATS: nc, Secrets: box, Logger: log, Address: cfg.Address, Advertise: cfg.Advertise, Identity: id, Linger: cfg.Linger,
+		NATS: nc, Secrets: box, SecretKey: host.SecretKey{Name: cfg.keyName()}, Logger: log, Address: cfg.Address, Advertise: cfg.Advertise, Identity: id, Linger: cfg.Linger,
 		Replicas: cfg.Replicas, TokenSession: cfg.tokenSession(),
 	})
 	if err != nil {

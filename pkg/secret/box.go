@@ -7,17 +7,12 @@ import (
 	"crypto/ed25519"
 	"crypto/hkdf"
 	"crypto/hmac"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"strings"
-
-	"micromesh/pkg/atomicfile"
 )
 
 const keySize = 32 // AES-256
@@ -32,7 +27,7 @@ type Box struct {
 // New makes a box of a key of 32 bytes.
 func New(key []byte) (*Box, error) {
 	if len(key) != keySize {
-		return nil, fmt.Errorf("a secret key has %d bytes, not %d", keySize, len(key))
+		return nil, fmt.Errorf("it has %d bytes; a secret key has %d", len(key), keySize)
 	}
 	block, err := aes.NewCipher(key)
 	if err != nil {
@@ -57,34 +52,9 @@ func New(key []byte) (*Box, error) {
 func Parse(s string) (*Box, error) {
 	key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(s))
 	if err != nil {
-		return nil, errors.New("a secret key is 32 bytes in base64: make one with `openssl rand -base64 32`")
+		return nil, errors.New("it is not base64; a secret key is 32 bytes in base64, as `openssl rand -base64 32` makes them")
 	}
 	return New(key)
-}
-
-// Open makes a box of the key in a file, readable for its owner alone. Where there is none it makes one, and it is on
-// disk before Open returns: what a lost key sealed is lost.
-func Open(file string) (*Box, error) {
-	b, err := os.ReadFile(file)
-	if err == nil {
-		return Parse(string(b))
-	}
-	if !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("read secret key: %w", err)
-	}
-	key := make([]byte, keySize)
-	if _, err := rand.Read(key); err != nil {
-		return nil, err
-	}
-	err = atomicfile.Create(file, []byte(base64.StdEncoding.EncodeToString(key)+"\n"))
-	if err != nil && !errors.Is(err, fs.ErrExist) {
-		return nil, fmt.Errorf("write secret key: %w", err)
-	}
-	// Another process may have been first.
-	if b, err = os.ReadFile(file); err != nil {
-		return nil, fmt.Errorf("read secret key: %w", err)
-	}
-	return Parse(string(b))
 }
 
 // Seal encrypts plain; context is authenticated with it, and must be the same in Open.

@@ -38,6 +38,7 @@ const (
 	serviceSchema  = "service"
 	outboxSchema   = "outbox"
 	consumedSchema = "consumed"
+	boundSchema    = "bound"
 )
 
 // migrationName is the form of a migration's file.

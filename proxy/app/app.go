@@ -42,6 +42,9 @@ func (a *App) open(ctx context.Context, h *host.Host) error {
 	if err != nil {
 		return err
 	}
+	if err := a.Bind(ctx, sealed(st)); err != nil {
+		return err
+	}
 	schema, err := subscriber.Schema()
 	if err != nil {
 		return err
@@ -53,6 +56,20 @@ func (a *App) open(ctx context.Context, h *host.Host) error {
 	}
 	svc := service.New(st, h.Secrets, a.table, time.Now)
 	return proxypb.RegisterProxyServiceHandler(a.Server, handler.New(svc))
+}
+
+// sealed are certificates with their keys.
+func sealed(st *store.Store) backend.Sealed {
+	return backend.Sealed{
+		Each: func(ctx context.Context) (values []backend.SealedValue, err error) {
+			certs, err := st.Certs(ctx, nil)
+			for _, c := range certs {
+				values = append(values, backend.SealedValue{Sealed: c.Sealed, Context: service.CertContext(c.ID)})
+			}
+			return values, err
+		},
+		Tables: []string{"certs"}, Loss: "the certificates of hosts: save them again",
+	}
 }
 
 // Run serves until ctx ends.

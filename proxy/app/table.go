@@ -27,7 +27,7 @@ type table struct {
 	log     *slog.Logger
 	changed chan struct{} // routes have changed
 
-	bucket    jetstream.KeyValue // nil until it is open
+	bucket    jetstream.KeyValue // that was filled last
 	published map[string][]byte  // what the bucket holds, as far as this process knows; nil is unknown
 	slugs     map[string]slugEntry
 }
@@ -60,6 +60,8 @@ func (t *table) run(ctx context.Context) {
 	defer instances.Wait()
 	again := time.NewTicker(resync)
 	defer again.Stop()
+	look := time.NewTicker(kv.Look)
+	defer look.Stop()
 	reconnected := t.js.Conn().StatusChanged(nats.CONNECTED)
 	defer t.js.Conn().RemoveStatusListener(reconnected)
 	delay := firstTry
@@ -77,15 +79,20 @@ func (t *table) run(ctx context.Context) {
 			delay = firstTry
 		}
 		pace.Done()
-		select {
-		case <-moved:
-		case <-t.changed:
-		case <-again.C:
-			t.published = nil
-		case <-reconnected:
-			t.published = nil
-		case <-retry:
-		case <-ctx.Done():
+		for waits := true; waits; {
+			waits = false
+			select {
+			case <-moved:
+			case <-t.changed:
+			case <-look.C:
+				waits = !t.lost(ctx)
+			case <-again.C:
+				t.published = nil
+			case <-reconnected:
+				t.published = nil
+			case <-retry:
+			case <-ctx.Done():
+			}
 		}
 	}
 }
@@ -98,29 +105,43 @@ func decodeInstance(_ string, b []byte) (*routing.Instance, error) {
 // publish makes the bucket what it should be. Until the instances are known it leaves the bucket as it is: a table of
 // yesterday is better than an empty one.
 func (t *table) publish(ctx context.Context, instances *kv.Map[*routing.Instance]) error {
+	ctx, end, err := kv.While(ctx, t.js.Conn())
+	if err != nil {
+		return err
+	}
+	defer end()
 	ctx, cancel := context.WithTimeout(ctx, opTime)
 	defer cancel()
-	if t.bucket == nil || t.published == nil {
-		var err error
-		if t.bucket, err = kv.Open(ctx, t.js, kv.Routing, kv.Options{}); err != nil {
-			return err
-		}
-	}
 	if !instances.Synced() {
 		return nil
 	}
-	if t.published == nil {
-		var want map[string][]byte
-		err := kv.Sync(ctx, t.bucket, func(map[string][]byte) (_ map[string][]byte, err error) {
-			want, err = t.want(ctx, instances.Load())
-			return want, err
-		})
-		if err == nil {
-			t.published = want
-		}
-		return err
+	if t.published != nil {
+		return t.update(ctx, instances)
 	}
-	return t.update(ctx, instances)
+	var want map[string][]byte
+	bucket, err := kv.Fill(ctx, t.js, kv.Routing, kv.Options{}, func(map[string][]byte) (_ map[string][]byte, err error) {
+		want, err = t.want(ctx, instances.Load())
+		return want, err
+	})
+	if err == nil {
+		t.bucket, t.published = bucket, want
+	}
+	return err
+}
+
+// lost reports whether NATS has lost the bucket, which is to be filled again then.
+func (t *table) lost(ctx context.Context) bool {
+	if t.published == nil || !t.js.Conn().IsConnected() {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, kv.Look)
+	defer cancel()
+	whole, err := kv.Filled(ctx, t.js, kv.Routing)
+	if err != nil || whole {
+		return false
+	}
+	t.published = nil
+	return true
 }
 
 // want is the table as it should be.

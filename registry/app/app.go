@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"micromesh/pkg/backend"
 	"micromesh/pkg/host"
@@ -30,6 +31,7 @@ type App struct {
 	peers   *peers
 	svc     *service.Service
 
+	js        jetstream.JetStream
 	stock     *stock.Bridge // nil where there is none
 	stockNATS *nats.Conn
 }
@@ -42,7 +44,7 @@ func New(ctx context.Context, h *host.Host, cfg Config) (*App, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &App{Backend: b, checker: health.New(cfg.CheckTimeout)}
+	a := &App{Backend: b, js: h.JS, checker: health.New(cfg.CheckTimeout)}
 	if err := a.open(ctx, h, cfg); err != nil {
 		return nil, errors.Join(err, a.Close())
 	}
@@ -52,6 +54,9 @@ func New(ctx context.Context, h *host.Host, cfg Config) (*App, error) {
 func (a *App) open(ctx context.Context, h *host.Host, cfg Config) error {
 	st, err := store.New(ctx, a.DB, subscriber.Encode)
 	if err != nil {
+		return err
+	}
+	if err := a.Bind(ctx, backend.Sealed{Loss: "nothing"}); err != nil {
 		return err
 	}
 	schema, err := subscriber.Schema()
@@ -87,7 +92,7 @@ func (a *App) Run(ctx context.Context) error {
 	peers := func(ctx context.Context) { a.peers.run(ctx, a.svc) }
 	parts := []func(context.Context){a.svc.RunFlush, a.svc.RunChecks, board, peers, a.node.run}
 	if a.stock != nil {
-		parts = append(parts, a.stock.Run)
+		parts = append(parts, a.stock.Run, func(ctx context.Context) { owners{a.js}.follow(ctx, a.stock.Recheck) })
 	}
 	return a.Backend.Run(ctx, parts...)
 }

@@ -92,6 +92,8 @@ func (b *board) next() (key string, s subject, ok bool) {
 func (b *board) run(ctx context.Context, from instances) {
 	again := time.NewTicker(resync)
 	defer again.Stop()
+	look := time.NewTicker(kv.Look)
+	defer look.Stop()
 	reconnected := b.js.Conn().StatusChanged(nats.CONNECTED)
 	defer b.js.Conn().RemoveStatusListener(reconnected)
 	whole := true
@@ -102,6 +104,7 @@ func (b *board) run(ctx context.Context, from instances) {
 			whole = true
 			select {
 			case <-time.After(delay):
+			case <-reconnected:
 			case <-ctx.Done():
 			}
 			delay = min(2*delay, lastTry)
@@ -110,6 +113,8 @@ func (b *board) run(ctx context.Context, from instances) {
 		whole, delay = false, firstTry
 		select {
 		case <-b.woken:
+		case <-look.C:
+			whole = b.lost(ctx)
 		case <-again.C:
 			whole = true
 		case <-reconnected:
@@ -120,6 +125,11 @@ func (b *board) run(ctx context.Context, from instances) {
 }
 
 func (b *board) publish(ctx context.Context, from instances, whole bool) error {
+	ctx, end, err := kv.While(ctx, b.js.Conn())
+	if err != nil {
+		return err
+	}
+	defer end()
 	if whole {
 		if err := b.sync(ctx, from); err != nil {
 			return err
@@ -149,12 +159,7 @@ func (b *board) publish(ctx context.Context, from instances, whole bool) error {
 func (b *board) sync(ctx context.Context, from instances) error {
 	ctx, cancel := context.WithTimeout(ctx, syncTime)
 	defer cancel()
-	bucket, err := kv.Open(ctx, b.js, kv.Instances, kv.Options{})
-	if err != nil {
-		return err
-	}
-	b.bucket = kv.NewWriter(bucket)
-	return kv.Sync(ctx, bucket, func(have map[string][]byte) (map[string][]byte, error) {
+	bucket, err := kv.Fill(ctx, b.js, kv.Instances, kv.Options{}, func(have map[string][]byte) (map[string][]byte, error) {
 		if err := from.Refresh(ctx); err != nil {
 			return nil, err
 		}
@@ -162,12 +167,28 @@ func (b *board) sync(ctx context.Context, from instances) error {
 		want := make(map[string][]byte, len(all))
 		for _, in := range all {
 			key := routing.InstanceKey(in.Slug, in.ID)
+			var err error
 			if want[key], err = entry(from, in, have[key]); err != nil {
 				return nil, err
 			}
 		}
 		return want, nil
 	})
+	if err == nil {
+		b.bucket = kv.NewWriter(bucket)
+	}
+	return err
+}
+
+// lost reports whether NATS has lost the bucket.
+func (b *board) lost(ctx context.Context) bool {
+	if !b.js.Conn().IsConnected() {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, kv.Look)
+	defer cancel()
+	whole, err := kv.Filled(ctx, b.js, kv.Instances)
+	return err == nil && !whole
 }
 
 // entry is what the bucket is to hold of an instance, where it holds what another registry may have put.

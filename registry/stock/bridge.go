@@ -12,6 +12,7 @@ import (
 	"go-micro.dev/v5/registry"
 
 	"micromesh/pkg/discovery"
+	"micromesh/pkg/ident"
 )
 
 const (
@@ -40,11 +41,24 @@ type Config struct {
 	Taken  func() (names, addresses map[string]bool) // that no service may have which comes in
 	Logger *slog.Logger
 
+	Owner func(ctx context.Context, name string) Owner // of a name; nil is nobody
+
 	Offers func() []*registry.Service // what services may call, beside each other; nil is nothing. It is called by several goroutines.
 
 	Interval time.Duration // between questions; default 2 s
 	Patience time.Duration // with answers to one; default 1 s
 }
+
+// Owner is whom a name belongs to.
+type Owner int
+
+// The owners.
+const (
+	Nobody  Owner = iota
+	Mesh          // the name is reserved
+	Account       // an account or an organization has or had it, or one that looks like it
+	Unknown       // it can't be told now
+)
 
 // Bridge brings services in.
 type Bridge struct {
@@ -54,6 +68,8 @@ type Bridge struct {
 	refused map[string]bool
 
 	names, addresses map[string]bool // that are taken, as of the last question
+	owners           map[string]Owner
+	named            chan struct{} // signalled when a name may have become owned
 }
 
 // New makes a bridge, which does nothing before Run.
@@ -64,7 +80,18 @@ func New(cfg Config) *Bridge {
 	if cfg.Patience == 0 {
 		cfg.Patience = defaultPatience
 	}
-	return &Bridge{cfg: cfg, guests: newGuests(), heard: make(chan *nats.Msg, backlog), refused: map[string]bool{}}
+	return &Bridge{
+		cfg: cfg, guests: newGuests(), heard: make(chan *nats.Msg, backlog), refused: map[string]bool{}, owners: map[string]Owner{},
+		named: make(chan struct{}, 1),
+	}
+}
+
+// Recheck drops guests whose names have become others' meanwhile.
+func (b *Bridge) Recheck() {
+	select {
+	case b.named <- struct{}{}:
+	default: // it is due already
+	}
 }
 
 // Run brings in whoever is there until ctx ends, and leaves what it has brought in to the leases of discovery: another process
@@ -89,7 +116,7 @@ func (b *Bridge) Run(ctx context.Context) {
 	defer tick.Stop()
 	for {
 		b.names, b.addresses = b.cfg.Taken()
-		b.recheck()
+		b.recheck(ctx)
 		b.guests.ask()
 		asked, err := b.ask(ctx, inbox)
 		if err != nil && ctx.Err() == nil {
@@ -131,7 +158,9 @@ func (b *Bridge) listen(ctx context.Context, until <-chan time.Time) {
 	for {
 		select {
 		case m := <-b.heard:
-			b.take(m)
+			b.take(ctx, m)
+		case <-b.named:
+			b.recheck(ctx)
 		case <-until:
 			return
 		case <-ctx.Done():
@@ -141,7 +170,7 @@ func (b *Bridge) listen(ctx context.Context, until <-chan time.Time) {
 }
 
 // take takes up one message. What is not understood was not said by go-micro.
-func (b *Bridge) take(m *nats.Msg) {
+func (b *Bridge) take(ctx context.Context, m *nats.Msg) {
 	if len(m.Data) > maxMessage {
 		b.refuse("a service", fmt.Sprintf("it says more than %d bytes of itself", maxMessage))
 		return
@@ -149,7 +178,7 @@ func (b *Bridge) take(m *nats.Msg) {
 	if m.Subject != watchSubject {
 		var s *registry.Service
 		if json.Unmarshal(m.Data, &s) == nil && s != nil {
-			b.welcome(s)
+			b.welcome(ctx, s)
 		}
 		return
 	}
@@ -161,18 +190,18 @@ func (b *Bridge) take(m *nats.Msg) {
 		b.drop(b.guests.leave(r.Service))
 		return
 	}
-	b.welcome(r.Service)
+	b.welcome(ctx, r.Service)
 }
 
 // welcome brings in the nodes of a service that may come in.
-func (b *Bridge) welcome(s *registry.Service) {
+func (b *Bridge) welcome(ctx context.Context, s *registry.Service) {
 	for _, n := range s.Nodes {
 		if n == nil || n.Metadata[discovery.Via] == viaMesh {
 			continue // another bridge, or this one, has said so
 		}
 		g, why := newGuest(s, n)
 		if why == "" {
-			why = b.taken(g)
+			why = b.taken(ctx, g)
 		}
 		if why == "" && !b.guests.room(g) {
 			why = fmt.Sprintf("there are %d services of %d nodes at most", maxServices, maxNodes)
@@ -190,25 +219,58 @@ func (b *Bridge) welcome(s *registry.Service) {
 	}
 }
 
-// taken tells why a name or an address can't be a guest's, or nothing.
-func (b *Bridge) taken(g *guest) string {
+const (
+	whyMesh    = "the name is a slug of the mesh's own, or of an account's"
+	whyAccount = "the name is an account's, or reads like it: choose another name for the service"
+	whyUnknown = "it is not known yet whether an account has the name"
+)
+
+// taken returns the reason why a name or an address can't be a guest's; empty if it can.
+func (b *Bridge) taken(ctx context.Context, g *guest) string {
 	switch {
-	case b.names[g.Name]:
-		return "the name is a slug of the mesh's own, or of an account's"
+	case b.names[g.Name], b.names[ident.Fold(g.Name)]:
+		return whyMesh
 	case b.addresses[strings.ToLower(g.Nodes[0].Address)]:
 		return "its address is one of the mesh itself"
+	}
+	switch b.owner(ctx, g.Name) {
+	case Mesh:
+		return whyMesh
+	case Account:
+		return whyAccount
+	case Unknown:
+		return whyUnknown
+	case Nobody:
 	}
 	return ""
 }
 
-// recheck drops those whose name or address has become another's since.
-func (b *Bridge) recheck() {
+// owner returns the owner of a name, which is asked once between two questions.
+func (b *Bridge) owner(ctx context.Context, name string) Owner {
+	if b.cfg.Owner == nil {
+		return Nobody
+	}
+	if o, ok := b.owners[name]; ok {
+		return o
+	}
+	if len(b.owners) >= maxOwners {
+		return Unknown // somebody makes up names
+	}
+	o := b.cfg.Owner(ctx, name)
+	b.owners[name] = o
+	return o
+}
+
+// recheck drops those whose name or address has become another's since. A guest stays while that can't be told.
+func (b *Bridge) recheck(ctx context.Context) {
+	clear(b.owners)
 	b.drop(b.guests.remove(func(g *guest) bool {
-		why := b.taken(g)
-		if why != "" {
-			b.refuse(g.Name, why)
+		why := b.taken(ctx, g)
+		if why == "" || why == whyUnknown {
+			return false
 		}
-		return why != ""
+		b.refuse(g.Name, why)
+		return true
 	}))
 }
 

@@ -12,6 +12,7 @@ import (
 	"go-micro.dev/v5/registry"
 
 	"micromesh/pkg/discovery"
+	"micromesh/pkg/schema"
 )
 
 // Bounds of what is taken in.
@@ -20,6 +21,7 @@ const (
 	maxNodes     = 1000 // of all services together
 	maxEndpoints = 500  // of a service
 	maxRefused   = 1000 // that are told of
+	maxOwners    = 2000 // names whose owner is asked between two questions
 
 	// missedLimit questions in a row that a node has not answered, it has gone.
 	missedLimit = 3
@@ -27,6 +29,9 @@ const (
 
 // names are what can be the first segment of a path.
 var names = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?$`)
+
+// reserved are the metadata by which nodes of the mesh describe themselves: no guest has a schema, or addresses for others.
+var reserved = map[string]bool{discovery.Via: true, discovery.Guests: true, schema.NodeHash: true, schema.NodeSince: true}
 
 // guest is a service with one of its nodes, marked as discovery shows it.
 type guest struct {
@@ -48,7 +53,9 @@ func newGuest(s *registry.Service, n *registry.Node) (g *guest, why string) {
 	}
 	metadata := map[string]string{}
 	for k, v := range n.Metadata {
-		metadata[k] = v
+		if !reserved[k] {
+			metadata[k] = v
+		}
 	}
 	metadata[discovery.Via] = discovery.ViaStock
 	one := &registry.Service{

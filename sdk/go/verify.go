@@ -20,7 +20,7 @@ import (
 )
 
 const (
-	keysEvery        = time.Minute      // how often the keys are fetched anyway
+	keysEvery        = 3 * time.Second  // a key that was removed must no longer count 5 s later
 	unknownEvery     = 10 * time.Second // how often an unknown key has them fetched at most
 	revocationsEvery = 3 * time.Second
 )

@@ -57,12 +57,16 @@ func (a *App) open(ctx context.Context, h *host.Host, cfg Config) error {
 	if err := store.Migrate(ctx, a.DB); err != nil {
 		return err
 	}
+	if err := a.Bind(ctx, sealed(store.New(a.DB, subscriber.Encode))); err != nil {
+		return err
+	}
 	mailer, err := newMailer(cfg, a.Log)
 	if err != nil {
 		return err
 	}
 	st := store.New(a.DB, subscriber.Encode)
 	a.replica = newReplicator(h.JS, h.NATS, h.Auth, st, a.Log)
+	a.replica.slugs = newSlugs(h.JS, h.NATS, st.Slugs, a.Log)
 	a.Service, err = service.New(cfg.domain(), service.Ports{
 		Store: st, Sealer: h.Secrets, Signer: signer{}, Mailer: mailer, Permits: permits{h.Auth}, Replica: a.replica,
 	})
@@ -82,6 +86,20 @@ func (a *App) open(ctx context.Context, h *host.Host, cfg Config) error {
 		return err
 	}
 	return userpb.RegisterUserServiceHandler(a.Server, handler.New(a.Service, h.Verifier))
+}
+
+// sealed are the private halves of the keys that sign tokens.
+func sealed(st *store.Store) backend.Sealed {
+	return backend.Sealed{
+		Each: func(ctx context.Context) (values []backend.SealedValue, err error) {
+			keys, err := st.Keys(ctx)
+			for _, k := range keys {
+				values = append(values, backend.SealedValue{Sealed: k.Sealed, Context: k.ID})
+			}
+			return values, err
+		},
+		Tables: []string{"signing_keys"}, Loss: "all sessions: everybody has to sign in again",
+	}
 }
 
 // prepare makes what there must be from the first start, and lets every process know the keys before the first token.
@@ -105,7 +123,7 @@ func (a *App) AdminPassword() string { return a.madeUp }
 
 // Run serves until ctx ends.
 func (a *App) Run(ctx context.Context) error {
-	return a.Backend.Run(ctx, a.replica.run, a.housekeep)
+	return a.Backend.Run(ctx, a.replica.run, a.replica.slugs.run, a.housekeep)
 }
 
 // housekeep deletes what has expired, and rotates the key when that is due, until ctx ends.

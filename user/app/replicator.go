@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -39,10 +40,11 @@ type replicator struct {
 	source source // set before anything is called
 	log    *slog.Logger
 
+	slugs   *slugs
 	started atomic.Bool // until then, what changes is left to start
 
-	mu    sync.Mutex    // held while the buckets are written
-	dirty chan struct{} // signalled when a full comparison is due
+	locks map[string]*sync.Mutex // by bucket, each held while the bucket is written
+	dirty chan struct{}          // signalled when a full comparison is due
 }
 
 // source gives all that is to be replicated. A *service.Service does.
@@ -55,8 +57,15 @@ type source interface {
 var _ service.Replica = (*replicator)(nil)
 
 func newReplicator(js jetstream.JetStream, nc *nats.Conn, state *auth.State, reader service.Reader, log *slog.Logger) *replicator {
-	return &replicator{js: js, nats: nc, state: state, reader: reader, log: log, dirty: make(chan struct{}, 1)}
+	r := &replicator{js: js, nats: nc, state: state, reader: reader, log: log, locks: map[string]*sync.Mutex{}, dirty: make(chan struct{}, 1)}
+	for _, bucket := range buckets() {
+		r.locks[bucket] = &sync.Mutex{}
+	}
+	return r
 }
+
+// buckets are filled in this order. No caller is let in without keys: so they come last, after the revocations.
+func buckets() []string { return []string{kv.Revocations, kv.Permits, kv.Keys} }
 
 // entries is what the buckets should hold, by bucket and key.
 type entries map[string]map[string][]byte
@@ -152,24 +161,45 @@ func decodeAll[T any](from map[string][]byte, to map[string]*T) error {
 
 // sync makes the buckets equal to the database.
 func (r *replicator) sync(ctx context.Context) error {
+	ctx, end, err := kv.While(ctx, r.nats)
+	if err != nil {
+		return err
+	}
+	defer end()
 	ctx, cancel := context.WithTimeout(ctx, syncTimeout)
 	defer cancel()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, bucket := range []string{kv.Keys, kv.Permits, kv.Revocations} { // keys come first: a token is of no use without
-		b, err := kv.Open(ctx, r.js, bucket, kv.Options{})
-		if err != nil {
-			return err
-		}
-		err = kv.Sync(ctx, b, func(map[string][]byte) (map[string][]byte, error) {
-			all, err := r.load(ctx)
-			return all[bucket], err
-		})
-		if err != nil {
+	for _, bucket := range buckets() {
+		if err := r.fill(ctx, bucket); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (r *replicator) fill(ctx context.Context, bucket string) error {
+	r.locks[bucket].Lock()
+	defer r.locks[bucket].Unlock()
+	_, err := kv.Fill(ctx, r.js, bucket, kv.Options{}, func(map[string][]byte) (map[string][]byte, error) {
+		all, err := r.load(ctx)
+		return all[bucket], err
+	})
+	return err
+}
+
+// lacking reports whether a bucket was lost. It must be filled immediately: revocations can't take effect without it.
+func (r *replicator) lacking(ctx context.Context) bool {
+	if !r.nats.IsConnected() {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, kv.Look)
+	defer cancel()
+	for _, bucket := range buckets() {
+		if whole, err := kv.Filled(ctx, r.js, bucket); err == nil && !whole {
+			r.log.Warn("bucket_lost", "bucket", bucket)
+			return true
+		}
+	}
+	return false
 }
 
 // soon asks run for a full comparison.
@@ -184,21 +214,22 @@ func (r *replicator) soon() {
 func (r *replicator) run(ctx context.Context) {
 	reconnected := r.nats.StatusChanged(nats.CONNECTED)
 	defer r.nats.RemoveStatusListener(reconnected)
-	delay := time.Duration(0)
+	look := time.NewTicker(kv.Look)
+	defer look.Stop()
+	due, delay := time.NewTimer(syncInterval), time.Duration(0)
+	defer due.Stop()
 	for {
-		timer := time.NewTimer(syncInterval)
-		if delay > 0 {
-			timer.Reset(delay)
-		}
 		select {
 		case <-ctx.Done():
-			timer.Stop()
 			return
-		case <-timer.C:
+		case <-due.C:
 		case <-r.dirty:
 		case <-reconnected:
+		case <-look.C:
+			if delay > 0 || !r.lacking(ctx) {
+				continue
+			}
 		}
-		timer.Stop()
 		err := r.sync(ctx)
 		switch {
 		case err == nil:
@@ -207,6 +238,7 @@ func (r *replicator) run(ctx context.Context) {
 			delay = min(max(2*delay, firstRetry), lastRetry)
 			r.log.Warn("replication_waits", "error", err)
 		}
+		due.Reset(cmp.Or(delay, syncInterval))
 	}
 }
 
@@ -217,6 +249,7 @@ func (r *replicator) Changed(ctx context.Context, c service.Changes) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), replicateTimeout)
 	defer cancel()
+	r.slugs.put(ctx, c.Slugs)
 	if err := r.put(ctx, c); err != nil {
 		r.log.Warn("replication_waits", "error", err)
 		r.soon()
@@ -225,6 +258,11 @@ func (r *replicator) Changed(ctx context.Context, c service.Changes) {
 
 // put puts what was changed, and waits until this process has seen it.
 func (r *replicator) put(ctx context.Context, c service.Changes) error {
+	ctx, end, err := kv.While(ctx, r.nats)
+	if err != nil {
+		return err
+	}
+	defer end()
 	want, err := r.write(ctx, c)
 	if err != nil {
 		return err
@@ -243,10 +281,10 @@ func (r *replicator) put(ctx context.Context, c service.Changes) error {
 
 // write puts what the database says now of what was changed, and gives it; a nil value is an entry that must go.
 func (r *replicator) write(ctx context.Context, c service.Changes) (entries, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	want := entries{kv.Revocations: {}, kv.Permits: {}, kv.Keys: {}}
 	put := func(bucket, key string, read func() ([]byte, error)) error {
+		r.locks[bucket].Lock()
+		defer r.locks[bucket].Unlock()
 		b, err := r.js.KeyValue(ctx, bucket)
 		if err != nil {
 			return fmt.Errorf("open bucket %s: %w", bucket, err)

@@ -10,6 +10,7 @@ import (
 	"micromesh/pkg/events"
 	"micromesh/pkg/host"
 	"micromesh/pkg/kv"
+	"micromesh/pkg/secret"
 	"micromesh/pkg/sqldb/sqldbtest"
 	"micromesh/user/app"
 
@@ -110,7 +111,7 @@ func TestBucketsAreRebuilt(t *testing.T) {
 				return false
 			}
 			keys, err := b.Keys(t.Context())
-			return err == nil && len(keys) == n
+			return err == nil && len(keys) == n+1 // the mark
 		})
 	}
 }
@@ -226,5 +227,57 @@ func TestConfigTellsAllMistakes(t *testing.T) {
 	}
 	if strings.Contains(err.Error(), "short") {
 		t.Error("the password is told")
+	}
+}
+
+// TestProcessesWithAnotherSecretKeyRefuseToStart starts processes with different keys on one database, one after the other and together.
+func TestProcessesWithAnotherSecretKeyRefuseToStart(t *testing.T) {
+	url, ok := sqldbtest.PostgresURL(t)
+	if !ok {
+		url = sqldbtest.SQLiteURL(t)
+	}
+	h := newHost(t, 0)
+	cfg := config(t)
+	cfg.DatabaseURL = url
+	begin := func(letter string) error {
+		box, err := secret.New([]byte(strings.Repeat(letter, 32)))
+		if err != nil {
+			return err
+		}
+		other, err := host.New(t.Context(), host.Config{NATS: h.NATS, Secrets: box, Logger: h.Logger, SecretKey: host.SecretKey{Name: "the key " + letter}})
+		if err != nil {
+			return err
+		}
+		a, err := app.New(t.Context(), other, cfg)
+		if err == nil {
+			err = a.Close()
+		}
+		return errors.Join(err, other.Close())
+	}
+	results := make(chan error, 3)
+	for _, letter := range []string{"a", "b", "c"} {
+		go func() { results <- begin(letter) }()
+	}
+	started := 0
+	for range 3 {
+		err := <-results
+		switch {
+		case err == nil:
+			started++
+		case !strings.Contains(err.Error(), "is not the one of its database") || !strings.Contains(err.Error(), "the key "):
+			t.Error(err)
+		}
+	}
+	if started != 1 {
+		t.Errorf("%d processes with different keys have started", started)
+	}
+	again := 0
+	for _, letter := range []string{"a", "b", "c"} {
+		if begin(letter) == nil {
+			again++
+		}
+	}
+	if again != 1 {
+		t.Errorf("%d keys are good afterwards", again)
 	}
 }

@@ -166,6 +166,7 @@ func (s *Service) putOrganization(ctx context.Context, w *work, c Caller, o *Org
 		}
 		return false, err
 	}
+	w.changes.Slugs = append(w.changes.Slugs, o.Slug)
 	if err := w.SaveOrganization(ctx, *o); err != nil {
 		return false, err
 	}

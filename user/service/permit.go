@@ -177,8 +177,8 @@ func (s *Service) ListPermissions(ctx context.Context, c Caller) ([]string, erro
 	return slices.Compact(names), nil
 }
 
-// permissionFor is how long an answer of HasPermission may be kept.
-const permissionFor = time.Minute
+// permissionFor is the time for which an answer of HasPermission may be cached. A permit must not count 5 s after its revocation.
+const permissionFor = 4 * time.Second
 
 // Verdict is the answer of HasPermission.
 type Verdict struct {

@@ -128,6 +128,7 @@ func (s *Service) create(ctx context.Context, w *work, a Account, appID, actor s
 		}
 		return err
 	}
+	w.changes.Slugs = append(w.changes.Slugs, a.Slug)
 	if err := w.InsertAccount(ctx, a); err != nil {
 		if errors.Is(err, ErrTaken) {
 			return errs.Conflictf("another account has the id %q", a.ID)

@@ -94,6 +94,13 @@ func (t *tx) ReserveSlug(ctx context.Context, slug, owner string) error {
 	return err
 }
 
+// Slugs returns every slug that was ever given to an account or an organization.
+//
+// Errors: Unavailable.
+func (s *Store) Slugs(ctx context.Context) ([]string, error) {
+	return all(ctx, s.reader, "list slugs", scanText, "SELECT slug FROM slugs")
+}
+
 // InsertAccount implements service.Tx.
 func (t *tx) InsertAccount(ctx context.Context, a service.Account) error {
 	return t.insert(ctx, "insert account", `INSERT INTO accounts (id, slug, name, labels, thumbnail, password, search, created_at, updated_at)

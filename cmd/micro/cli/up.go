@@ -29,6 +29,7 @@ func (c *commands) up() *cli.Command {
 			&cli.StringFlag{Name: "data", Usage: "`DIR` of all data; it is made where there is none", Value: "data", Sources: cli.EnvVars("MICRO_DATA")},
 			&cli.StringFlag{Name: "listen", Usage: "`HOST:PORT` of the gateway", Value: "127.0.0.1:8080", Sources: cli.EnvVars("MICRO_LISTEN")},
 			&cli.StringFlag{Name: "nats", Usage: "`HOST:PORT` on loopback where services join over NATS, or off", Value: mesh.DefaultNATS, Sources: cli.EnvVars("MICRO_NATS_LISTEN")},
+			&cli.BoolFlag{Name: "new-secret-key", Usage: "start with another secret key, since the one of the data folder is lost: everybody has to sign in again, certificates of hosts are gone"},
 			&cli.StringFlag{Name: "log", Usage: "`LEVEL` of what is logged to standard error: debug, info, warn or error", Value: "warn", Sources: cli.EnvVars("MICRO_LOG")},
 		},
 		Action: func(ctx context.Context, cmd *cli.Command) error {
@@ -66,7 +67,7 @@ Ctrl-C lets requests under way finish and stops; a second one stops at once.`
 
 // upConfig reads all settings, and tells all that are wrong at once.
 func (c *commands) upConfig(cmd *cli.Command) (mesh.Config, error) {
-	cfg := mesh.Config{Dir: cmd.String("data")}
+	cfg := mesh.Config{Dir: cmd.String("data"), NewSecretKey: cmd.Bool("new-secret-key")}
 	var level slog.Level
 	errLevel := level.UnmarshalText([]byte(cmd.String("log")))
 	if errLevel != nil {

@@ -52,7 +52,7 @@ func (c *Client) Call(ctx context.Context, req client.Request, rsp any, opts ...
 
 // Raw sends an encoded message and gives the encoded answer, with the trailer of the answer or the error. The subtype
 // says how both are encoded: "json" or "proto". md is all the metadata that is sent: nothing is taken from ctx. The
-// body is not held on to. Errors are those of Call.
+// body is not held on to. Errors are those of Call. Guests are never called: see RawGuest.
 func (c *Client) Raw(ctx context.Context, service, endpoint, subtype string, body []byte, md metadata.MD) ([]byte, metadata.MD, error) {
 	if subtype != "json" && subtype != "proto" {
 		return nil, nil, errs.New(errs.Unsupported, "", "encoding %q is none of json and proto", subtype)
@@ -61,7 +61,16 @@ func (c *Client) Raw(ctx context.Context, service, endpoint, subtype string, bod
 	defer cancel()
 	var answer []byte
 	trailer, err := c.unary(ctx, target{service: service}, path(service, endpoint), grpc.ForceCodecV2(rawCodec(subtype)), &body, &answer)
-	if err != nil && subtype == "json" && (errors.Is(err, selector.ErrNotFound) || errors.Is(err, selector.ErrNoneAvailable)) {
+	return answer, trailer, err
+}
+
+// RawGuest is Raw in JSON for a service that may be a guest, written with plain go-micro: one that no schema of the mesh describes. A guest
+// receives the message over plain HTTP from whoever has registered its name.
+func (c *Client) RawGuest(ctx context.Context, service, endpoint string, body []byte, md metadata.MD) ([]byte, metadata.MD, error) {
+	answer, trailer, err := c.Raw(ctx, service, endpoint, "json", body, md)
+	if errors.Is(err, selector.ErrNotFound) || errors.Is(err, selector.ErrNoneAvailable) {
+		ctx, cancel := c.withDeadline(explicit(ctx, md), 0)
+		defer cancel()
 		if other, absent, serr := c.stock.call(ctx, service, endpoint, body, md); !absent {
 			return other, nil, serr
 		}

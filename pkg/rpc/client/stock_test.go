@@ -98,7 +98,7 @@ func (m *mesh) registerStock(name, id, address string) {
 }
 
 func read(ctx context.Context, c *client.Client, id int, name string, md metadata.MD) (string, error) {
-	b, _, err := c.Raw(ctx, "users", "Users.Read", "json", fmt.Appendf(nil, `{"id":%d,"name":%q}`, id, name), md)
+	b, _, err := c.RawGuest(ctx, "users", "Users.Read", fmt.Appendf(nil, `{"id":%d,"name":%q}`, id, name), md)
 	return string(b), err
 }
 
@@ -242,7 +242,7 @@ func TestAnotherProtocolIsNoAnswer(t *testing.T) {
 	for _, n := range m.reg.Lookup("users").Nodes {
 		m.registerStock("liar", "1", n.Address)
 	}
-	b, _, err := m.client(client.Config{}).Raw(t.Context(), "liar", "Users.Read", "json", []byte("{}"), nil)
+	b, _, err := m.client(client.Config{}).RawGuest(t.Context(), "liar", "Users.Read", []byte("{}"), nil)
 	if err == nil || json.Valid(b) && len(b) > 0 {
 		t.Errorf("answer is %q, %v", b, err)
 	}

@@ -141,3 +141,26 @@ func (i *Identity) TLS() *tls.Config {
 	cert, pool := i.current()
 	return &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{cert}, RootCAs: pool}
 }
+
+// Check fails unless the certificate is of the service with a slug, is valid now, and is signed by an authority that the process trusts.
+// Other processes would refuse its connections. Errors are one line for the operator, and name the file.
+func (i *Identity) Check(slug string) error {
+	cert, pool := i.current()
+	leaf := cert.Leaf
+	if err := leaf.VerifyHostname(slug); err != nil {
+		return fmt.Errorf("certificate %s is of %v, not of %s: restore it, or make it with `micro certs init`", i.files.Cert, leaf.DNSNames, slug)
+	}
+	if now := time.Now(); now.After(leaf.NotAfter) || now.Before(leaf.NotBefore) {
+		return fmt.Errorf("certificate %s is valid from %s to %s: renew it with `micro certs renew`", i.files.Cert, leaf.NotBefore.Format(time.RFC3339), leaf.NotAfter.Format(time.RFC3339))
+	}
+	between := x509.NewCertPool()
+	for _, der := range cert.Certificate[1:] {
+		if c, err := x509.ParseCertificate(der); err == nil {
+			between.AddCert(c)
+		}
+	}
+	if _, err := leaf.Verify(x509.VerifyOptions{Roots: pool, Intermediates: between, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}); err != nil {
+		return fmt.Errorf("certificate %s is not signed by an authority in %s: one of them is another mesh's, restore it", i.files.Cert, i.files.CA)
+	}
+	return nil
+}

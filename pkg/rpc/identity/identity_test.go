@@ -206,3 +206,33 @@ func TestAuthorityIsReadBack(t *testing.T) {
 		}
 	}
 }
+
+func TestCheckNamesTheFileThatIsWrong(t *testing.T) {
+	mine, other := authority(t), authority(t)
+	good := write(t, t.TempDir(), mine, "user-svc", mine)
+	if err := load(t, good).Check("user-svc"); err != nil {
+		t.Error(err)
+	}
+	if err := load(t, write(t, t.TempDir(), mine, "user-svc", other, mine)).Check("user-svc"); err != nil {
+		t.Errorf("while the authority is replaced: %v", err)
+	}
+	expired := write(t, t.TempDir(), mine, "user-svc", mine)
+	cert, key, err := mine.Sign(time.Millisecond, "user-svc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for file, content := range map[string][]byte{expired.Cert: cert, expired.Key: key} {
+		if err := os.WriteFile(file, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for what, f := range map[string]identity.Files{
+		"is of [registry-svc], not of user-svc": write(t, t.TempDir(), mine, "registry-svc", mine),
+		"is not signed by an authority in ":     write(t, t.TempDir(), mine, "user-svc", other),
+		"renew it":                              expired,
+	} {
+		if err := load(t, f).Check("user-svc"); err == nil || !strings.Contains(err.Error(), what) || !strings.Contains(err.Error(), f.Cert) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}

@@ -4,7 +4,7 @@ import { unbase64url } from "./session.js";
 
 const leeway = 10; // seconds that clocks may differ
 const maxToken = 8 << 10; // characters
-const keysEvery = 60_000; // ms
+const keysEvery = 3_000; // ms; a key that was removed must no longer count 5 s later
 const revocationsEvery = 3_000;
 const unknownEvery = 10_000;
 

@@ -1,0 +1,97 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"micromesh/pkg/ident"
+	"micromesh/pkg/kv"
+	"micromesh/registry/stock"
+)
+
+// owners tells which names are owned, by the slugs that user-svc publishes.
+type owners struct{ js jetstream.JetStream }
+
+// of returns the owner of a name. Names that differ from a slug only in the case of letters, or in `_` or `.` for `-`, are owned too.
+func (o owners) of(ctx context.Context, name string) stock.Owner {
+	switch {
+	case ident.Reserved(name) || ident.Reserved(ident.Fold(name)):
+		return stock.Mesh
+	case ident.Slug(ident.Fold(name)) != nil:
+		return stock.Nobody // no account can have it
+	case !o.js.Conn().IsConnected():
+		return stock.Unknown
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	b, err := o.js.KeyValue(ctx, kv.Accounts)
+	if err != nil {
+		return stock.Unknown
+	}
+	_, err = b.Get(ctx, kv.Key(ident.Fold(name)))
+	switch {
+	case err == nil:
+		return stock.Account
+	case !errors.Is(err, jetstream.ErrKeyNotFound):
+		return stock.Unknown
+	}
+	if whole, err := kv.Filled(ctx, o.js, kv.Accounts); err != nil || !whole {
+		return stock.Unknown
+	}
+	return stock.Nobody
+}
+
+// follow calls taken with each slug that is added, until ctx ends.
+func (o owners) follow(ctx context.Context, taken func()) {
+	for ctx.Err() == nil {
+		if err := o.watch(ctx, taken); err != nil && ctx.Err() == nil {
+			timer := time.NewTimer(kv.Look)
+			select {
+			case <-timer.C:
+			case <-ctx.Done():
+			}
+			timer.Stop()
+		}
+	}
+}
+
+func (o owners) watch(ctx context.Context, taken func()) error {
+	opening, cancel := context.WithTimeout(ctx, kv.Look)
+	defer cancel()
+	b, err := o.js.KeyValue(opening, kv.Accounts)
+	if err != nil {
+		return err
+	}
+	created, err := kv.Created(opening, b)
+	if err != nil {
+		return err
+	}
+	watching, end := context.WithCancel(ctx)
+	defer end()
+	w, err := b.WatchAll(watching, jetstream.UpdatesOnly(), jetstream.MetaOnly())
+	if err != nil {
+		return err
+	}
+	look := time.NewTicker(kv.Look)
+	defer look.Stop()
+	for {
+		select {
+		case e, ok := <-w.Updates():
+			if !ok {
+				return errors.New("the watcher was closed")
+			}
+			if e != nil {
+				taken()
+			}
+		case <-look.C:
+			if _, err := kv.Same(ctx, o.js, kv.Accounts, created); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
