@@ -56,7 +56,7 @@ func TestCommandsAtTheSameTimeStaySignedIn(t *testing.T) {
 		var out bytes.Buffer
 		var mu sync.Mutex
 		w := writer(func(b []byte) (int, error) { mu.Lock(); defer mu.Unlock(); return out.Write(b) })
-		code := cli.Run(append([]string{"micro", "--server", m.URL}, args...), cli.IO{Stdin: os.Stdin, Stdout: w, Stderr: w, Getenv: func(string) string { return "" }, Config: config})
+		code := cli.Run(append([]string{"micro", "--server", m.URL}, args...), cli.IO{Stdin: os.Stdin, Stdout: w, Stderr: w, Getenv: os.Getenv, Config: config})
 		return code, out.String()
 	}
 	t.Setenv("MICRO_PASSWORD", meshtest.AdminPassword)
