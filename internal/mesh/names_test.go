@@ -33,7 +33,7 @@ func guest(m *mesh.Mesh, name string) bool {
 	return s != nil && len(s.Nodes) > 0 && s.Nodes[0].Stock()
 }
 
-// TestGuestsTakeNoNameOfOthers has guests come under names of accounts, running or not, under reserved names, and under names that read
+// TestGuestsTakeNoNameOfOthers starts guests under names of accounts, running or not, under reserved names, and under names that read
 // like one of them.
 func TestGuestsTakeNoNameOfOthers(t *testing.T) {
 	t.Parallel()
@@ -55,7 +55,7 @@ func TestGuestsTakeNoNameOfOthers(t *testing.T) {
 		serve(t, m, name, server.NewRPCServer)
 	}
 	serve(t, m, "greeter", server.NewRPCServer) // it came last, and may
-	meshtest.Eventually(t, "a guest with a name of its own is found", func() bool { return guest(m, "greeter") })
+	meshtest.Eventually(t, "a guest with a free name is found", func() bool { return guest(m, "greeter") })
 	for _, name := range taken {
 		meshtest.Eventually(t, name+" is named in the log", func() bool { return strings.Contains(log.String(), "name="+name+" reason=") })
 		if guest(m, name) {
@@ -88,8 +88,8 @@ const vault = `message M { string name = 1; string text = 2; } service Greeter {
 	rpc Hello(M) returns (M) { option (google.api.http) = {post: "/vault-svc/hello" body: "*"}; option (mesh.v1.access) = {caller: CALLER_SIGNED_IN}; }
 }`
 
-// TestAServiceThatIsAwayIsNoGuests stops a service that has described its methods, and has a guest come under its name: nobody's token
-// reaches it.
+// TestAServiceThatIsAwayIsNoGuests stops a service that has described its methods, and starts a guest under its name: no token of a
+// caller reaches the guest.
 func TestAServiceThatIsAwayIsNoGuests(t *testing.T) {
 	t.Parallel()
 	m, web, _ := named(t)

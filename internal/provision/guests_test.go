@@ -169,7 +169,7 @@ func TestAnAccountsLoginProvesItsNameAlone(t *testing.T) {
 	dir := t.TempDir()
 	cfg := provision.Config{Dir: dir, Guests: "nats-guests:4222", Services: append(provision.Mesh(), provision.Other("shop-svc"))}
 	secrets(t, cfg)
-	cfg.Services = nil // a later run that is not told of it keeps its login
+	cfg.Services = nil // a later run without the service keeps its login
 	secrets(t, cfg)
 	g := guests{own: serveNATS(t, dir, "guests.conf", "nats-guests")}
 	shop, guest := g.connect(t, "shop-svc/guests.url"), g.connect(t, "guest/nats.url")

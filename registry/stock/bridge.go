@@ -43,7 +43,7 @@ type Config struct {
 
 	Owner func(ctx context.Context, name string) Owner // of a name; nil is nobody
 
-	Logins bool // accounts have logins of their own on NATS: see LoginSubject
+	Logins bool // accounts have separate logins on NATS: see LoginSubject
 
 	Offers func() []*registry.Service // what services may call, beside each other; nil is nothing. It is called by several goroutines.
 
@@ -214,7 +214,7 @@ func (b *Bridge) welcome(ctx context.Context, s *registry.Service, proven bool) 
 		g, why := newGuest(s, n)
 		if why == "" {
 			if g.proven = proven; b.guests.proven(g) && !proven {
-				continue // only its own login speaks for it
+				continue // only answers of its login count
 			}
 			why = b.taken(ctx, g)
 		}

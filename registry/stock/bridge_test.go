@@ -346,7 +346,7 @@ func TestAProgramWithItsAccountsLoginHasItsName(t *testing.T) {
 	}
 	other, _ := b.registry(t)
 	register(t, other, service("greeter", "1", "127.0.0.1:9002")) // comes after it
-	eventually(t, "what came later is brought in", func() bool { return b.node("greeter", "1") != nil })
+	eventually(t, "the later guest is brought in", func() bool { return b.node("greeter", "1") != nil })
 	if b.node("shop-svc", "shop-1") == nil {
 		t.Error("a stranger has taken it out")
 	}

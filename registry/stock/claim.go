@@ -23,7 +23,7 @@ const (
 // claims are the names of accounts that programs have come under. Each is asked for with a reply subject that only the account's own login
 // may publish to: whoever answers there has that login. The question goes to programs of that name alone.
 type claims struct {
-	nonce string // of this bridge: an answer to another one is none
+	nonce string // of this bridge, so that answers to other bridges are ignored
 	names map[string]bool
 }
 
