@@ -38,7 +38,7 @@ func openStock(ctx context.Context, url string, h *host.Host, svc *service.Servi
 		}
 		return names, addresses
 	}
-	return stock.New(stock.Config{NATS: nc, Nodes: h.Nodes, Taken: taken, Owner: owners{h.JS}.of, Logger: log, Offers: func() []*registry.Service { return offers(h.Nodes) }}), nc, nil
+	return stock.New(stock.Config{NATS: nc, Nodes: h.Nodes, Taken: taken, Owner: owners{h.JS}.of, Logins: strings.Contains(url, "@"), Logger: log, Offers: func() []*registry.Service { return offers(h.Nodes) }}), nc, nil
 }
 
 // offers are the mesh's services, at the addresses by which gateways let guests call them; none where no gateway does.

@@ -43,6 +43,8 @@ type Config struct {
 
 	Owner func(ctx context.Context, name string) Owner // of a name; nil is nobody
 
+	Logins bool // accounts have separate logins on NATS: see LoginSubject
+
 	Offers func() []*registry.Service // what services may call, beside each other; nil is nothing. It is called by several goroutines.
 
 	Interval time.Duration // between questions; default 2 s
@@ -69,6 +71,7 @@ type Bridge struct {
 
 	names, addresses map[string]bool // that are taken, as of the last question
 	owners           map[string]Owner
+	claims           claims
 	named            chan struct{} // signalled when a name may have become owned
 }
 
@@ -81,7 +84,7 @@ func New(cfg Config) *Bridge {
 		cfg.Patience = defaultPatience
 	}
 	return &Bridge{
-		cfg: cfg, guests: newGuests(), heard: make(chan *nats.Msg, backlog), refused: map[string]bool{}, owners: map[string]Owner{},
+		cfg: cfg, guests: newGuests(), heard: make(chan *nats.Msg, backlog), refused: map[string]bool{}, owners: map[string]Owner{}, claims: newClaims(),
 		named: make(chan struct{}, 1),
 	}
 }
@@ -98,7 +101,11 @@ func (b *Bridge) Recheck() {
 // may bring it in as well, or this one again.
 func (b *Bridge) Run(ctx context.Context) {
 	inbox := b.cfg.NATS.NewInbox()
-	for _, subject := range []string{inbox, watchSubject} {
+	subjects := []string{inbox, watchSubject}
+	if b.cfg.Logins {
+		subjects = append(subjects, LoginSubject+"*."+b.claims.nonce)
+	}
+	for _, subject := range subjects {
 		sub, err := b.cfg.NATS.ChanSubscribe(subject, b.heard)
 		if err != nil {
 			b.cfg.Logger.Error("stock_bridge_failed", "error", err)
@@ -118,6 +125,7 @@ func (b *Bridge) Run(ctx context.Context) {
 		b.names, b.addresses = b.cfg.Taken()
 		b.recheck(ctx)
 		b.guests.ask()
+		b.claimed()
 		asked, err := b.ask(ctx, inbox)
 		if err != nil && ctx.Err() == nil {
 			b.cfg.Logger.Debug("stock_query_failed", "error", err)
@@ -175,10 +183,14 @@ func (b *Bridge) take(ctx context.Context, m *nats.Msg) {
 		b.refuse("a service", fmt.Sprintf("it says more than %d bytes of itself", maxMessage))
 		return
 	}
+	if strings.HasPrefix(m.Subject, LoginSubject) {
+		b.prove(ctx, m)
+		return
+	}
 	if m.Subject != watchSubject {
 		var s *registry.Service
 		if json.Unmarshal(m.Data, &s) == nil && s != nil {
-			b.welcome(ctx, s)
+			b.welcome(ctx, s, false)
 		}
 		return
 	}
@@ -190,21 +202,27 @@ func (b *Bridge) take(ctx context.Context, m *nats.Msg) {
 		b.drop(b.guests.leave(r.Service))
 		return
 	}
-	b.welcome(ctx, r.Service)
+	b.welcome(ctx, r.Service, false)
 }
 
-// welcome brings in the nodes of a service that may come in.
-func (b *Bridge) welcome(ctx context.Context, s *registry.Service) {
+// welcome brings in the nodes of a service that may come in. Proven is whether the login of the account of its name has said so.
+func (b *Bridge) welcome(ctx context.Context, s *registry.Service, proven bool) {
 	for _, n := range s.Nodes {
 		if n == nil || n.Metadata[discovery.Via] == viaMesh {
 			continue // another bridge, or this one, has said so
 		}
 		g, why := newGuest(s, n)
 		if why == "" {
+			if g.proven = proven; b.guests.proven(g) && !proven {
+				continue // only answers of its login count
+			}
 			why = b.taken(ctx, g)
 		}
 		if why == "" && !b.guests.room(g) {
 			why = fmt.Sprintf("there are %d services of %d nodes at most", maxServices, maxNodes)
+		}
+		if why == whyAccount && b.cfg.Logins {
+			b.claims.claim(s.Name)
 		}
 		if why != "" {
 			b.refuse(s.Name, why)
@@ -221,7 +239,7 @@ func (b *Bridge) welcome(ctx context.Context, s *registry.Service) {
 
 const (
 	whyMesh    = "the name is a slug of the mesh's own, or of an account's"
-	whyAccount = "the name is an account's, or reads like it: choose another name for the service"
+	whyAccount = "the name is an account's, or reads like it: choose another name for the service, or connect by the account's own login"
 	whyUnknown = "it is not known yet whether an account has the name"
 )
 
@@ -237,7 +255,9 @@ func (b *Bridge) taken(ctx context.Context, g *guest) string {
 	case Mesh:
 		return whyMesh
 	case Account:
-		return whyAccount
+		if !g.proven {
+			return whyAccount
+		}
 	case Unknown:
 		return whyUnknown
 	case Nobody:

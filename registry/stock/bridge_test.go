@@ -2,6 +2,7 @@ package stock_test
 
 import (
 	"context"
+	"encoding/json"
 	"log/slog"
 	"net"
 	"strings"
@@ -54,6 +55,8 @@ type bridge struct {
 	srv   *natstest.Server
 	mu    sync.Mutex
 	names map[string]bool
+
+	owned sync.Map // names of accounts
 }
 
 func start(t *testing.T) *bridge {
@@ -74,12 +77,19 @@ func start(t *testing.T) *bridge {
 		}
 		return names, map[string]bool{"127.0.0.1:8080": true}
 	}
-	br := stock.New(stock.Config{NATS: nc, Nodes: b.directory, Taken: taken, Logger: log, Interval: 200 * time.Millisecond, Patience: 100 * time.Millisecond})
+	br := stock.New(stock.Config{NATS: nc, Nodes: b.directory, Taken: taken, Owner: b.owner, Logins: true, Logger: log, Interval: 200 * time.Millisecond, Patience: 100 * time.Millisecond})
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() { br.Run(ctx); close(ended) }()
 	t.Cleanup(func() { stop(); <-ended })
 	return b
+}
+
+func (b *bridge) owner(_ context.Context, name string) stock.Owner {
+	if _, ok := b.owned.Load(name); ok {
+		return stock.Account
+	}
+	return stock.Nobody
 }
 
 // registry is go-micro's own, as a plain program has it.
@@ -309,4 +319,37 @@ func TestServicesFindWhatTheMeshOffers(t *testing.T) {
 	if len(dir.nodes) != 2 {
 		t.Errorf("%d nodes came in", len(dir.nodes))
 	}
+}
+
+// TestAProgramWithItsAccountsLoginHasItsName takes whoever may answer on the subject of an account's login for the account. Here everybody
+// may: internal/provision allows it to that login alone.
+func TestAProgramWithItsAccountsLoginHasItsName(t *testing.T) {
+	b := start(t)
+	b.owned.Store("shop-svc", true)
+	r, kill := b.registry(t)
+	register(t, r, service("shop-svc", "shop-1", "127.0.0.1:9001"))
+	eventually(t, "it is brought in", func() bool { return b.node("shop-svc", "shop-1") != nil })
+	if !strings.Contains(b.logs.String(), "is an account's") {
+		t.Error("the log doesn't say that the name is an account's")
+	}
+	nc, err := nats.Connect(b.srv.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	gone, err := json.Marshal(&registry.Result{Action: "delete", Service: service("shop-svc", "shop-1", "127.0.0.1:9001")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Publish("micro.nats.watch", gone); err != nil { // anybody may say so
+		t.Fatal(err)
+	}
+	other, _ := b.registry(t)
+	register(t, other, service("greeter", "1", "127.0.0.1:9002")) // comes after it
+	eventually(t, "the later guest is brought in", func() bool { return b.node("greeter", "1") != nil })
+	if b.node("shop-svc", "shop-1") == nil {
+		t.Error("a stranger has taken it out")
+	}
+	kill()
+	eventually(t, "it is dropped when it has gone", func() bool { return b.node("shop-svc", "shop-1") == nil })
 }
