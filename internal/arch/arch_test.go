@@ -52,7 +52,7 @@ var extra = map[string][]string{
 	"gateway/http1":        {"gateway/http1"},
 	"gateway/transcode":    {"pkg/", "*/proto"},
 	"gateway/handler":      {"gateway/http1", "gateway/transcode", "gateway/routes"},
-	"gateway/routes":       {"gateway/routes"},
+	"gateway/routes":       {"gateway/routes", "pkg/netpolicy"},
 	"gateway/schemas":      {"gateway/transcode", "pkg/"},
 	"gateway/store":        {"pkg/atomicfile"},
 	"registry/health":      {"registry/service", "pkg/"},

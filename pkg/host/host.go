@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -70,6 +71,9 @@ type Host struct {
 
 	cfg    Config
 	cancel context.CancelFunc
+
+	mu      sync.Mutex
+	listens []string // see Listens
 }
 
 // New makes a host. Close it after the services that use it have stopped.

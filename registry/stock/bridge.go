@@ -33,12 +33,14 @@ type Directory interface {
 
 var _ Directory = (*discovery.Registry)(nil)
 
-// Config of a bridge. NATS, Nodes, Taken and Logger must be set.
+// Config of a bridge. NATS, Nodes, Taken, Address and Logger must be set.
 type Config struct {
-	NATS   *nats.Conn // which never gives up
-	Nodes  Directory
-	Taken  func() (names, addresses map[string]bool) // that no service may have which comes in
-	Logger *slog.Logger
+	NATS  *nats.Conn // which never gives up
+	Nodes Directory
+	Taken func() map[string]bool // names that no service may have which comes in
+	// Address returns the reason why such a service can't have an address, "host:port", or nothing.
+	Address func(hostPort string) string
+	Logger  *slog.Logger
 
 	Offers func() []*registry.Service // what services may call, beside each other; nil is nothing. It is called by several goroutines.
 
@@ -53,7 +55,7 @@ type Bridge struct {
 	heard   chan *nats.Msg // answers, and what is told without having been asked
 	refused map[string]bool
 
-	names, addresses map[string]bool // that are taken, as of the last question
+	names map[string]bool // that are taken, as of the last question
 }
 
 // New makes a bridge, which does nothing before Run.
@@ -88,7 +90,7 @@ func (b *Bridge) Run(ctx context.Context) {
 	tick := time.NewTicker(b.cfg.Interval)
 	defer tick.Stop()
 	for {
-		b.names, b.addresses = b.cfg.Taken()
+		b.names = b.cfg.Taken()
 		b.recheck()
 		b.guests.ask()
 		asked, err := b.ask(ctx, inbox)
@@ -192,13 +194,10 @@ func (b *Bridge) welcome(s *registry.Service) {
 
 // taken tells why a name or an address can't be a guest's, or nothing.
 func (b *Bridge) taken(g *guest) string {
-	switch {
-	case b.names[g.Name]:
+	if b.names[g.Name] {
 		return "the name is a slug of the mesh's own, or of an account's"
-	case b.addresses[strings.ToLower(g.Nodes[0].Address)]:
-		return "its address is one of the mesh itself"
 	}
-	return ""
+	return b.cfg.Address(strings.ToLower(g.Nodes[0].Address))
 }
 
 // recheck drops those whose name or address has become another's since.
