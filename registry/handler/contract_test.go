@@ -2,6 +2,7 @@ package handler_test
 
 import (
 	"context"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -132,6 +133,8 @@ func (outside) RPCNodes() []service.RPCNode                               { retu
 func (outside) Mine(string) bool                                          { return true }
 func (outside) Alone() bool                                               { return true }
 func (outside) Tell(...string)                                            {}
+func (outside) Addr(netip.Addr) error                                     { return nil }
+func (outside) Reserved(string) bool                                      { return false }
 func (outside) Node() service.Node                                        { return service.Node{} }
 
 // realClient calls the handler without a network.
@@ -142,7 +145,7 @@ func realClient(t *testing.T) registrypb.RegistryService {
 		t.Fatal(err)
 	}
 	cfg := service.Config{Lease: 30 * time.Second, CheckInterval: time.Second, MaxInstances: 10, Now: time.Now}
-	svc, err := service.New(t.Context(), cfg, st, outside{}, outside{}, outside{}, outside{})
+	svc, err := service.New(t.Context(), cfg, st, outside{}, outside{}, outside{}, outside{}, outside{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -34,12 +34,14 @@ type Directory interface {
 
 var _ Directory = (*discovery.Registry)(nil)
 
-// Config of a bridge. NATS, Nodes, Taken and Logger must be set.
+// Config of a bridge. NATS, Nodes, Taken, Address and Logger must be set.
 type Config struct {
-	NATS   *nats.Conn // which never gives up
-	Nodes  Directory
-	Taken  func() (names, addresses map[string]bool) // that no service may have which comes in
-	Logger *slog.Logger
+	NATS  *nats.Conn // which never gives up
+	Nodes Directory
+	Taken func() map[string]bool // names that no service may have which comes in
+	// Address returns the reason why such a service can't have an address, "host:port", or nothing.
+	Address func(hostPort string) string
+	Logger  *slog.Logger
 
 	Owner func(ctx context.Context, name string) Owner // of a name; nil is nobody
 
@@ -69,10 +71,10 @@ type Bridge struct {
 	heard   chan *nats.Msg // answers, and what is told without having been asked
 	refused map[string]bool
 
-	names, addresses map[string]bool // that are taken, as of the last question
-	owners           map[string]Owner
-	claims           claims
-	named            chan struct{} // signalled when a name may have become owned
+	names  map[string]bool // that are taken, as of the last question
+	owners map[string]Owner
+	claims claims
+	named  chan struct{} // signalled when a name may have become owned
 }
 
 // New makes a bridge, which does nothing before Run.
@@ -122,7 +124,7 @@ func (b *Bridge) Run(ctx context.Context) {
 	tick := time.NewTicker(b.cfg.Interval)
 	defer tick.Stop()
 	for {
-		b.names, b.addresses = b.cfg.Taken()
+		b.names = b.cfg.Taken()
 		b.recheck(ctx)
 		b.guests.ask()
 		b.claimed()
@@ -245,11 +247,11 @@ const (
 
 // taken returns the reason why a name or an address can't be a guest's; empty if it can.
 func (b *Bridge) taken(ctx context.Context, g *guest) string {
-	switch {
-	case b.names[g.Name], b.names[ident.Fold(g.Name)]:
+	if b.names[g.Name] || b.names[ident.Fold(g.Name)] {
 		return whyMesh
-	case b.addresses[strings.ToLower(g.Nodes[0].Address)]:
-		return "its address is one of the mesh itself"
+	}
+	if why := b.cfg.Address(strings.ToLower(g.Nodes[0].Address)); why != "" {
+		return why
 	}
 	switch b.owner(ctx, g.Name) {
 	case Mesh:

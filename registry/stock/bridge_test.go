@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"maps"
 	"net"
 	"strings"
 	"sync"
@@ -68,16 +69,21 @@ func start(t *testing.T) *bridge {
 		t.Fatal(err)
 	}
 	t.Cleanup(nc.Close)
-	taken := func() (names, addresses map[string]bool) {
+	taken := func() map[string]bool {
 		b.mu.Lock()
 		defer b.mu.Unlock()
-		names = map[string]bool{}
-		for n := range b.names {
-			names[n] = true
-		}
-		return names, map[string]bool{"127.0.0.1:8080": true}
+		return maps.Clone(b.names)
 	}
-	br := stock.New(stock.Config{NATS: nc, Nodes: b.directory, Taken: taken, Owner: b.owner, Logins: true, Logger: log, Interval: 200 * time.Millisecond, Patience: 100 * time.Millisecond})
+	refused := func(hostPort string) string {
+		if hostPort == "127.0.0.1:8080" {
+			return "its address is one of the mesh itself"
+		}
+		return ""
+	}
+	br := stock.New(stock.Config{
+		NATS: nc, Nodes: b.directory, Taken: taken, Address: refused, Owner: b.owner, Logins: true, Logger: log,
+		Interval: 200 * time.Millisecond, Patience: 100 * time.Millisecond,
+	})
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() { br.Run(ctx); close(ended) }()
@@ -278,8 +284,8 @@ func TestServicesFindWhatTheMeshOffers(t *testing.T) {
 		offers := func() []*registry.Service {
 			return []*registry.Service{stock.Offer("user-svc", "1", map[string]string{"gateway-1": "127.0.0.1:8090"}), stock.Offer("proxy-svc", "1", map[string]string{"gateway-1": "127.0.0.1:8090"})}
 		}
-		taken := func() (names, addresses map[string]bool) { return map[string]bool{"user-svc": true}, map[string]bool{} }
-		b := stock.New(stock.Config{NATS: nc, Nodes: dir, Taken: taken, Logger: log, Offers: offers, Interval: 100 * time.Millisecond, Patience: 50 * time.Millisecond})
+		taken := func() map[string]bool { return map[string]bool{"user-svc": true} }
+		b := stock.New(stock.Config{NATS: nc, Nodes: dir, Taken: taken, Address: func(string) string { return "" }, Logger: log, Offers: offers, Interval: 100 * time.Millisecond, Patience: 50 * time.Millisecond})
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan struct{})
 		go func() { b.Run(ctx); close(ended) }()
