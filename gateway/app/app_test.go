@@ -19,6 +19,7 @@ import (
 	"micromesh/pkg/host"
 	"micromesh/pkg/kv"
 	"micromesh/pkg/natsconn/natstest"
+	"micromesh/pkg/netpolicy"
 	"micromesh/pkg/routing"
 	"micromesh/pkg/secret"
 )
@@ -38,7 +39,7 @@ func start(t *testing.T, srv *natstest.Server, dir string) (url string, stop fun
 		t.Fatal(err)
 	}
 	a, err := app.New(t.Context(), h, app.Config{
-		Listen: "127.0.0.1:0", DataDir: dir, MaxMessage: 4 << 20, MaxBody: 1 << 30,
+		Listen: "127.0.0.1:0", DataDir: dir, MaxMessage: 4 << 20, MaxBody: 1 << 30, InstanceNetworks: netpolicy.Loopback,
 		CallTimeout: 5 * time.Second, HeadersTimeout: 5 * time.Second, DrainTimeout: time.Second, TunnelCheck: time.Second,
 	})
 	if err != nil {
