@@ -303,7 +303,7 @@ func TestConnectionsToStockServicesAreTheirCallers(t *testing.T) {
 		{"cal", "", 5},
 	} {
 		ctx := client.WithCaller(t.Context(), func() string { return row.caller })
-		b, _, err := c.Raw(ctx, "users", "Users.Read", "json", []byte(row.body), nil)
+		b, _, err := c.RawGuest(ctx, "users", "Users.Read", []byte(row.body), nil)
 		want := fmt.Sprintf(`{"conn":%d,"target":"/ HTTP/1.1"}`, row.conn)
 		if err != nil || string(b) != want {
 			t.Errorf("call %d of %q: %s, %v, want %s", i, row.caller, b, err, want)
@@ -349,7 +349,7 @@ func TestStockServicesAreDialledByRules(t *testing.T) {
 	c.ControlGuests(func(context.Context, string, string, syscall.RawConn) error { asked.Add(1); return refused })
 	for _, transport := range []string{"http", "grpc"} {
 		before := asked.Load()
-		_, _, err := c.Raw(t.Context(), "guest-"+transport, "Users.Read", "json", []byte("{}"), nil)
+		_, _, err := c.RawGuest(t.Context(), "guest-"+transport, "Users.Read", []byte("{}"), nil)
 		if !errs.Is(err, errs.Unavailable) || asked.Load() == before {
 			t.Errorf("%s: %v, and the rules were asked %d times", transport, err, asked.Load()-before)
 		}
@@ -363,7 +363,7 @@ func TestStockServicesAreDialledByRules(t *testing.T) {
 	}
 	// Without rules, the metadata service is refused all the same.
 	m.registerStock("far", "1", "169.254.169.254:80")
-	_, _, err = m.client(client.Config{}).Raw(t.Context(), "far", "Users.Read", "json", []byte("{}"), nil)
+	_, _, err = m.client(client.Config{}).RawGuest(t.Context(), "far", "Users.Read", []byte("{}"), nil)
 	if !errs.Is(err, errs.Unavailable) || !strings.Contains(fmt.Sprint(errors.Unwrap(err)), "metadata service") {
 		t.Errorf("the metadata service: %v, because of %v", err, errors.Unwrap(err))
 	}
