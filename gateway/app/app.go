@@ -98,6 +98,7 @@ func (a *App) build(ctx context.Context) error {
 		a.described = store.NewSnapshot(filepath.Join(a.cfg.DataDir, "schemas.json"))
 		a.restore()
 	}
+	a.table.OnLeft(func(address string) { a.upstream.Forget(address) })
 	a.upstream = http1.NewUpstreams(http1.UpstreamsConfig{
 		HeaderTimeout: a.cfg.HeadersTimeout, TunnelCheck: a.cfg.TunnelCheck,
 		Surplus: func(address string) { a.log.Warn("upstream_sent_more_than_its_answer", "address", address) },

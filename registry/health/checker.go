@@ -31,6 +31,7 @@ type Checker struct {
 	timeout time.Duration
 	dialer  net.Dialer
 	client  *http.Client
+	prover  *http.Client // each request of which has a connection of its own
 }
 
 var _ service.Checker = (*Checker)(nil)
@@ -45,6 +46,7 @@ func New(timeout time.Duration) *Checker {
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
+	c.prover = proverOf(c.client)
 	return c
 }
 
@@ -67,7 +69,7 @@ func (c *Checker) Check(ctx context.Context, u routing.URL, healthPath string) s
 		return service.Health{Status: routing.Error, Details: answer.Error()}
 	}
 	if err != nil {
-		return service.Health{Status: routing.Unreachable, Details: explain(err, c.timeout)}
+		return service.Health{Status: routing.Unreachable, Details: explain(err, c.timeout), Refused: errors.Is(err, syscall.ECONNREFUSED)}
 	}
 	if took > slow {
 		return service.Health{Status: routing.Degraded, Details: fmt.Sprintf("answered after %v", took.Round(10*time.Millisecond))}
