@@ -285,7 +285,7 @@ func TestPickAllocatesNothing(t *testing.T) {
 }
 
 func TestAddressesThatAreLeftAreTold(t *testing.T) {
-	tb := newTable(t)
+	tb := table(t)
 	var left []string
 	tb.OnLeft(func(address string) { left = append(left, address) })
 	of := func(all ...service.Instance) []service.Instance { return all }
