@@ -137,6 +137,7 @@ type Service struct {
 	beating  atomic.Int64 // instances that beat
 	suspects atomic.Int64 // of them, those whose lease may soon end
 	hearing  atomic.Int64 // since when registrations reach this registry: elapsed
+	awake    atomic.Int64 // when this process was seen to run last: elapsed
 	frozen   atomic.Bool  // so many that it is rather us who are cut off
 
 	statuses dirty // whose status is not stored yet

@@ -27,11 +27,12 @@ func (s *Service) RunChecks(ctx context.Context) {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
+		s.stayAwake()
 		m, next := s.checks.take(s.elapsed())
 		if m == nil {
-			wait := time.Hour
+			wait := min(time.Second, s.cfg.Lease/8)
 			if next >= 0 {
-				wait = time.Duration(next - s.elapsed())
+				wait = min(wait, time.Duration(next-s.elapsed()))
 			}
 			timer.Reset(wait)
 			select {

@@ -8,9 +8,10 @@ import (
 )
 
 const (
-	keep       = 24 * time.Hour // of an instance that doesn't beat, after its address last answered
-	sameMoment = time.Second    // registrations that come so soon after each other are one: several workers share a URL
-	untilBeats = 3              // registrations again, each within a lease, that make an instance one that beats
+	keep       = 24 * time.Hour  // of an instance that doesn't beat, after its address last answered
+	sameMoment = time.Second     // registrations that come so soon after each other are one: several workers share a URL
+	asleep     = 5 * time.Second // or half of a lease: so long no process is busy with something else
+	untilBeats = 3               // registrations again, each within a lease, that make an instance one that beats
 )
 
 // beat takes note of a registration.
@@ -57,10 +58,20 @@ func (m *member) startOver(now int64) {
 
 // silent is how long an instance was not registered, as far as this registry could have heard of it.
 func (s *Service) silent(m *member) time.Duration {
+	s.stayAwake()
 	if !s.peers.Hears() {
 		s.hearing.Store(s.elapsed())
 	}
 	return time.Duration(s.elapsed() - max(m.beat.Load(), s.hearing.Load()))
+}
+
+// stayAwake notices that this process didn't run for a while, such as on a machine that was suspended: then it has heard
+// nothing either.
+func (s *Service) stayAwake() {
+	now := s.elapsed()
+	if slept := time.Duration(now - s.awake.Swap(now)); slept > min(asleep, s.cfg.Lease/2) {
+		s.hearing.Store(now)
+	}
 }
 
 // left is how long an instance is still kept, unless it is heard of. It is negative where the time is over.

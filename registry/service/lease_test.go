@@ -191,6 +191,23 @@ func TestLeasesWaitForARegistryThatHearsNothing(t *testing.T) {
 	})
 }
 
+// TestLeasesWaitForARegistryThatSleeps stops its clock's work, as a suspended machine does.
+func TestLeasesWaitForARegistryThatSleeps(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		for i := range 20 {
+			f.beat(address(i))
+		}
+		time.Sleep(interval)
+		f.asleep.Add(int64(time.Hour))
+		time.Sleep(interval)
+		synctest.Wait()
+		if n := len(f.svc.Instances()); n != 20 {
+			t.Errorf("%d of 20 are left after an hour in which nothing ran", n)
+		}
+	})
+}
+
 // deaf is the peers of a registry that no registration may reach.
 type deaf struct {
 	alone

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -324,6 +325,8 @@ type fixture struct {
 	peers service.Peers
 	stop  context.CancelFunc
 	wg    sync.WaitGroup
+
+	asleep atomic.Int64 // how long the registry did not run
 }
 
 const (
@@ -357,7 +360,7 @@ func (f *fixture) run() {
 	var err error
 	f.svc, err = service.New(f.Context(), service.Config{
 		Lease: lease, CheckInterval: interval, MaxInstances: 1000, Logger: slog.New(slog.NewTextHandler(f.Output(), nil)),
-		Now: time.Now, Key: keyOf,
+		Now: func() time.Time { return time.Now().Add(time.Duration(f.asleep.Load())) }, Key: keyOf,
 	}, f.store, f.world, f.world, f.world, f.peers)
 	if err != nil {
 		f.Fatal(err)

@@ -383,3 +383,33 @@ func TestErrorsOfOtherTypesTellNothing(t *testing.T) {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 }
+
+// TestRunProvesItsAddress has another account's program, which knows the proofs too, try for a service's URL, first while the
+// service runs, and then when it was killed.
+func TestRunProvesItsAddress(t *testing.T) {
+	m := meshtest.Start(t)
+	answer := func(name string) func(*sdk.Service) http.Handler {
+		return func(*sdk.Service) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(name)) })
+		}
+	}
+	cats := open(t, config(t, m, "cats-svc"))
+	srv := httptest.NewServer(cats.Prove(answer("cats")(cats)))
+	t.Cleanup(srv.Close)
+	if err := cats.Register(t.Context(), srv.URL); err != nil {
+		t.Fatal(err)
+	}
+	dogs := open(t, config(t, m, "dogs-svc"))
+	if err := dogs.Register(t.Context(), srv.URL); !errs.Is(err, errs.Conflict) {
+		t.Fatalf("the URL of a service that runs is taken: %v", err)
+	}
+	srv.CloseClientConnections()
+	srv.Close() // its heartbeats go on
+	cfg := config(t, m, "dogs-svc-2")
+	cfg.SelfURL = srv.URL
+	run(t, cfg, answer("dogs"))
+	eventually(t, 200, func() meshtest.Answer { return m.Do(t, "GET", "/dogs-svc-2/", "", nil) })
+	if a := m.Do(t, "GET", "/cats-svc/", "", nil); a.Status == 200 {
+		t.Errorf("cats-svc answers as %s", a.Body)
+	}
+}
