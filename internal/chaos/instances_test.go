@@ -218,7 +218,7 @@ func TestAllHeartbeatsAreLost(t *testing.T) {
 			}
 		},
 	} {
-		m.beat(t, proxies) // they have been beating until now
+		m.beat(t, proxies)                                 // they have been beating until now
 		lose(func() { <-time.After(3 * 2 * time.Second) }) // three leases
 		back := eventually(t, "the registry answers", patience, func() bool {
 			return status(t, "GET", m.URL+"/registry-svc/instances?slug=shop-svc", m.token, nil) == http.StatusOK
