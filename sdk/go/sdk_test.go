@@ -237,6 +237,7 @@ type meeting struct {
 	armed   atomic.Bool
 	polling chan struct{}
 	asked   chan struct{}
+	once    sync.Once // the keys are fetched now and then anyway
 }
 
 func (m *meeting) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -251,7 +252,7 @@ func (m *meeting) RoundTrip(r *http.Request) (*http.Response, error) {
 			default: // nobody waits for this one
 			}
 		case "/.well-known/jwks.json":
-			defer close(m.asked)
+			defer m.once.Do(func() { close(m.asked) })
 		}
 	}
 	return http.DefaultTransport.RoundTrip(r)
