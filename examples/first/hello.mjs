@@ -30,7 +30,7 @@ async function call(method, path, body, token) {
   throw Object.assign(new Error(`${method} ${path}: ${answer.status}: ${json.error}`), { status: answer.status, details: json.details });
 }
 
-let proofKey; // comes with the registration; whoever has it is this service
+let proofKey; // comes with the registration; the program that has it is this service
 
 /** Registers where the service listens. Where another account has the URL, the next try proves that it is ours by now. */
 async function register(url, token) {

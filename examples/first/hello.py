@@ -47,7 +47,7 @@ def call(method, path, body=None, token=None):
         raise RuntimeError(f"no mesh answers at {SERVER}: start one with `micro up` ({e})") from e
 
 
-proof_key = b""  # comes with the registration; whoever has it is this service
+proof_key = b""  # comes with the registration; the program that has it is this service
 
 
 def take_key(answer):

@@ -110,7 +110,7 @@ func (t *Table) Update(slugs map[string][]Instance, hosts []HostRoute) {
 	close(*t.changed.Swap(&ch))
 }
 
-// OnLeft sets a function that Update calls with each address that no longer leads to the live instance that it led to. It is for
+// OnLeft sets a function that Update calls with the address of each live instance that left or is no longer live. It is for
 // connections that are kept: another account's program may listen there by now. It must not be set during an Update.
 func (t *Table) OnLeft(f func(address string)) { t.left = f }
 

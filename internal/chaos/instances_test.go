@@ -238,7 +238,7 @@ func TestAllHeartbeatsAreLost(t *testing.T) {
 	})
 }
 
-// beat registers instances behind proxies by version 2 of the API, which gives each a lease.
+// beat registers instances behind proxies by version 2 of the API, so that each has a lease.
 func (m *mesh) beat(t *testing.T, proxies []*chaos.Proxy) {
 	t.Helper()
 	for _, p := range proxies {

@@ -60,7 +60,7 @@ func serves(t *testing.T, address, name string) *program {
 // kill closes the port and all connections.
 func (p *program) kill() { _ = p.srv.Close() }
 
-// seen is how many tokens have reached it since the last look.
+// seen returns the number of tokens that have reached it since the last call.
 func (p *program) seen() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -107,7 +107,7 @@ func joins(t *testing.T, m *meshtest.Mesh, token, url string, version2 bool) (st
 	return rsp.StatusCode, out.ProofKey
 }
 
-// stateOf is how an account's only instance is; empty where it has none.
+// stateOf returns the status of an account's only instance; empty if it has none.
 func stateOf(t *testing.T, m *meshtest.Mesh, token string) string {
 	t.Helper()
 	all, _ := m.Do(t, "GET", "/registry-svc/instances", token, nil).Must(t, 200).Field("instances").([]any)
@@ -183,7 +183,7 @@ func TestAddressThatAnotherProgramTookOver(t *testing.T) {
 	}
 }
 
-// TestAddressOfAPlainProgramThatAnotherTookOver has programs that know nothing of proofs. The holder beats.
+// TestAddressOfAPlainProgramThatAnotherTookOver kills a program that beats and knows nothing of proofs.
 func TestAddressOfAPlainProgramThatAnotherTookOver(t *testing.T) {
 	m := meshtest.Start(t, quick, func(c *mesh.Config) { c.Registry.Lease = 6 * time.Second })
 	cats, dogs := m.Register(t, "cats-svc"), m.Register(t, "dogs-svc")

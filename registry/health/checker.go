@@ -31,7 +31,7 @@ type Checker struct {
 	timeout time.Duration
 	dialer  net.Dialer
 	client  *http.Client
-	prover  *http.Client // each request of which has a connection of its own
+	prover  *http.Client // opens a connection for each request
 }
 
 var _ service.Checker = (*Checker)(nil)

@@ -21,14 +21,14 @@ import (
 )
 
 const (
-	// proofPath is where instances without a health path prove themselves, below their URL.
+	// proofPath is the path, below their URL, at which instances without a health path prove themselves.
 	proofPath = "/.well-known/mesh-proof"
 	// proofs bounds how many proofs of an answer are looked at: programs with several URLs answer one for each.
 	proofs = 16
 )
 
-// proverOf makes a client like another one, of which no two requests share a connection. A kept connection would lead to the
-// process that listened at an address, after another one has begun to.
+// proverOf makes a client like another one, of which no two requests share a connection. A kept connection would reach the
+// process that listened at an address before.
 func proverOf(c *http.Client) *http.Client {
 	t := c.Transport.(*http.Transport).Clone()
 	t.DisableKeepAlives = true

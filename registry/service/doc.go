@@ -30,14 +30,14 @@ type Store interface {
 	Pulses(ctx context.Context) ([]Pulse, error)
 	// Add inserts an instance and gives it as it is stored: with the generation that follows that of an earlier one at
 	// the same URL or of the same id, and where it has no id, with the earlier one's or a new one. known is the
-	// generation that the caller knows, or 0. over is what it displaces, or nil.
+	// generation that the caller knows, or 0. over is the instance that it displaces, or nil.
 	//
 	// Errors: Conflict where the URL has an owner already or known is older than a removal, and ErrChanged where the owner
 	// has an instance with the URL or the id already, or what is displaced has changed; Forbidden where the id is another
 	// account's.
 	Add(ctx context.Context, in Instance, known int32, over *Displaced, event func(Instance) Event) (Instance, error)
-	// Replace stores another version of an instance, of which the stored one has the generation before. over is what it
-	// displaces, or nil.
+	// Replace stores another version of an instance, of which the stored one has the generation before. over is the instance that
+	// it displaces, or nil.
 	//
 	// Errors: Conflict where the URL has an owner already; ErrChanged where the stored instance isn't the one that is
 	// replaced, or what is displaced has changed.
@@ -73,7 +73,7 @@ type Store interface {
 // Checker looks how an instance is.
 type Checker interface {
 	Check(ctx context.Context, url routing.URL, healthPath string) Health
-	// Prove is Check over a connection of its own, and asks the address for a proof by each of the keys.
+	// Prove is Check over a new connection, and asks the address for a proof by each of the keys.
 	Prove(ctx context.Context, url routing.URL, healthPath string, keys ...[]byte) Health
 }
 
@@ -92,7 +92,7 @@ type Peers interface {
 	// Tell tells the others that instances have changed in the database. It returns at once; what doesn't arrive, they
 	// find out by themselves.
 	Tell(ids ...string)
-	// Hears tells whether registrations can reach this registry.
+	// Hears reports whether registrations can reach this registry.
 	Hears() bool
 }
 

@@ -26,7 +26,7 @@ type member struct {
 
 	// What follows belongs to whoever checks the instance: there is one at a time.
 	failures int
-	unproved int   // checks since its registration that asked for a proof in vain
+	unproved int   // checks since its registration that got no proof
 	refused  int64 // when the first of the refusals in a row was seen, and when it was answered last: Service.elapsed; -1 is never
 	answered int64
 

@@ -108,7 +108,7 @@ func (s *Service) check(ctx context.Context, m *member) time.Duration {
 	return after
 }
 
-// look checks an instance by what it can do.
+// look checks an instance, and asks for its proof if it has a key.
 func (s *Service) look(ctx context.Context, is Instance) Health {
 	if !is.Proves {
 		return s.checker.Check(ctx, is.URL, is.HealthPath)
@@ -116,8 +116,8 @@ func (s *Service) look(ctx context.Context, is Instance) Health {
 	return s.checker.Prove(ctx, is.URL, is.HealthPath, s.cfg.Key(is.Slug, is.URL.String()))
 }
 
-// vacancy takes note of whether an address refuses connections, and tells whether it has for so long since the last
-// registration that others may have it. Until that is decided, it is looked at more often.
+// vacancy records whether an address refuses connections. It reports whether the refusals since the last registration let others
+// have the URL. Until that is decided, the checks are more frequent.
 func (s *Service) vacancy(m *member, is Instance, found Health, after time.Duration) (bool, time.Duration) {
 	now := s.elapsed()
 	if !found.Refused {
@@ -139,11 +139,11 @@ func (s *Service) vacancy(m *member, is Instance, found Health, after time.Durat
 	return s.abandoned(m), min(after, recheck)
 }
 
-// abandoned tells whether the refusals in a row that were seen make a gap. What happened between two checks is not known:
-// it counts, if what was seen leaves no more than that open.
+// abandoned reports whether the refusals in a row make a gap. The time between the last answer and the first refusal counts, if
+// the refusals alone leave no more than one check interval open.
 func (s *Service) abandoned(m *member) bool {
 	now, registered, need := s.elapsed(), m.beat.Load(), vacant
-	if s.accompanied() { // others may have heard of it
+	if s.accompanied() { // others may have received a registration
 		need += 2 * flushHeartbeats
 	}
 	seen := time.Duration(now - max(m.refused, registered))
@@ -151,14 +151,14 @@ func (s *Service) abandoned(m *member) bool {
 	return m.refused >= 0 && most >= need && seen >= max(need/2, need-s.cfg.CheckInterval-s.cfg.CheckInterval/10)
 }
 
-// sight is what a check has found of an instance.
+// sight is the result of a check.
 type sight struct {
 	status         routing.Status
 	details        string
 	proved, vacant bool
 }
 
-// see takes note of what was found, if the instance is still what was checked.
+// see records the result of a check, unless the instance has changed meanwhile.
 func (s *Service) see(m *member, was Instance, found sight) {
 	if found.status == was.Status && found.proved == was.Proved && found.vacant == was.Vacant {
 		return

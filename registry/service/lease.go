@@ -20,7 +20,7 @@ func (s *Service) beat(m *member) {
 	m.lastBeat.Store(s.cfg.Now().UnixMicro())
 }
 
-// hear begins the lease of an instance anew. Registrations that keep coming make it one that beats.
+// hear begins the lease of an instance again. Registrations that keep coming make it one that beats.
 func (s *Service) hear(m *member) {
 	now := s.elapsed()
 	m.beat.Store(now)
@@ -33,7 +33,7 @@ func (s *Service) hear(m *member) {
 	}
 }
 
-// goesOn counts a registration, and tells whether it is the last of as many in a row as make an instance beat.
+// goesOn counts a registration, and reports whether it is the last of as many in a row as make an instance beat.
 func (m *member) goesOn(now int64, lease time.Duration) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -56,7 +56,7 @@ func (m *member) startOver(now int64) {
 	m.again, m.counted = 0, now
 }
 
-// silent is how long an instance was not registered, as far as this registry could have heard of it.
+// silent returns the time since the last registration of an instance, as far as this registry could receive it.
 func (s *Service) silent(m *member) time.Duration {
 	s.stayAwake()
 	if !s.peers.Hears() {
@@ -74,7 +74,7 @@ func (s *Service) stayAwake() {
 	}
 }
 
-// left is how long an instance is still kept, unless it is heard of. It is negative where the time is over.
+// left returns the time that an instance is still kept without a further registration. It is negative after that.
 func (s *Service) left(m *member) time.Duration {
 	in := m.current.Load()
 	switch {
@@ -87,8 +87,8 @@ func (s *Service) left(m *member) time.Duration {
 	return keep - s.cfg.Now().Sub(time.UnixMicro(last))
 }
 
-// judge expires an instance that isn't kept any longer, and tells whether it did. Where more than half of all that beat
-// are silent at once, it is rather this process that is cut off: then none of them expires.
+// judge expires an instance that isn't kept any longer, and reports whether it did. Where more than half of all that beat
+// are silent at the same time, it is rather this process that is cut off: then none of them expires.
 func (s *Service) judge(ctx context.Context, m *member) bool {
 	s.watch(m)
 	if s.left(m) >= 0 {
@@ -127,7 +127,7 @@ func (s *Service) expire(ctx context.Context, m *member) bool {
 		s.cfg.Logger.WarnContext(ctx, "expiry_postponed", "instance", in.ID, "error", err)
 		return false
 	}
-	if !expired { // another registry has heard of it, or changed it
+	if !expired { // another registry has received a registration, or changed it
 		m.beat.Store(s.elapsed())
 		m.lastBeat.Store(max(m.lastBeat.Load(), m.stored.Load()))
 		return false

@@ -182,7 +182,7 @@ func TestLeasesWaitForARegistryThatHearsNothing(t *testing.T) {
 		p.not.Store(false)
 		time.Sleep(lease - 2*interval)
 		if f.status(address(1)) == "" {
-			t.Error("it expired although nothing could be heard of it")
+			t.Error("it expired although no registration could arrive")
 		}
 		time.Sleep(3 * interval)
 		if f.status(address(1)) != "" {

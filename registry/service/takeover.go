@@ -8,8 +8,8 @@ import (
 	"micromesh/pkg/errs"
 )
 
-// evidence is what an address has proved of two accounts at one moment: of the one that has a URL, and of the one that
-// registers it.
+// evidence is the proofs of an address at one moment: by the key of the account that has the URL, and by that of the account
+// that registers it.
 type evidence struct {
 	holder     *member
 	generation int32 // of the holder
@@ -33,7 +33,7 @@ func (s *Service) ask(ctx context.Context, in Instance) *evidence {
 	return &evidence{holder, is.Generation, proved}
 }
 
-// yields tells whether an instance must leave its URL to another account.
+// yields reports whether an instance must leave its URL to another account.
 func (s *Service) yields(holder *member, e *evidence) bool {
 	is := holder.current.Load()
 	return is.Vacant || e != nil && e.holder == holder && e.generation == is.Generation && e.challenger
@@ -52,11 +52,11 @@ func (s *Service) proofKey(in Instance) string {
 // Displaced is an instance that leaves its URL to another.
 type Displaced struct {
 	Instance
-	Heard  time.Time // its last heartbeat that is stored, as far as is known
-	Events []Event   // that tell of it
+	Heard  time.Time // its last stored heartbeat that this registry knows
+	Events []Event   // about it
 }
 
-// displace describes what a registration displaces; nil is nothing. What is known of its status is told with it.
+// displace describes what a registration displaces; nil is nothing. Its events include changes of its status that are not stored yet.
 func (s *Service) displace(by Caller, in Instance, over *member) *Displaced {
 	if over == nil {
 		return nil

@@ -72,7 +72,7 @@ func TestAProvedAddressIsTheInstances(t *testing.T) {
 		if f.status(url) != routing.Unreachable {
 			t.Errorf("while its address accepts and says nothing it is %s", f.status(url))
 		}
-		// A plain program of the same account follows: no proof can be asked of it.
+		// A plain program of the same account follows: it has no key.
 		f.register(url)
 		keep2 := f.world.checksOf(url)
 		f.nextCheck(url)
@@ -208,7 +208,7 @@ func TestInstancesOfAnAccountExchangeURLs(t *testing.T) {
 	})
 }
 
-// TestFourRegisterAtTheSameMoment has programs of one account register a URL at once, and then programs of four accounts.
+// TestFourRegisterAtTheSameMoment has programs of one account register a URL at the same moment, and then programs of four accounts.
 func TestFourRegisterAtTheSameMoment(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t)
@@ -276,7 +276,7 @@ func TestRegistriesAgreeWhoseAURLIs(t *testing.T) {
 			_, err = b.as(shop, address(20), true)
 		}
 		if err != nil {
-			t.Errorf("proved at once: %v", err)
+			t.Errorf("proved: %v", err)
 		}
 	})
 }

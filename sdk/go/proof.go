@@ -11,7 +11,7 @@ import (
 	"micromesh/pkg/errs"
 )
 
-// proofPath is where the registry asks instances without a health path for a proof, below their URL.
+// proofPath is the path, below their URL, at which the registry asks instances without a health path for a proof.
 const proofPath = "/.well-known/mesh-proof"
 
 // Prove serves a handler, and proves to the registry's health checks that the address is this service's. Run does it; servers

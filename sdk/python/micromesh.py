@@ -456,7 +456,7 @@ class Service:
         return answer
 
     def prove(self, headers):
-        """Gives the Mesh-Proof header for a request's headers, or None: it proves to health checks whose address this is.
+        """Returns the Mesh-Proof header for a request's headers, or None. It proves to health checks that the address is this service's.
 
         Servers of another kind send it with each answer, and answer paths that end in /.well-known/mesh-proof with it.
         """
