@@ -139,12 +139,6 @@ func (f *fleet) drop(m *member) {
 	f.uncount(in.Slug)
 }
 
-func (f *fleet) size() int {
-	f.mu.RLock()
-	defer f.mu.RUnlock()
-	return len(f.byID)
-}
-
 // all gives the members of the moment.
 func (f *fleet) all() []*member {
 	f.mu.RLock()
