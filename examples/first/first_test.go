@@ -77,6 +77,7 @@ func TestFirstServices(t *testing.T) {
 			m.Do(t, "GET", "/"+r.slug+"/other", "", nil).Must(t, 404)
 			start(t, dir, m.URL, r.argv...) // again: with the stored password, as a second instance
 			m.Do(t, "GET", "/"+r.slug+"/hello", "", nil).Must(t, 200)
+			m.MustProve(t, r.slug)
 		})
 	}
 }

@@ -6,7 +6,7 @@
 // http://127.0.0.1 and a free port), SLUG (hello-node). The account's password is made at the first start and kept in
 // <slug>.password in the working folder.
 
-import { randomBytes } from "node:crypto";
+import { createHmac, randomBytes } from "node:crypto";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 
@@ -16,7 +16,7 @@ const slug = process.env.SLUG || "hello-node";
 
 /** Calls the mesh; gives the answer's JSON, or throws what the mesh says. */
 async function call(method, path, body, token) {
-  const headers = { "Content-Type": "application/json" };
+  const headers = { "Content-Type": "application/json", "Mesh-Api-Version": "2" };
   if (token) headers.Authorization = "Bearer " + token;
   let answer;
   try {
@@ -27,7 +27,24 @@ async function call(method, path, body, token) {
   const text = await answer.text();
   const json = text ? JSON.parse(text) : {};
   if (answer.ok) return json;
-  throw Object.assign(new Error(`${method} ${path}: ${answer.status}: ${json.error}`), { status: answer.status });
+  throw Object.assign(new Error(`${method} ${path}: ${answer.status}: ${json.error}`), { status: answer.status, details: json.details });
+}
+
+let proofKey; // comes with the registration; the program that has it is this service
+
+/** Registers where the service listens. Where another account has the URL, the next try proves that it is ours by now. */
+async function register(url, token) {
+  for (let tries = 2; ; tries--) {
+    try {
+      const answer = await call("PUT", "/registry-svc/instance", { url }, token);
+      proofKey = answer.proofKey;
+      return answer;
+    } catch (e) {
+      const key = e.details?.find((d) => d.field === "proofKey")?.message;
+      if (e.status !== 409 || !key || tries < 2) throw e;
+      proofKey = key;
+    }
+  }
 }
 
 /** Signs in with the stored password; at the first start makes one and registers the account. */
@@ -44,6 +61,10 @@ async function signIn() {
 }
 
 const hello = createServer((request, response) => {
+  const nonce = request.headers["mesh-nonce"]; // a health check, which wants a proof
+  if (nonce && proofKey) {
+    response.setHeader("Mesh-Proof", createHmac("sha256", Buffer.from(proofKey, "hex")).update(`mesh-proof ${nonce}`).digest("hex"));
+  }
   const found = new URL(request.url, "http://x").pathname === `/${slug}/hello`;
   // X-User-Slug comes from the gateway, which has verified the caller's token; nobody else can set it.
   const body = found ? { hello: request.headers["x-user-slug"] ?? "world" } : { error: "there is only /hello", code: "NOT_FOUND" };
@@ -54,21 +75,21 @@ const port = self ? Number(new URL(self).port || 80) : 0;
 hello.listen(port, self ? undefined : "127.0.0.1", async () => {
   const url = self || `http://127.0.0.1:${hello.address().port}`;
   let token;
-  const register = async () => {
+  const beat = async () => {
     token ??= await signIn();
     try {
-      await call("PUT", "/registry-svc/instance", { url }, token);
+      await register(url, token);
     } catch (e) {
       if (e.status === 401) token = undefined; // expired: the next beat signs in
       throw e;
     }
   };
   try {
-    await register();
+    await beat();
   } catch (e) {
     console.error(e.message);
     process.exit(1);
   }
   console.log(`serving ${server}/${slug}/hello`);
-  setInterval(() => register().catch((e) => e.status !== 401 && console.error(e.message)), 5_000); // registering again is the heartbeat
+  setInterval(() => beat().catch((e) => e.status !== 401 && console.error(e.message)), 5_000); // registering again is the heartbeat
 });

@@ -7,6 +7,8 @@ http://127.0.0.1 and a free port), SLUG (hello-py). The account's password is ma
 <slug>.password beside this program's working folder.
 """
 
+import hashlib
+import hmac
 import http.server
 import json
 import os
@@ -26,6 +28,7 @@ def call(method, path, body=None, token=None):
     """Calls the mesh; gives the answer's JSON, or raises RuntimeError with what the mesh says."""
     request = urllib.request.Request(SERVER + path, method=method)
     request.add_header("Content-Type", "application/json")
+    request.add_header("Mesh-Api-Version", "2")
     if token:
         request.add_header("Authorization", "Bearer " + token)
     data = json.dumps(body).encode() if body is not None else None
@@ -35,12 +38,35 @@ def call(method, path, body=None, token=None):
     except urllib.error.HTTPError as e:
         text = e.read()
         try:
+            take_key(json.loads(text))
             text = json.loads(text)["error"]
         except (ValueError, KeyError):
             pass
         raise RuntimeError(f"{method} {path}: {e.code}: {text}") from e
     except OSError as e:
         raise RuntimeError(f"no mesh answers at {SERVER}: start one with `micro up` ({e})") from e
+
+
+proof_key = b""  # comes with the registration; the program that has it is this service
+
+
+def take_key(answer):
+    """Takes the key of an answer, or of the refusal of a URL that another account has."""
+    global proof_key
+    given = [d.get("message") for d in answer.get("details") or [] if d.get("field") == "proofKey"]
+    proof_key = bytes.fromhex((given or [answer.get("proofKey")])[0] or "") or proof_key
+
+
+def register(url, token):
+    """Registers where the service listens. Where another account has the URL, the next try proves that it is ours by now."""
+    try:
+        answer = call("PUT", "/registry-svc/instance", {"url": url}, token)
+    except RuntimeError as e:
+        if ": 409:" not in str(e):
+            raise
+        answer = call("PUT", "/registry-svc/instance", {"url": url}, token)
+    take_key(answer)
+    return answer
 
 
 def sign_in():
@@ -78,6 +104,9 @@ class Hello(http.server.BaseHTTPRequestHandler):
     def answer(self, status, value):
         body = json.dumps(value).encode()
         self.send_response(status)
+        nonce = self.headers.get("Mesh-Nonce")  # a health check, which wants a proof
+        if nonce and proof_key:
+            self.send_header("Mesh-Proof", hmac.new(proof_key, f"mesh-proof {nonce}".encode(), hashlib.sha256).hexdigest())
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         if self.close_connection:
@@ -96,13 +125,13 @@ def main():
     threading.Thread(target=server.serve_forever, daemon=True).start()
 
     token = sign_in()
-    call("PUT", "/registry-svc/instance", {"url": url}, token)
+    register(url, token)
     print(f"serving {SERVER}/{SLUG}/hello", flush=True)
     stop = threading.Event()
     try:
         while not stop.wait(5):  # registering again is the heartbeat
             try:
-                call("PUT", "/registry-svc/instance", {"url": url}, token)
+                register(url, token)
             except RuntimeError as e:
                 try:
                     if ": 401:" not in str(e):  # unless the token has expired

@@ -104,6 +104,7 @@ func (a *App) build(ctx context.Context) error {
 		return err
 	}
 	a.host.RPC.ControlGuests(network.Control(netpolicy.Account))
+	a.table.OnLeft(func(address string) { a.upstream.Forget(address) })
 	a.upstream = http1.NewUpstreams(http1.UpstreamsConfig{
 		Dial:          dialer(network),
 		HeaderTimeout: a.cfg.HeadersTimeout, TunnelCheck: a.cfg.TunnelCheck,

@@ -41,7 +41,6 @@ func start(t *testing.T, srv *natstest.Server, dir string) (url string, stop fun
 	a, err := app.New(t.Context(), h, app.Config{
 		Listen: "127.0.0.1:0", DataDir: dir, MaxMessage: 4 << 20, MaxBody: 1 << 30, InstanceNetworks: netpolicy.Loopback,
 		CallTimeout: 5 * time.Second, HeadersTimeout: 5 * time.Second, DrainTimeout: time.Second, TunnelCheck: time.Second,
-		InstanceNetworks: netpolicy.Loopback,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -135,6 +135,9 @@ func (g *Gateway) metadata(ctx context.Context, x *http1.Exchange, token string)
 		telemetry.Header: {telemetry.Traceparent(ctx)},
 		"x-client-ip":    {x.ClientIP().String()},
 	}
+	if string(x.Get("mesh-api-version")) == "2" {
+		md["mesh-api-version"] = []string{"2"}
+	}
 	if token != "" {
 		md["authorization"] = []string{"Bearer " + token}
 	}

@@ -29,6 +29,7 @@ type Table struct {
 
 	mu      sync.Mutex // of Update and Close
 	closing Closing
+	left    func(address string)
 	current atomic.Pointer[tables]
 	changed atomic.Pointer[chan struct{}] // closed, and replaced, by Update
 }
@@ -72,13 +73,20 @@ func (t *Table) Update(slugs map[string][]Instance, hosts []HostRoute) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	old := t.current.Load()
+	led := map[spot]bool{} // of the groups that change
 	next := &tables{slugs: make(map[string]*Group, len(slugs)), hosts: map[string][]hostRoute{}, ids: map[string]string{}}
 	for slug, instances := range slugs {
 		if before := old.slugs[slug]; before != nil && identical(before.of, instances) {
 			next.slugs[slug] = before
 			continue
 		}
+		old.slugs[slug].spots(led)
 		next.slugs[slug] = t.group(old.slugs[slug], slug, instances, accounts)
+	}
+	for slug, g := range old.slugs {
+		if next.slugs[slug] == nil {
+			g.spots(led)
+		}
 	}
 	for _, h := range hosts {
 		host, path := splitHost(h.ID)
@@ -94,9 +102,51 @@ func (t *Table) Update(slugs map[string][]Instance, hosts []HostRoute) {
 		slices.SortFunc(routes, func(a, b hostRoute) int { return cmp.Compare(len(b.path), len(a.path)) })
 	}
 	t.mark(next)
+	left := next.without(led)
+	t.forget(left)
 	t.current.Store(next)
+	t.forget(left) // for requests that were under way meanwhile
 	ch := make(chan struct{})
 	close(*t.changed.Swap(&ch))
+}
+
+// OnLeft sets a function that Update calls with the address of each live instance that left or is no longer live. It is for
+// connections that are kept: another account's program may listen there by now. It must not be set during an Update.
+func (t *Table) OnLeft(f func(address string)) { t.left = f }
+
+func (t *Table) forget(addresses []string) {
+	for _, address := range addresses {
+		if t.left != nil {
+			t.left(address)
+		}
+	}
+}
+
+// spot is a live instance at an address.
+type spot struct{ slug, id, address string }
+
+// spots adds the live instances of a group, which may be nil.
+func (g *Group) spots(to map[spot]bool) {
+	if g == nil {
+		return
+	}
+	for _, b := range g.backends {
+		if b.Live() {
+			to[spot{g.Name, b.ID, b.Address}] = true
+		}
+	}
+}
+
+// without returns the addresses of those of some spots that are no more.
+func (t *tables) without(spots map[spot]bool) []string {
+	var out []string
+	for s := range spots {
+		b := t.slugs[s.slug].Find(s.id)
+		if b == nil || !b.Live() || b.Address != s.address {
+			out = append(out, s.address)
+		}
+	}
+	return out
 }
 
 // identical tells whether two lists are one and the same.

@@ -283,3 +283,32 @@ func TestPickAllocatesNothing(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+func TestAddressesThatAreLeftAreTold(t *testing.T) {
+	tb := table(t)
+	var left []string
+	tb.OnLeft(func(address string) { left = append(left, address) })
+	of := func(all ...service.Instance) []service.Instance { return all }
+	a, b := service.Instance{ID: "a", URL: "http://10.0.0.1:1", Live: true}, service.Instance{ID: "b", URL: "http://10.0.0.1:2", Live: true}
+	ill, moved := a, a
+	ill.Live, moved.URL = false, "http://10.0.0.1:3"
+	for _, step := range []struct {
+		name  string
+		slugs map[string][]service.Instance
+		want  []string // each before the table is in force and after
+	}{
+		{"they come", map[string][]service.Instance{"pets": of(a, b)}, nil},
+		{"nothing changes", map[string][]service.Instance{"pets": of(a, b)}, nil},
+		{"one is ill", map[string][]service.Instance{"pets": of(ill, b)}, []string{"10.0.0.1:1", "10.0.0.1:1"}},
+		{"it is well", map[string][]service.Instance{"pets": of(a, b)}, nil},
+		{"it moves", map[string][]service.Instance{"pets": of(moved, b)}, []string{"10.0.0.1:1", "10.0.0.1:1"}},
+		{"one leaves", map[string][]service.Instance{"pets": of(moved)}, []string{"10.0.0.1:2", "10.0.0.1:2"}},
+		{"another account has its address", map[string][]service.Instance{"shop": of(moved)}, []string{"10.0.0.1:3", "10.0.0.1:3"}},
+	} {
+		left = nil
+		tb.Update(step.slugs, nil)
+		if !slices.Equal(left, step.want) {
+			t.Errorf("%s: left are %v, want %v", step.name, left, step.want)
+		}
+	}
+}

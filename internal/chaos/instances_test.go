@@ -3,6 +3,7 @@ package chaos_test
 import (
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -217,9 +218,7 @@ func TestAllHeartbeatsAreLost(t *testing.T) {
 			}
 		},
 	} {
-		for _, p := range proxies { // they have been beating until now
-			m.enlist(t, "http://"+p.Address())
-		}
+		m.beat(t, proxies)                                 // they have been beating until now
 		lose(func() { <-time.After(3 * 2 * time.Second) }) // three leases
 		back := eventually(t, "the registry answers", patience, func() bool {
 			return status(t, "GET", m.URL+"/registry-svc/instances?slug=shop-svc", m.token, nil) == http.StatusOK
@@ -233,5 +232,29 @@ func TestAllHeartbeatsAreLost(t *testing.T) {
 		eventually(t, "all serve again", patience, func() bool { return status(t, "GET", m.URL+"/shop-svc/", "", nil) == http.StatusOK })
 	}
 	set(t, proxies[0], chaos.Refusal) // one alone is what expiry is for
-	eventually(t, "one instance that is silent expires", patience, func() bool { return len(m.instances(t)) == len(before)-1 })
+	eventually(t, "one instance that is silent expires", patience, func() bool {
+		m.beat(t, proxies[1:])
+		return len(m.instances(t)) == len(before)-1
+	})
+}
+
+// beat registers instances behind proxies by version 2 of the API, so that each has a lease.
+func (m *mesh) beat(t *testing.T, proxies []*chaos.Proxy) {
+	t.Helper()
+	for _, p := range proxies {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, m.URL+"/registry-svc/instance", strings.NewReader(`{"url":"http://`+p.Address()+`"}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer "+m.token)
+		req.Header.Set("Mesh-Api-Version", "2")
+		rsp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = rsp.Body.Close()
+		if rsp.StatusCode != http.StatusCreated {
+			t.Fatalf("a heartbeat is answered with %d", rsp.StatusCode)
+		}
+	}
 }

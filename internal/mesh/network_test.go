@@ -15,6 +15,7 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 
 	"micromesh/internal/meshtest"
+	"micromesh/pkg/netpolicy/netpolicytest"
 )
 
 // names is a DNS server on loopback, which this process asks.
@@ -86,6 +87,9 @@ func (n *names) answer(m *dnsmessage.Message) {
 
 // TestNamesThatResolveToOthersLater registers an instance by a name, which resolves to forbidden addresses once it is healthy.
 func TestNamesThatResolveToOthersLater(t *testing.T) {
+	if !netpolicytest.Alone(t) {
+		return
+	}
 	dns.resolve("rebind.test", "127.0.0.1")
 	m := meshtest.Start(t)
 	token := m.Register(t, "shop-svc")
@@ -163,6 +167,9 @@ func TestTheMeshIsNoInstance(t *testing.T) {
 
 // TestOperatorsMayNameOtherNetworks checks that an admin's route forwards to networks in which no instance may be, and not to forbidden addresses.
 func TestOperatorsMayNameOtherNetworks(t *testing.T) {
+	if !netpolicytest.Alone(t) {
+		return
+	}
 	dns.resolve("operator.test", "127.0.0.1")
 	m := meshtest.Start(t, meshtest.InstanceNetworks("10.0.0.0/8"))
 	admin, token := m.Admin(t), m.Register(t, "shop-svc")

@@ -74,6 +74,9 @@ func (a *App) open(ctx context.Context, h *host.Host, cfg Config) error {
 	a.svc, err = service.New(ctx, service.Config{
 		Lease: cfg.Lease, CheckInterval: cfg.CheckInterval, MaxInstances: maxInstances,
 		Logger: a.Log, Now: time.Now,
+		Key: func(slug, url string) []byte {
+			return h.Secrets.MAC([]byte(slug+"\n"+url), "proof of an instance's address")
+		},
 	}, st, a.checker, a.board, rpcNodes{h.Nodes}, a.peers, a.network)
 	if err != nil {
 		return err

@@ -14,7 +14,7 @@ import (
 type Config struct {
 	DatabaseURL string `env:"MICRO_DATABASE_URL" required:"" secret:"" help:"postgres://user:password@host:port/database, or sqlite:<file>"`
 
-	Lease         time.Duration `env:"MICRO_LEASE" envDefault:"30s" help:"how long an instance that isn't well lives without a heartbeat"`
+	Lease         time.Duration `env:"MICRO_LEASE" envDefault:"30s" help:"how long an instance that beats is kept after its last registration"`
 	CheckInterval time.Duration `env:"MICRO_CHECK_INTERVAL" envDefault:"5s" help:"between health checks of an instance"`
 	CheckTimeout  time.Duration `env:"MICRO_CHECK_TIMEOUT" envDefault:"1s" help:"how long an instance may take to answer a check"`
 

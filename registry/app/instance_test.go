@@ -148,14 +148,20 @@ func TestListInstances(t *testing.T) {
 	}
 }
 
-func TestInstanceThatIsNeitherWellNorHeardOfExpires(t *testing.T) {
+func TestInstanceWhoseLeaseEndsExpires(t *testing.T) {
 	m := start(t, func(c *app.Config) { c.Lease = time.Second })
-	dead := m.mustRegister("pets", `{"id":"dead","url":"http://127.0.0.1:1"}`)
+	dead, err := m.beat("pets", `{"id":"dead","url":"http://127.0.0.1:1"}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := m.mustRegister("other", `{"url":"http://127.0.0.1:3"}`); len(dead.ProofKey) != 64 || r.ProofKey != "" {
+		t.Errorf("the keys are %q and %q", dead.ProofKey, r.ProofKey)
+	}
 	silent := m.mustRegister("pets", `{"id":"silent","url":"http://`+listen(t)+`"}`)
 	const beating = `{"id":"beating","url":"http://127.0.0.1:2"}`
-	m.mustRegister("pets", beating)
+	m.beat("pets", beating)
 	m.eventually("the dead one expires", func() bool {
-		m.mustRegister("pets", beating)
+		m.beat("pets", beating)
 		_, there := m.find(dead.ID)
 		return !there
 	})

@@ -169,9 +169,9 @@ func (m *mesh) token(slug string) string {
 }
 
 // call calls the registry with JSON, as the gateway does, for the account with a slug; "" is nobody.
-func (m *mesh) call(as, method, body string, answer any) error {
+func (m *mesh) call(as, method, body string, answer any, version ...string) error {
 	m.t.Helper()
-	md := metadata.MD{}
+	md := metadata.MD{"mesh-api-version": version}
 	if as != "" {
 		md.Set("authorization", "Bearer "+m.token(as))
 	}
@@ -192,12 +192,21 @@ type registered struct {
 	ID           string `json:"id"`
 	Generation   int    `json:"generation"`
 	LeaseSeconds int    `json:"leaseSeconds"`
+	ProofKey     string `json:"proofKey"`
 }
 
 func (m *mesh) register(as, body string) (registered, error) {
 	m.t.Helper()
 	var r registered
 	err := m.call(as, "RegisterInstance", body, &r)
+	return r, err
+}
+
+// beat registers an instance by version 2 of the API.
+func (m *mesh) beat(as, body string) (registered, error) {
+	m.t.Helper()
+	var r registered
+	err := m.call(as, "RegisterInstance", body, &r, "2")
 	return r, err
 }
 

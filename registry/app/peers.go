@@ -53,6 +53,9 @@ func (p *peers) Alone() bool {
 	return s == nil || len(s.Nodes) == 0 || len(s.Nodes) == 1 && s.Nodes[0].ID == p.self
 }
 
+// Hears implements service.Peers.
+func (p *peers) Hears() bool { return p.nats.IsConnected() }
+
 // Tell implements service.Peers.
 func (p *peers) Tell(ids ...string) {
 	p.mu.Lock()

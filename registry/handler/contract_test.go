@@ -128,14 +128,18 @@ func (c *contract) definitions() {
 type outside struct{}
 
 func (outside) Check(context.Context, routing.URL, string) service.Health { return service.Health{} }
-func (outside) Changed(string, string)                                    {}
-func (outside) RPCNodes() []service.RPCNode                               { return nil }
-func (outside) Mine(string) bool                                          { return true }
-func (outside) Alone() bool                                               { return true }
-func (outside) Tell(...string)                                            {}
-func (outside) Addr(netip.Addr) error                                     { return nil }
-func (outside) Reserved(string) bool                                      { return false }
-func (outside) Node() service.Node                                        { return service.Node{} }
+func (outside) Prove(context.Context, routing.URL, string, ...[]byte) service.Health {
+	return service.Health{}
+}
+func (outside) Changed(string, string)      {}
+func (outside) RPCNodes() []service.RPCNode { return nil }
+func (outside) Mine(string) bool            { return true }
+func (outside) Alone() bool                 { return true }
+func (outside) Hears() bool                 { return true }
+func (outside) Tell(...string)              {}
+func (outside) Addr(netip.Addr) error       { return nil }
+func (outside) Reserved(string) bool        { return false }
+func (outside) Node() service.Node          { return service.Node{} }
 
 // realClient calls the handler without a network.
 func realClient(t *testing.T) registrypb.RegistryService {

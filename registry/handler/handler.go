@@ -4,6 +4,7 @@ package handler
 import (
 	"context"
 
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"micromesh/pkg/auth"
@@ -64,7 +65,7 @@ func (h *Handler) RegisterInstance(ctx context.Context, in *registrypb.RegisterI
 	res, err := h.svc.Register(ctx, caller(ctx), service.Registration{
 		Address: service.Address{URL: in.Url, Scheme: in.Scheme, Host: in.Host, IP: in.Ip, Path: in.Path, Port: in.Port},
 		ID:      in.Id, Slug: in.Slug, DeploymentID: in.DeploymentId, HealthPath: in.HealthPath, Metadata: in.Metadata, Tags: in.Tags,
-		Generation: in.Generation,
+		Generation: in.Generation, Version2: version(ctx) == "2",
 	})
 	if err != nil {
 		return err
@@ -73,7 +74,18 @@ func (h *Handler) RegisterInstance(ctx context.Context, in *registrypb.RegisterI
 		rpcserver.Await(ctx, routing.Await{Slug: res.Instance.Slug, Instance: res.Instance.ID, Target: res.Instance.URL.String()})
 	}
 	out.Id, out.Generation, out.LeaseSeconds = res.Instance.ID, res.Instance.Generation, int32(res.Lease.Seconds())
+	if res.ProofKey != "" {
+		out.ProofKey = &res.ProofKey
+	}
 	return nil
+}
+
+// version returns the version of the API that the caller speaks; empty is the first.
+func version(ctx context.Context) string {
+	if v := metadata.ValueFromIncomingContext(ctx, "mesh-api-version"); len(v) > 0 {
+		return v[0]
+	}
+	return ""
 }
 
 // RemoveInstance implements registrypb.RegistryServiceHandler.

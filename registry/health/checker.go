@@ -32,6 +32,7 @@ type Checker struct {
 	timeout time.Duration
 	dialer  net.Dialer
 	client  *http.Client
+	prover  *http.Client // opens a connection for each request
 }
 
 var _ service.Checker = (*Checker)(nil)
@@ -46,6 +47,7 @@ func New(timeout time.Duration, network *netpolicy.Policy) *Checker {
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
+	c.prover = proverOf(c.client)
 	return c
 }
 
@@ -68,7 +70,7 @@ func (c *Checker) Check(ctx context.Context, u routing.URL, healthPath string) s
 		return service.Health{Status: routing.Error, Details: answer.Error()}
 	}
 	if err != nil {
-		return service.Health{Status: routing.Unreachable, Details: explain(err, c.timeout)}
+		return service.Health{Status: routing.Unreachable, Details: explain(err, c.timeout), Refused: errors.Is(err, syscall.ECONNREFUSED)}
 	}
 	if took > slow {
 		return service.Health{Status: routing.Degraded, Details: fmt.Sprintf("answered after %v", took.Round(10*time.Millisecond))}

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"micromesh/pkg/netpolicy"
+	"micromesh/pkg/netpolicy/netpolicytest"
 	"micromesh/pkg/routing"
 	"micromesh/registry/health"
 	"micromesh/registry/service"
@@ -110,6 +111,9 @@ func TestTCPCheck(t *testing.T) {
 }
 
 func TestAddressIsCheckedAfterTheNameWasResolved(t *testing.T) {
+	if !netpolicytest.Alone(t) {
+		return
+	}
 	c := newChecker(t)
 	// What a name leads to, a URL with such a host stands for: it could not be registered.
 	for host, why := range map[string]string{

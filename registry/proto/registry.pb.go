@@ -446,8 +446,11 @@ type RegisterInstanceResponse struct {
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// Grows with each registration after a removal or a change of the instance.
 	Generation int32 `protobuf:"varint,2,opt,name=generation,proto3" json:"generation,omitempty"`
-	// How long the registration lives without a heartbeat.
-	LeaseSeconds  int32 `protobuf:"varint,3,opt,name=lease_seconds,json=leaseSeconds,proto3" json:"lease_seconds,omitempty"`
+	// How long an instance that beats is kept after its last registration.
+	LeaseSeconds int32 `protobuf:"varint,3,opt,name=lease_seconds,json=leaseSeconds,proto3" json:"lease_seconds,omitempty"`
+	// The key, in hex, by which the address proves itself to the health check. It is answered to callers that send
+	// "Mesh-Api-Version: 2". A 409 for a URL that another account has holds it in its details.
+	ProofKey      *string `protobuf:"bytes,4,opt,name=proof_key,json=proofKey,proto3,oneof" json:"proof_key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -501,6 +504,13 @@ func (x *RegisterInstanceResponse) GetLeaseSeconds() int32 {
 		return x.LeaseSeconds
 	}
 	return 0
+}
+
+func (x *RegisterInstanceResponse) GetProofKey() string {
+	if x != nil && x.ProofKey != nil {
+		return *x.ProofKey
+	}
+	return ""
 }
 
 type RemoveInstanceRequest struct {
@@ -2076,13 +2086,16 @@ const file_registry_v1_registry_proto_rawDesc = "" +
 	"\x06weight\x18\x0f \x01(\v2\x16.google.protobuf.ValueR\x06weight\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"o\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9f\x01\n" +
 	"\x18RegisterInstanceResponse\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x02 \x01(\x05R\n" +
 	"generation\x12#\n" +
-	"\rlease_seconds\x18\x03 \x01(\x05R\fleaseSeconds\"1\n" +
+	"\rlease_seconds\x18\x03 \x01(\x05R\fleaseSeconds\x12 \n" +
+	"\tproof_key\x18\x04 \x01(\tH\x00R\bproofKey\x88\x01\x01B\f\n" +
+	"\n" +
+	"_proof_key\"1\n" +
 	"\x15RemoveInstanceRequest\x12\x18\n" +
 	"\x02id\x18\x01 \x01(\tB\b\xda\xc1\x18\x04\b\x01(\aR\x02id\"\x18\n" +
 	"\x16RemoveInstanceResponse\"\xcb\x01\n" +
@@ -2332,6 +2345,7 @@ func file_registry_v1_registry_proto_init() {
 	if File_registry_v1_registry_proto != nil {
 		return
 	}
+	file_registry_v1_registry_proto_msgTypes[7].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

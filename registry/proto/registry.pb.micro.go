@@ -43,7 +43,9 @@ type RegistryService interface {
 	EchoPut(ctx context.Context, in *structpb.Struct, opts ...client.CallOption) (*structpb.Struct, error)
 	// EchoPost answers the body.
 	EchoPost(ctx context.Context, in *structpb.Struct, opts ...client.CallOption) (*structpb.Struct, error)
-	// RegisterInstance registers where an instance of the caller's slug listens. Calling it again is the heartbeat.
+	// RegisterInstance registers where an instance of the caller's slug listens. Calling it again is the heartbeat. An instance
+	// beats if it registered with "Mesh-Api-Version: 2", or again three times within a lease each, at least a second apart. It is
+	// then removed a lease after the last registration. Others are kept until 24 hours after their address last answered.
 	RegisterInstance(ctx context.Context, in *RegisterInstanceRequest, opts ...client.CallOption) (*RegisterInstanceResponse, error)
 	// RemoveInstance takes an instance out of the mesh.
 	RemoveInstance(ctx context.Context, in *RemoveInstanceRequest, opts ...client.CallOption) (*RemoveInstanceResponse, error)
@@ -204,7 +206,9 @@ type RegistryServiceHandler interface {
 	EchoPut(context.Context, *structpb.Struct, *structpb.Struct) error
 	// EchoPost answers the body.
 	EchoPost(context.Context, *structpb.Struct, *structpb.Struct) error
-	// RegisterInstance registers where an instance of the caller's slug listens. Calling it again is the heartbeat.
+	// RegisterInstance registers where an instance of the caller's slug listens. Calling it again is the heartbeat. An instance
+	// beats if it registered with "Mesh-Api-Version: 2", or again three times within a lease each, at least a second apart. It is
+	// then removed a lease after the last registration. Others are kept until 24 hours after their address last answered.
 	RegisterInstance(context.Context, *RegisterInstanceRequest, *RegisterInstanceResponse) error
 	// RemoveInstance takes an instance out of the mesh.
 	RemoveInstance(context.Context, *RemoveInstanceRequest, *RemoveInstanceResponse) error

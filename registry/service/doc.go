@@ -31,15 +31,18 @@ type Store interface {
 	Pulses(ctx context.Context) ([]Pulse, error)
 	// Add inserts an instance and gives it as it is stored: with the generation that follows that of an earlier one at
 	// the same URL or of the same id, and where it has no id, with the earlier one's or a new one. known is the
-	// generation that the caller knows, or 0.
+	// generation that the caller knows, or 0. over is the instance that it displaces, or nil.
 	//
 	// Errors: Conflict where the URL has an owner already or known is older than a removal, and ErrChanged where the owner
-	// has an instance with the URL or the id already; Forbidden where the id is another account's.
-	Add(ctx context.Context, in Instance, known int32, event func(Instance) Event) (Instance, error)
-	// Replace stores another version of an instance, of which the stored one has the generation before.
+	// has an instance with the URL or the id already, or what is displaced has changed; Forbidden where the id is another
+	// account's.
+	Add(ctx context.Context, in Instance, known int32, over *Displaced, event func(Instance) Event) (Instance, error)
+	// Replace stores another version of an instance, of which the stored one has the generation before. over is the instance that
+	// it displaces, or nil.
 	//
-	// Errors: Conflict where the URL has an owner already; ErrChanged where the stored instance isn't the one that is replaced.
-	Replace(ctx context.Context, in Instance, events []Event) error
+	// Errors: Conflict where the URL has an owner already; ErrChanged where the stored instance isn't the one that is
+	// replaced, or what is displaced has changed.
+	Replace(ctx context.Context, in Instance, over *Displaced, events []Event) error
 	// Remove deletes an instance and remembers its generation, raised so that heartbeats of the removed one don't bring it
 	// back. It is no error if its owner has none with the id; then the events are not told.
 	Remove(ctx context.Context, id, slug string, at time.Time, events []Event) error
@@ -48,8 +51,8 @@ type Store interface {
 	Expire(ctx context.Context, in Instance, known, at time.Time, events []Event) (bool, error)
 	// SaveStatuses stores what was last seen of instances; those that are gone are passed over.
 	SaveStatuses(ctx context.Context, in []Instance, events []Event) error
-	// SaveHeartbeats stores the last heartbeat of instances.
-	SaveHeartbeats(ctx context.Context, ids []string, at time.Time) error
+	// SaveHeartbeats stores the last heartbeat of instances, and which of all instances have turned out to beat.
+	SaveHeartbeats(ctx context.Context, ids []string, at time.Time, beating []string) error
 	// Forget drops what is remembered of instances that were removed before a time.
 	Forget(ctx context.Context, before time.Time) error
 
@@ -71,6 +74,8 @@ type Store interface {
 // Checker looks how an instance is.
 type Checker interface {
 	Check(ctx context.Context, url routing.URL, healthPath string) Health
+	// Prove is Check over a new connection, and asks the address for a proof by each of the keys.
+	Prove(ctx context.Context, url routing.URL, healthPath string, keys ...[]byte) Health
 }
 
 // Board is where everybody looks up instances.
@@ -88,6 +93,8 @@ type Peers interface {
 	// Tell tells the others that instances have changed in the database. It returns at once; what doesn't arrive, they
 	// find out by themselves.
 	Tell(ids ...string)
+	// Hears reports whether registrations can reach this registry.
+	Hears() bool
 }
 
 // Nodes tells which RPC services run.
@@ -105,11 +112,13 @@ type Network interface {
 
 // Config of the domain. All durations must be positive.
 type Config struct {
-	Lease         time.Duration // how long an instance that isn't well lives without a heartbeat
+	Lease         time.Duration // how long an instance that beats is kept after its last registration
 	CheckInterval time.Duration // between health checks of one instance
 	MaxInstances  int           // of one slug
 	Logger        *slog.Logger
 	Now           func() time.Time
+	// Key returns the key by which the address of an account's instance proves itself. All registries have the same.
+	Key func(slug, url string) []byte
 }
 
 // Service is the registry. Its methods are safe for concurrent use.
@@ -133,7 +142,10 @@ type Service struct {
 	company atomic.Int64 // when there was another registry last: elapsed
 	order   atomic.Int64 // counts additions and readings, to tell which came first
 
-	suspects atomic.Int64 // instances that may soon expire
+	beating  atomic.Int64 // instances that beat
+	suspects atomic.Int64 // of them, those whose lease may soon end
+	hearing  atomic.Int64 // since when registrations reach this registry: elapsed
+	awake    atomic.Int64 // when this process was seen to run last: elapsed
 	frozen   atomic.Bool  // so many that it is rather us who are cut off
 
 	statuses dirty // whose status is not stored yet

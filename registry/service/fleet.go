@@ -13,15 +13,24 @@ type member struct {
 	gone    atomic.Bool
 
 	known    int64        // when it was put into the fleet: Service.order
-	beat     atomic.Int64 // when the last heartbeat came, or a check found it alive: Service.elapsed
+	beat     atomic.Int64 // when it was registered last: Service.elapsed
 	lastBeat atomic.Int64 // when the last heartbeat came, for people: microseconds of Unix time
 	stored   atomic.Int64 // what the database has of it, as far as is known
 
 	flushed atomic.Int64 // the last heartbeat that was stored
 
+	counted int64 // when the last registration came that counts towards beating: Service.elapsed; under mu
+	again   int   // how many in a row did; under mu
+
+	noted atomic.Bool // that it beats is stored
+
 	// What follows belongs to whoever checks the instance: there is one at a time.
 	failures int
+	unproved int   // checks since its registration that got no proof
+	refused  int64 // when the first of the refusals in a row was seen, and when it was answered last: Service.elapsed; -1 is never
+	answered int64
 
+	beating atomic.Bool // counted in Service.beating
 	suspect atomic.Bool // counted in Service.suspects
 
 	// What follows belongs to the schedule.
@@ -31,7 +40,7 @@ type member struct {
 }
 
 func newMember(in Instance) *member {
-	m := &member{slot: idle}
+	m := &member{slot: idle, counted: -1, refused: -1, answered: -1}
 	m.current.Store(&in)
 	return m
 }
@@ -128,12 +137,6 @@ func (f *fleet) drop(m *member) {
 		delete(f.byURL, u)
 	}
 	f.uncount(in.Slug)
-}
-
-func (f *fleet) size() int {
-	f.mu.RLock()
-	defer f.mu.RUnlock()
-	return len(f.byID)
 }
 
 // all gives the members of the moment.

@@ -158,7 +158,7 @@ func (s *Service) flushSome(ctx context.Context) (more bool, err error) {
 func (s *Service) flushHeartbeats(ctx context.Context) error {
 	var beaten []*member
 	for _, m := range s.fleet.all() {
-		if m.lastBeat.Load() != m.flushed.Load() {
+		if m.lastBeat.Load() != m.flushed.Load() || m.current.Load().Beats && !m.noted.Load() {
 			beaten = append(beaten, m)
 		}
 	}
@@ -168,10 +168,19 @@ func (s *Service) flushHeartbeats(ctx context.Context) error {
 		beaten = beaten[len(batch):]
 		ids := make([]string, len(batch))
 		seen := make([]int64, len(batch))
+		var beating []string
 		for i, m := range batch {
-			ids[i], seen[i] = m.current.Load().ID, m.lastBeat.Load()
+			is := m.current.Load()
+			ids[i], seen[i] = is.ID, m.lastBeat.Load()
+			if is.Beats && !m.noted.Load() {
+				beating = append(beating, is.ID)
+				m.noted.Store(true)
+			}
 		}
-		if err := s.store.SaveHeartbeats(ctx, ids, now); err != nil {
+		if err := s.store.SaveHeartbeats(ctx, ids, now, beating); err != nil {
+			for _, m := range batch {
+				m.noted.Store(false) // whether it is, the next look finds out
+			}
 			return fmt.Errorf("save heartbeats: %w", err)
 		}
 		for i, m := range batch {

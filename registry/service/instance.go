@@ -23,6 +23,11 @@ type Instance struct {
 	CreatedAt     time.Time
 	LastHeartbeat time.Time
 
+	Beats  bool // its registrations are heartbeats: it is kept for a lease after the last
+	Proves bool // its last registration was of version 2: it has a key to prove its address by
+	Proved bool // its address has proved itself, and must from now on
+	Vacant bool // its address refused connections for so long since its last registration that others may have it
+
 	Status  routing.Status
 	Details string    // why the status is what it is, for the owner
 	Since   time.Time // of the status
@@ -31,7 +36,7 @@ type Instance struct {
 // same tells whether a registration says what is known already.
 func (in Instance) same(other Instance) bool {
 	return in.URL == other.URL && in.Host == other.Host && in.IP == other.IP && in.DeploymentID == other.DeploymentID &&
-		in.HealthPath == other.HealthPath && maps.Equal(in.Metadata, other.Metadata) && slices.Equal(in.Tags, other.Tags)
+		in.HealthPath == other.HealthPath && in.Proves == other.Proves && maps.Equal(in.Metadata, other.Metadata) && slices.Equal(in.Tags, other.Tags)
 }
 
 // RPCNode is a node of an RPC service, or of a gateway. Such services don't register here; the registry sees them in
@@ -47,4 +52,8 @@ type RPCNode struct {
 type Health struct {
 	Status  routing.Status // Healthy, Degraded, Unreachable or Error
 	Details string         // one line for the owner; never an answer's body
+
+	Refused  bool   // connections are refused
+	Answered bool   // a request for a proof was answered, with or without one
+	Proofs   []bool // which of the keys that were asked for the address has
 }

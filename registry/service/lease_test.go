@@ -1,6 +1,7 @@
 package service_test
 
 import (
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,9 +15,9 @@ func TestOnlyWhoIsNeitherWellNorHeardOfExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t)
 		dead, beating, silent := address(1), address(2), address(3)
-		for _, url := range []string{dead, beating, silent} {
-			f.register(url)
-		}
+		f.beat(dead)
+		f.register(beating)
+		f.register(silent)
 		f.world.set(dead, routing.Unreachable)
 		f.world.set(beating, routing.Unreachable)
 		for range 20 {
@@ -40,7 +41,7 @@ func TestLeaseHoldsUntilItsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t)
 		f.world.set(address(1), routing.Unreachable)
-		f.register(address(1))
+		f.beat(address(1))
 		time.Sleep(lease - 100*time.Millisecond)
 		if f.status(address(1)) == "" {
 			t.Fatal("it expired before its lease was over")
@@ -106,12 +107,11 @@ func TestExpiryFreezesWhenMostAreGoneAtOnce(t *testing.T) {
 	})
 }
 
-// TestAWellInstanceThatNeverBeatsHasItsLeaseWhenItFalls cuts off the checks of a few instances that registered once, long ago:
-// too few for expiry to freeze.
-func TestAWellInstanceThatNeverBeatsHasItsLeaseWhenItFalls(t *testing.T) {
+// TestWhatRegisteredOnceIsKeptForADay cuts off the checks of instances that registered once, long ago.
+func TestWhatRegisteredOnceIsKeptForADay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t)
-		const all = 5
+		const all = 3
 		for i := range all {
 			f.register(address(i))
 		}
@@ -119,18 +119,102 @@ func TestAWellInstanceThatNeverBeatsHasItsLeaseWhenItFalls(t *testing.T) {
 		for i := range all {
 			f.world.set(address(i), routing.Unreachable)
 		}
-		time.Sleep(lease - interval)
+		time.Sleep(time.Minute)
+		f.world.set(address(0), routing.Healthy) // it was away for a minute
+		f.nextCheck(address(0))
+		if f.status(address(0)) != routing.Healthy || f.status(address(1)) != routing.Unreachable {
+			t.Errorf("the one that answers again is %q, another one %q", f.status(address(0)), f.status(address(1)))
+		}
+		time.Sleep(24*time.Hour - 2*time.Minute)
 		synctest.Wait()
 		if n := len(f.svc.Instances()); n != all {
-			t.Errorf("%d of %d are left although they were well a moment ago", n, all)
+			t.Errorf("%d of %d are left before a day is over", n, all)
 		}
-		time.Sleep(4 * interval)
+		time.Sleep(3 * time.Minute)
 		synctest.Wait()
-		if n := len(f.svc.Instances()); n != 0 {
-			t.Errorf("%d are still there", n)
+		if n := len(f.svc.Instances()); n != 1 || f.status(address(0)) != routing.Healthy {
+			t.Errorf("%d are left after a day, not the one that answers", n)
 		}
 	})
 }
+
+// TestWhatBeatsHasALeaseWhateverAnswers ends the registrations of instances whose addresses go on answering.
+func TestWhatBeatsHasALeaseWhateverAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		f.beat(address(1))
+		for range 4 {
+			f.register(address(2)) // again three times
+			f.register(address(3)) // and twice
+			time.Sleep(2 * time.Second)
+		}
+		for range 4 {
+			f.register(address(4)) // at one moment, which says nothing
+			f.register(address(5)) // too seldom
+			time.Sleep(10 * time.Millisecond)
+		}
+		f.register(address(3))
+		f.svc.Remove(t.Context(), pets, f.register(address(3)).ID)
+		f.register(address(3)) // what was removed doesn't count
+		for range 4 {
+			time.Sleep(lease + time.Second)
+			f.beat(address(1))
+			f.register(address(5))
+		}
+		time.Sleep(lease + 10*time.Millisecond)
+		synctest.Wait()
+		for i, there := range map[int]bool{1: false, 2: false, 3: true, 4: true, 5: true} {
+			if (f.status(address(i)) == routing.Healthy) != there {
+				t.Errorf("instance %d is %q", i, f.status(address(i)))
+			}
+		}
+	})
+}
+
+// TestLeasesWaitForARegistryThatHearsNothing cuts off the registry from registrations alone.
+func TestLeasesWaitForARegistryThatHearsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &deaf{}
+		f := newFixtureOf(t, p, nil)
+		f.beat(address(1))
+		p.not.Store(true)
+		time.Sleep(5 * time.Minute)
+		p.not.Store(false)
+		time.Sleep(lease - 2*interval)
+		if f.status(address(1)) == "" {
+			t.Error("it expired although no registration could arrive")
+		}
+		time.Sleep(3 * interval)
+		if f.status(address(1)) != "" {
+			t.Error("it did not expire")
+		}
+	})
+}
+
+// TestLeasesWaitForARegistryThatSleeps stops its clock's work, as a suspended machine does.
+func TestLeasesWaitForARegistryThatSleeps(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		for i := range 20 {
+			f.beat(address(i))
+		}
+		time.Sleep(interval)
+		f.asleep.Add(int64(time.Hour))
+		time.Sleep(interval)
+		synctest.Wait()
+		if n := len(f.svc.Instances()); n != 20 {
+			t.Errorf("%d of 20 are left after an hour in which nothing ran", n)
+		}
+	})
+}
+
+// deaf is the peers of a registry that no registration may reach.
+type deaf struct {
+	alone
+	not atomic.Bool
+}
+
+func (d *deaf) Hears() bool { return !d.not.Load() }
 
 func TestHeartbeatsOfAnotherClockExpireNothing(t *testing.T) {
 	for name, jump := range map[string]time.Duration{"forward": 5 * time.Minute, "back": -5 * time.Minute} {
@@ -139,7 +223,7 @@ func TestHeartbeatsOfAnotherClockExpireNothing(t *testing.T) {
 				f := newFixture(t)
 				for i := range 5 {
 					f.world.set(address(i), routing.Unreachable)
-					f.register(address(i))
+					f.beat(address(i))
 				}
 				// What wall clocks said is stored; leases must not be measured with it.
 				jumped := time.Now().Add(jump).Round(0)
@@ -164,7 +248,7 @@ func TestEveryLeaseBeginsAnewAfterARestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t)
 		f.world.set(address(1), routing.Unreachable)
-		f.register(address(1))
+		f.beat(address(1))
 		time.Sleep(20 * time.Second)
 		f.halt()
 		time.Sleep(time.Hour)
@@ -180,7 +264,7 @@ func TestExpiryWaitsForTheDatabase(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t)
 		f.world.set(address(1), routing.Unreachable)
-		f.register(address(1))
+		f.beat(address(1))
 		f.store.fail(errOut)
 		time.Sleep(time.Minute)
 		if f.status(address(1)) == "" {

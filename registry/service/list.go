@@ -174,5 +174,5 @@ func (s *Service) remove(m *member, why Event, stored func(told []Event) (bool, 
 func (s *Service) leave(m *member) {
 	s.fleet.drop(m)
 	s.checks.remove(m)
-	s.suspect(m, false)
+	s.watch(m)
 }

@@ -1,6 +1,7 @@
 package service_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -36,9 +38,12 @@ func (m *memory) Instances(context.Context) ([]service.Instance, error) {
 	return all, m.err
 }
 
-func (m *memory) Add(_ context.Context, in service.Instance, _ int32, event func(service.Instance) service.Event) (service.Instance, error) {
+func (m *memory) Add(_ context.Context, in service.Instance, _ int32, over *service.Displaced, event func(service.Instance) service.Event) (service.Instance, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if err := m.displace(in, over); err != nil {
+		return in, err
+	}
 	if in.ID == "" {
 		in.ID = in.URL.String()
 	}
@@ -69,14 +74,39 @@ func (m *memory) Pulses(context.Context) (all []service.Pulse, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, in := range m.instances {
-		all = append(all, service.Pulse{ID: in.ID, Generation: in.Generation, Status: in.Status, LastHeartbeat: in.LastHeartbeat})
+		all = append(all, service.Pulse{ID: in.ID, Generation: in.Generation, Status: in.Status, LastHeartbeat: in.LastHeartbeat, Beats: in.Beats})
 	}
 	return all, m.err
 }
 
-func (m *memory) Replace(_ context.Context, in service.Instance, events []service.Event) error {
+// displace deletes what is displaced, unless it has changed.
+func (m *memory) displace(by service.Instance, over *service.Displaced) error {
+	if over == nil || m.err != nil {
+		return m.err
+	}
+	is := m.instances[over.ID]
+	if is.Generation != over.Generation || is.Slug != by.Slug && is.LastHeartbeat.UnixMicro() != over.Heard.UnixMicro() {
+		return service.ErrChanged
+	}
+	delete(m.instances, over.ID)
+	return m.tell(over.Events)
+}
+
+func (m *memory) tell(events []service.Event) error {
+	for _, e := range events {
+		if e.What != nil {
+			m.events = append(m.events, e)
+		}
+	}
+	return m.err
+}
+
+func (m *memory) Replace(_ context.Context, in service.Instance, over *service.Displaced, events []service.Event) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if err := m.displace(in, over); err != nil {
+		return err
+	}
 	if m.err == nil && m.instances[in.ID].Generation != in.Generation-1 {
 		return service.ErrChanged
 	}
@@ -86,7 +116,7 @@ func (m *memory) Replace(_ context.Context, in service.Instance, events []servic
 func (m *memory) change(in service.Instance, events []service.Event) error {
 	if m.err == nil {
 		m.instances[in.ID] = in
-		m.events = append(m.events, events...)
+		return m.tell(events)
 	}
 	return m.err
 }
@@ -119,27 +149,30 @@ func (m *memory) SaveStatuses(_ context.Context, all []service.Instance, events 
 	if m.err == nil {
 		for _, in := range all {
 			if is, ok := m.instances[in.ID]; ok && is.Generation == in.Generation {
-				is.Status, is.Details, is.Since = in.Status, in.Details, in.Since
+				is.Status, is.Details, is.Since, is.Proved, is.Vacant = in.Status, in.Details, in.Since, in.Proved, in.Vacant
 				m.instances[in.ID] = is
 			}
 		}
-		m.events = append(m.events, events...)
+		return m.tell(events)
 	}
 	return m.err
 }
 
-func (m *memory) SaveHeartbeats(_ context.Context, ids []string, at time.Time) error {
+func (m *memory) SaveHeartbeats(_ context.Context, ids []string, at time.Time, beating []string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, id := range ids {
 		if in, ok := m.instances[id]; ok && m.err == nil {
-			in.LastHeartbeat = at
+			in.LastHeartbeat, in.Beats = at, in.Beats || slices.Contains(beating, id)
 			m.instances[id] = in
 		}
 	}
 	m.heartbeats += len(ids)
 	return m.err
 }
+
+// Forget has nothing to forget.
+func (m *memory) Forget(context.Context, time.Time) error { return nil }
 
 // counts gives how much was written.
 func (m *memory) counts() (events, heartbeats int) {
@@ -180,7 +213,31 @@ type world struct {
 	atOnce  int
 	most    int
 	changed map[string]int
-	took    time.Duration // of a check
+	took    time.Duration       // of a check
+	proofs  map[string][]string // by URL: the accounts whose keys its address has
+	mute    map[string]bool     // by URL: it accepts connections and answers no request
+}
+
+// Prove is Check, with proofs by the keys that the address has.
+func (w *world) Prove(ctx context.Context, u routing.URL, path string, keys ...[]byte) service.Health {
+	found := w.Check(ctx, u, path)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	found.Answered = found.Status != routing.Unreachable && !w.mute[u.String()]
+	for _, key := range keys {
+		has := slices.ContainsFunc(w.proofs[u.String()], func(slug string) bool { return bytes.Equal(key, keyOf(slug, u.String())) })
+		found.Proofs = append(found.Proofs, has && found.Answered)
+	}
+	return found
+}
+
+func keyOf(slug, url string) []byte { return []byte(slug + " " + url) }
+
+// prove says whose keys an address has.
+func (w *world) prove(url string, slugs ...string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.proofs[url] = slugs
 }
 
 func (w *world) Check(ctx context.Context, u routing.URL, _ string) service.Health {
@@ -201,7 +258,7 @@ func (w *world) Check(ctx context.Context, u routing.URL, _ string) service.Heal
 	if !ok {
 		status = routing.Healthy
 	}
-	return service.Health{Status: status, Details: "as told"}
+	return service.Health{Status: status, Details: "as told", Refused: status == routing.Unreachable}
 }
 
 func (w *world) Changed(_, id string) {
@@ -217,6 +274,7 @@ type alone struct{}
 
 func (alone) Mine(string) bool { return true }
 func (alone) Alone() bool      { return true }
+func (alone) Hears() bool      { return true }
 func (alone) Tell(...string)   {}
 
 func (w *world) set(url string, s routing.Status) {
@@ -268,6 +326,8 @@ type fixture struct {
 	peers service.Peers
 	stop  context.CancelFunc
 	wg    sync.WaitGroup
+
+	asleep atomic.Int64 // how long the registry did not run
 }
 
 const (
@@ -288,7 +348,8 @@ func newFixtureOf(t *testing.T, peers service.Peers, other *fixture) *fixture {
 		f.store, f.world = other.store, other.world
 	} else {
 		f.store = &memory{instances: map[string]service.Instance{}}
-		f.world = &world{health: map[string]routing.Status{}, checks: map[string]int{}, changed: map[string]int{}, took: time.Millisecond}
+		f.world = &world{health: map[string]routing.Status{}, checks: map[string]int{}, changed: map[string]int{}, took: time.Millisecond,
+			proofs: map[string][]string{}, mute: map[string]bool{}}
 	}
 	f.run()
 	t.Cleanup(f.halt)
@@ -300,7 +361,7 @@ func (f *fixture) run() {
 	var err error
 	f.svc, err = service.New(f.Context(), service.Config{
 		Lease: lease, CheckInterval: interval, MaxInstances: 1000, Logger: slog.New(slog.NewTextHandler(f.Output(), nil)),
-		Now: time.Now,
+		Now: func() time.Time { return time.Now().Add(time.Duration(f.asleep.Load())) }, Key: keyOf,
 	}, f.store, f.world, f.world, f.world, f.peers, everywhere{})
 	if err != nil {
 		f.Fatal(err)
@@ -323,6 +384,21 @@ func (f *fixture) register(url string) service.Instance {
 		f.Fatalf("register %s: %v", url, err)
 	}
 	return r.Instance
+}
+
+// beat registers an instance of pets by version 2.
+func (f *fixture) beat(url string) *service.Result {
+	f.Helper()
+	r, err := f.as(pets, url, true)
+	if err != nil {
+		f.Fatalf("register %s: %v", url, err)
+	}
+	return r
+}
+
+// as registers a URL for an account.
+func (f *fixture) as(who service.Caller, url string, version2 bool) (*service.Result, error) {
+	return f.svc.Register(f.Context(), who, service.Registration{Address: service.Address{URL: url}, Version2: version2})
 }
 
 // nextCheck waits until an instance was checked once more.

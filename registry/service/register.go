@@ -22,13 +22,15 @@ type Registration struct {
 	Metadata     map[string]string
 	Tags         []string
 	Generation   int32 // that the caller knows; 0 is not checked
+	Version2     bool  // the caller speaks version 2 of the API: it beats, and may prove its address
 }
 
 // Result tells what came of a registration.
 type Result struct {
 	Instance Instance
 	Lease    time.Duration
-	Changed  bool // it was more than a heartbeat
+	Changed  bool   // it was more than a heartbeat
+	ProofKey string // by which the address proves itself, for callers of version 2
 }
 
 // maxID bounds an id that an owner chose.
@@ -48,6 +50,7 @@ func (s *Service) Register(ctx context.Context, by Caller, r Registration) (*Res
 	if m := s.beats(in, r.Generation); m != nil {
 		return s.answer(m, false), nil
 	}
+	evidence := s.ask(ctx, in)
 	unlock, err := s.lockSoon(ctx, in.ID, in.URL.String())
 	if err != nil {
 		return nil, err
@@ -58,15 +61,21 @@ func (s *Service) Register(ctx context.Context, by Caller, r Registration) (*Res
 			return nil, err
 		}
 	}
-	result, err := s.register(ctx, by, in, r.Generation)
-	if !errors.Is(err, ErrChanged) {
+	result, err := s.register(ctx, by, in, r.Generation, evidence)
+	if !errors.Is(err, ErrChanged) && !errors.Is(err, ErrURLTaken) {
 		return result, err
 	}
-	// Another registry was first. What it has stored is what this registration is about.
-	if err := s.learnOf(ctx, in); err != nil {
-		return nil, err
+	// Another registry was first, or knows more. What it has stored is what this registration is about.
+	if s.accompanied() || errors.Is(err, ErrChanged) {
+		if err := s.learnOf(ctx, in); err != nil {
+			return nil, err
+		}
+		result, err = s.register(ctx, by, in, r.Generation, evidence)
 	}
-	return s.register(ctx, by, in, r.Generation)
+	if errors.Is(err, ErrURLTaken) && in.Proves {
+		err = s.invite(in)
+	}
+	return result, err
 }
 
 // learnOf reads what the database has under the id or at the URL of a registration, whose locks are held.
@@ -100,7 +109,7 @@ func (s *Service) instance(by Caller, r Registration) (in Instance, err error) {
 	}
 	return Instance{
 		ID: r.ID, Slug: slug, URL: u, Host: host, IP: ip, DeploymentID: r.DeploymentID, HealthPath: healthPath,
-		Metadata: r.Metadata, Tags: r.Tags,
+		Metadata: r.Metadata, Tags: r.Tags, Beats: r.Version2, Proves: r.Version2,
 	}, nil
 }
 
@@ -128,39 +137,41 @@ func (s *Service) beats(in Instance, known int32) *member {
 		return nil
 	}
 	is := m.current.Load()
-	if is.Slug != in.Slug || known != 0 && known != is.Generation || !is.same(in) {
+	if is.Slug != in.Slug || in.ID != "" && in.ID != is.ID || known != 0 && known != is.Generation || !is.same(in) {
 		return nil
 	}
 	s.beat(m)
+	if m.current.Load().Vacant { // others may have the URL: that it is not so any more is to be stored
+		return nil
+	}
 	return m
 }
 
-func (s *Service) beat(m *member) {
-	now := s.cfg.Now()
-	m.beat.Store(int64(now.Sub(s.started)))
-	m.lastBeat.Store(now.UnixMicro())
-}
-
 // register does what needs the locks of the id and the URL.
-func (s *Service) register(ctx context.Context, by Caller, in Instance, known int32) (*Result, error) {
+func (s *Service) register(ctx context.Context, by Caller, in Instance, known int32, evidence *evidence) (*Result, error) {
 	byID, byURL := s.fleet.find(in.ID, in.URL.String())
-	switch {
-	case byID != nil && byID.current.Load().Slug != in.Slug:
+	if byID != nil && byID.current.Load().Slug != in.Slug {
 		return nil, ErrIDTaken
-	case byURL != nil && byURL.current.Load().Slug != in.Slug:
-		return nil, ErrURLTaken
-	case byID != nil && byURL != nil && byID != byURL:
-		return nil, errs.Conflictf("your instance %q has that URL: remove it first", byURL.current.Load().ID)
-	case byURL != nil:
-		return s.change(ctx, by, byURL, in, known)
-	case byID != nil:
-		return s.change(ctx, by, byID, in, known)
 	}
-	return s.add(ctx, by, in, known)
+	var over *member // leaves the URL
+	if byURL != nil && byURL != byID {
+		is := byURL.current.Load()
+		switch {
+		case is.Slug != in.Slug && !s.yields(byURL, evidence):
+			return nil, ErrURLTaken
+		case is.Slug == in.Slug && (in.ID == "" || in.ID == is.ID):
+			return s.change(ctx, by, byURL, in, known, nil)
+		}
+		over = byURL
+	}
+	if byID != nil {
+		return s.change(ctx, by, byID, in, known, over)
+	}
+	return s.add(ctx, by, in, known, over)
 }
 
 // add registers an instance that is not known.
-func (s *Service) add(ctx context.Context, by Caller, in Instance, known int32) (*Result, error) {
+func (s *Service) add(ctx context.Context, by Caller, in Instance, known int32, over *member) (*Result, error) {
 	if err := s.free(in.URL); err != nil {
 		return nil, err
 	}
@@ -170,17 +181,24 @@ func (s *Service) add(ctx context.Context, by Caller, in Instance, known int32) 
 	now := s.cfg.Now()
 	in.Metadata, in.Tags = maps.Clone(in.Metadata), slices.Clone(in.Tags)
 	in.CreatedAt, in.LastHeartbeat, in.Status, in.Since = now, now, routing.Unknown, now
-	stored, err := s.store.Add(ctx, in, known, func(in Instance) Event {
+	s.telling.RLock()
+	defer s.telling.RUnlock()
+	displaced := s.displace(by, in, over)
+	stored, err := s.store.Add(ctx, in, known, displaced, func(in Instance) Event {
 		return s.event(in, by.UserID, Registered{in.DeploymentID, in.Generation})
 	})
 	if err != nil {
+		s.restore(displaced)
 		s.fleet.release(in.Slug)
 		return nil, fmt.Errorf("add instance: %w", err)
 	}
+	s.displacedBy(over)
 	m := newMember(stored)
+	m.noted.Store(stored.Beats)
 	m.known = s.order.Add(1)
 	m.stored.Store(stored.LastHeartbeat.UnixMicro())
 	s.beat(m)
+	s.watch(m)
 	s.fleet.put(m, "")
 	s.soon(m, 0)
 	s.tell(stored)
@@ -188,12 +206,12 @@ func (s *Service) add(ctx context.Context, by Caller, in Instance, known int32) 
 }
 
 // change registers an instance that is known, which differs or was late for the quick path.
-func (s *Service) change(ctx context.Context, by Caller, m *member, in Instance, known int32) (*Result, error) {
+func (s *Service) change(ctx context.Context, by Caller, m *member, in Instance, known int32, over *member) (*Result, error) {
 	is := *m.current.Load()
 	if known != 0 && known < is.Generation {
 		return nil, ErrStale
 	}
-	if is.same(in) {
+	if is.same(in) && !is.Vacant && over == nil {
 		s.beat(m)
 		return s.answer(m, false), nil
 	}
@@ -207,6 +225,8 @@ func (s *Service) change(ctx context.Context, by Caller, m *member, in Instance,
 	next.URL, next.Host, next.IP, next.DeploymentID, next.HealthPath = in.URL, in.Host, in.IP, in.DeploymentID, in.HealthPath
 	next.Metadata, next.Tags = maps.Clone(in.Metadata), slices.Clone(in.Tags)
 	next.Generation++
+	next.Beats, next.Proves, next.Vacant = in.Beats || is.Beats && !is.Proves, in.Proves, false
+	next.Proved = is.Proved && in.Proves && !moved
 	if moved {
 		next.Status, next.Since, next.Details = routing.Unknown, s.cfg.Now(), ""
 	}
@@ -214,17 +234,26 @@ func (s *Service) change(ctx context.Context, by Caller, m *member, in Instance,
 	s.telling.RLock()
 	defer s.telling.RUnlock()
 	told := append(s.statuses.pull(next.ID), s.event(next, by.UserID, Changed{previous, next.Generation}))
-	if err := s.store.Replace(ctx, next, told); err != nil {
+	displaced := s.displace(by, in, over)
+	if err := s.store.Replace(ctx, next, displaced, told); err != nil {
+		s.restore(displaced)
 		s.statuses.giveBack(is, told[:len(told)-1])
 		return nil, fmt.Errorf("change instance: %w", err)
+	}
+	s.displacedBy(over)
+	if is.Beats && !next.Beats {
+		m.startOver(s.elapsed())
 	}
 	m.change(func(cur *Instance) {
 		if !moved { // a check may have seen more since
 			next.Status, next.Since, next.Details = cur.Status, cur.Since, cur.Details
+			next.Proved = cur.Proved && next.Proves
 		}
 		*cur = next
 	})
+	m.noted.Store(next.Beats)
 	s.beat(m)
+	s.watch(m)
 	s.fleet.put(m, previous)
 	s.soon(m, 0)
 	s.tell(next)
@@ -232,7 +261,11 @@ func (s *Service) change(ctx context.Context, by Caller, m *member, in Instance,
 }
 
 func (s *Service) answer(m *member, changed bool) *Result {
-	return &Result{Instance: s.view(m), Lease: s.cfg.Lease, Changed: changed}
+	r := &Result{Instance: s.view(m), Lease: s.cfg.Lease, Changed: changed}
+	if r.Instance.Proves {
+		r.ProofKey = s.proofKey(r.Instance)
+	}
+	return r
 }
 
 func printable(s string) bool {

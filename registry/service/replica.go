@@ -14,6 +14,7 @@ type Pulse struct {
 	Generation    int32
 	Status        routing.Status
 	LastHeartbeat time.Time
+	Beats         bool
 }
 
 // accompaniment is how long a registry that is alone again still reads what another one may have stored last.
@@ -83,24 +84,28 @@ func (s *Service) adopt(in Instance) {
 	if at != nil && at != m { // it has left this URL, or was removed
 		s.leave(at)
 	}
+	if m != nil && m.current.Load().Slug != in.Slug { // another account's has followed
+		s.leave(m)
+		m = nil
+	}
 	if m == nil {
 		s.welcome(in, 0)
 		return
 	}
-	previous, fell := "", false
+	previous := ""
 	m.change(func(is *Instance) {
 		switch {
 		case is.Generation < in.Generation:
 			previous = is.URL.String()
 			*is = in
+			return
 		case is.Generation == in.Generation && !s.peers.Mine(in.ID): // whoever checks it knows how it is
-			fell = is.Status.Live() && !in.Status.Live()
 			is.Status, is.Details, is.Since = in.Status, in.Details, in.Since
+			is.Proved, is.Vacant = in.Proved, in.Vacant
 		}
+		is.Beats = is.Beats || is.Generation == in.Generation && in.Beats
 	})
-	if fell { // whoever checks it saw it alive until now
-		m.beat.Store(s.elapsed())
-	}
+	m.noted.Store(in.Beats)
 	if previous != "" {
 		m.beat.Store(s.elapsed())
 		s.fleet.put(m, previous)
@@ -116,6 +121,7 @@ func (s *Service) welcome(in Instance, check time.Duration) {
 	m.lastBeat.Store(in.LastHeartbeat.UnixMicro())
 	m.flushed.Store(in.LastHeartbeat.UnixMicro())
 	m.stored.Store(in.LastHeartbeat.UnixMicro())
+	m.noted.Store(in.Beats)
 	s.fleet.welcome(m)
 	s.soon(m, check)
 }
@@ -167,7 +173,8 @@ func (s *Service) Refresh(ctx context.Context) error {
 
 func (s *Service) differs(m *member, p Pulse) bool {
 	is := m.current.Load()
-	return is.Generation < p.Generation || is.Generation == p.Generation && is.Status != p.Status && !s.peers.Mine(p.ID)
+	return is.Generation < p.Generation ||
+		is.Generation == p.Generation && (is.Status != p.Status && !s.peers.Mine(p.ID) || p.Beats && !is.Beats)
 }
 
 // heard takes note of a heartbeat that was stored. When it came is another machine's time: what counts is that it is one
@@ -175,12 +182,11 @@ func (s *Service) differs(m *member, p Pulse) bool {
 func (s *Service) heard(m *member, at time.Time) {
 	stored := at.UnixMicro()
 	if m.stored.Swap(stored) != stored {
-		m.beat.Store(s.elapsed())
+		s.hear(m)
 		m.lastBeat.Store(max(stored, m.lastBeat.Load()))
 		m.flushed.Store(m.lastBeat.Load())
 	}
-	silent := time.Duration(s.elapsed() - m.beat.Load())
-	s.suspect(m, !m.current.Load().Status.Live() && silent > s.cfg.Lease/2 && !m.gone.Load())
+	s.watch(m)
 }
 
 // behind tells whether a registration knows a later generation of an instance than this registry.

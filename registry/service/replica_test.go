@@ -35,6 +35,8 @@ func (p peer) Mine(piece string) bool {
 
 func (p peer) Alone() bool { return false }
 
+func (p peer) Hears() bool { return true }
+
 func (p peer) Tell(ids ...string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -239,14 +241,14 @@ func TestWhatOneHearsOfExpiresWithNone(t *testing.T) {
 				const all = 9 // less than what freezes expiry
 				for i := range all {
 					a.world.set(address(i), routing.Unreachable)
-					a.register(address(i))
+					a.beat(address(i))
 				}
-				silent := a.register(address(100)).ID
+				silent := a.beat(address(100)).Instance.ID
 				a.world.set(address(100), routing.Unreachable)
 				for range 20 {
 					time.Sleep(5 * time.Second)
 					for i := range all {
-						a.register(address(i))
+						a.beat(address(i))
 					}
 				}
 				synctest.Wait()

@@ -12,7 +12,7 @@ import (
 	"micromesh/registry/service"
 )
 
-const columns = "id, slug, url, host, ip, deployment_id, health_path, metadata, tags, generation, node_url, status, details, since, created_at, last_heartbeat"
+const columns = "id, slug, url, host, ip, deployment_id, health_path, metadata, tags, generation, node_url, status, details, since, created_at, last_heartbeat, beats, proves, proved, vacant"
 
 // Instances implements service.Store.
 func (s *Store) Instances(ctx context.Context) ([]service.Instance, error) {
@@ -23,7 +23,7 @@ func scanInstance(row sqldb.Scanner) (in service.Instance, err error) {
 	var url string
 	err = row.Scan(&in.ID, &in.Slug, &url, &in.Host, &in.IP, &in.DeploymentID, &in.HealthPath, sqldb.ScanJSON(&in.Metadata),
 		sqldb.ScanJSON(&in.Tags), &in.Generation, &in.NodeURL, &in.Status, &in.Details, sqldb.ScanTime(&in.Since),
-		sqldb.ScanTime(&in.CreatedAt), sqldb.ScanTime(&in.LastHeartbeat))
+		sqldb.ScanTime(&in.CreatedAt), sqldb.ScanTime(&in.LastHeartbeat), &in.Beats, &in.Proves, &in.Proved, &in.Vacant)
 	if err != nil {
 		return in, err
 	}
@@ -41,11 +41,11 @@ func (s *Store) Find(ctx context.Context, ids []string, url string) ([]service.I
 
 // Pulses implements service.Store.
 func (s *Store) Pulses(ctx context.Context) ([]service.Pulse, error) {
-	return sqldb.All(ctx, s.db, scanPulse, "SELECT id, generation, status, last_heartbeat FROM instances")
+	return sqldb.All(ctx, s.db, scanPulse, "SELECT id, generation, status, last_heartbeat, beats FROM instances")
 }
 
 func scanPulse(row sqldb.Scanner) (p service.Pulse, err error) {
-	return p, row.Scan(&p.ID, &p.Generation, &p.Status, sqldb.ScanTime(&p.LastHeartbeat))
+	return p, row.Scan(&p.ID, &p.Generation, &p.Status, sqldb.ScanTime(&p.LastHeartbeat), &p.Beats)
 }
 
 // past is what is known of an instance that was at a URL, or had an id.
@@ -60,9 +60,12 @@ func scanPast(row sqldb.Scanner) (p past, err error) {
 }
 
 // Add implements service.Store.
-func (s *Store) Add(ctx context.Context, in service.Instance, known int32, event func(service.Instance) service.Event) (stored service.Instance, err error) {
+func (s *Store) Add(ctx context.Context, in service.Instance, known int32, over *service.Displaced, event func(service.Instance) service.Event) (stored service.Instance, err error) {
 	err = s.db.Write(ctx, func(tx *sqldb.Tx) error {
 		stored = in
+		if err := s.displace(ctx, tx, over, in); err != nil {
+			return err
+		}
 		if err := s.succeed(ctx, tx, &stored, known); err != nil {
 			return err
 		}
@@ -106,7 +109,7 @@ func (s *Store) succeed(ctx context.Context, tx *sqldb.Tx, in *service.Instance,
 	if !graves {
 		return nil
 	}
-	if _, err := tx.Exec(ctx, "DELETE FROM tombstones WHERE slug = ? AND (url = ? OR id = ?)", in.Slug, url, in.ID); err != nil {
+	if _, err := tx.Exec(ctx, "DELETE FROM tombstones WHERE slug = ? AND id = ?", in.Slug, in.ID); err != nil {
 		return fmt.Errorf("delete tombstones: %w", err)
 	}
 	return nil
@@ -133,9 +136,10 @@ func clashes(rows []past, in *service.Instance) error {
 }
 
 func insert(ctx context.Context, tx *sqldb.Tx, in service.Instance) error {
-	n, err := tx.Exec(ctx, "INSERT INTO instances ("+columns+") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+	n, err := tx.Exec(ctx, "INSERT INTO instances ("+columns+") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
 		in.ID, in.Slug, in.URL.String(), in.Host, in.IP, in.DeploymentID, in.HealthPath, sqldb.JSON(in.Metadata), sqldb.JSON(in.Tags),
-		in.Generation, in.NodeURL, string(in.Status), in.Details, sqldb.Time(in.Since), sqldb.Time(in.CreatedAt), sqldb.Time(in.LastHeartbeat))
+		in.Generation, in.NodeURL, string(in.Status), in.Details, sqldb.Time(in.Since), sqldb.Time(in.CreatedAt), sqldb.Time(in.LastHeartbeat),
+		in.Beats, in.Proves, in.Proved, in.Vacant)
 	if err != nil {
 		return fmt.Errorf("insert instance: %w", err)
 	}
@@ -146,12 +150,17 @@ func insert(ctx context.Context, tx *sqldb.Tx, in service.Instance) error {
 }
 
 // Replace implements service.Store.
-func (s *Store) Replace(ctx context.Context, in service.Instance, events []service.Event) error {
+func (s *Store) Replace(ctx context.Context, in service.Instance, over *service.Displaced, events []service.Event) error {
 	err := s.db.Write(ctx, func(tx *sqldb.Tx) error {
+		if err := s.displace(ctx, tx, over, in); err != nil {
+			return err
+		}
 		n, err := tx.Exec(ctx, `UPDATE instances SET url = ?, host = ?, ip = ?, deployment_id = ?, health_path = ?, metadata = ?, tags = ?,
-			generation = ?, node_url = ?, status = ?, details = ?, since = ? WHERE id = ? AND slug = ? AND generation = ?`,
+			generation = ?, node_url = ?, status = ?, details = ?, since = ?, beats = ?, proves = ?, proved = ?, vacant = ?
+			WHERE id = ? AND slug = ? AND generation = ?`,
 			in.URL.String(), in.Host, in.IP, in.DeploymentID, in.HealthPath, sqldb.JSON(in.Metadata), sqldb.JSON(in.Tags),
-			in.Generation, in.NodeURL, string(in.Status), in.Details, sqldb.Time(in.Since), in.ID, in.Slug, in.Generation-1)
+			in.Generation, in.NodeURL, string(in.Status), in.Details, sqldb.Time(in.Since), in.Beats, in.Proves, in.Proved, in.Vacant,
+			in.ID, in.Slug, in.Generation-1)
 		if err != nil {
 			return fmt.Errorf("update instance: %w", err)
 		}
@@ -162,6 +171,23 @@ func (s *Store) Replace(ctx context.Context, in service.Instance, events []servi
 	})
 	if _, taken := sqldb.IsUnique(err); taken {
 		return service.ErrURLTaken
+	}
+	return err
+}
+
+// displace deletes the instance that another one displaces, unless it has changed or was heard of. Within an account its
+// heartbeats don't matter.
+func (s *Store) displace(ctx context.Context, tx *sqldb.Tx, over *service.Displaced, by service.Instance) error {
+	if over == nil {
+		return nil
+	}
+	where, args := "id = ? AND slug = ? AND generation = ?", []any{over.ID, over.Slug, over.Generation}
+	if over.Slug != by.Slug {
+		where, args = where+" AND last_heartbeat = ?", append(args, sqldb.Time(over.Heard))
+	}
+	gone, err := s.bury(ctx, tx, 0, over.Events[len(over.Events)-1].Time, over.Events, where, args...)
+	if err == nil && !gone {
+		err = service.ErrChanged
 	}
 	return err
 }
@@ -209,8 +235,8 @@ func (s *Store) bury(ctx context.Context, tx *sqldb.Tx, raise int, at time.Time,
 func (s *Store) SaveStatuses(ctx context.Context, all []service.Instance, events []service.Event) error {
 	return s.db.Write(ctx, func(tx *sqldb.Tx) error {
 		for _, in := range all {
-			_, err := tx.Exec(ctx, "UPDATE instances SET status = ?, details = ?, since = ? WHERE id = ? AND generation = ?",
-				string(in.Status), in.Details, sqldb.Time(in.Since), in.ID, in.Generation)
+			_, err := tx.Exec(ctx, "UPDATE instances SET status = ?, details = ?, since = ?, proved = ?, vacant = ? WHERE id = ? AND generation = ?",
+				string(in.Status), in.Details, sqldb.Time(in.Since), in.Proved, in.Vacant, in.ID, in.Generation)
 			if err != nil {
 				return fmt.Errorf("update status: %w", err)
 			}
@@ -220,11 +246,18 @@ func (s *Store) SaveStatuses(ctx context.Context, all []service.Instance, events
 }
 
 // SaveHeartbeats implements service.Store.
-func (s *Store) SaveHeartbeats(ctx context.Context, ids []string, at time.Time) error {
+func (s *Store) SaveHeartbeats(ctx context.Context, ids []string, at time.Time, beating []string) error {
 	return s.db.Write(ctx, func(tx *sqldb.Tx) error {
 		in, args := sqldb.In(ids)
 		if _, err := tx.Exec(ctx, "UPDATE instances SET last_heartbeat = ? WHERE id IN "+in, append([]any{sqldb.Time(at)}, args...)...); err != nil {
 			return fmt.Errorf("update heartbeats: %w", err)
+		}
+		if len(beating) == 0 {
+			return nil
+		}
+		in, args = sqldb.In(beating)
+		if _, err := tx.Exec(ctx, "UPDATE instances SET beats = TRUE WHERE id IN "+in, args...); err != nil {
+			return fmt.Errorf("update beating instances: %w", err)
 		}
 		return nil
 	})

@@ -34,6 +34,9 @@ func New(ctx context.Context, db *sqldb.DB, encode Encoder) (*Store, error) {
 
 func (s *Store) enqueue(ctx context.Context, tx *sqldb.Tx, events ...service.Event) error {
 	for _, e := range events {
+		if e.What == nil { // a change without an event
+			continue
+		}
 		m, err := s.encode(e)
 		if err != nil {
 			return fmt.Errorf("encode event: %w", err)

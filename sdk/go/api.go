@@ -28,8 +28,8 @@ func (s *Service) Call(ctx context.Context, method, path string, in, out any) er
 	return s.send(ctx, method, path, tok, in, out)
 }
 
-// send makes one request with a token, which may be empty.
-func (s *Service) send(ctx context.Context, method, path, token string, in, out any) error {
+// send makes one request with a token, which may be empty, and further headers: names and values in turn.
+func (s *Service) send(ctx context.Context, method, path, token string, in, out any, header ...string) error {
 	var body io.Reader
 	if in != nil {
 		b, err := json.Marshal(in)
@@ -44,6 +44,9 @@ func (s *Service) send(ctx context.Context, method, path, token string, in, out 
 	}
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
+	}
+	for i := 0; i+1 < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
 	}
 	if token != "" {
 		req.Header.Set("Authorization", "Bearer "+token)

@@ -20,6 +20,7 @@
 //   - [Service.Call] calls the mesh as the service; [Service.HasPermission] asks for a caller's permit.
 //   - [WriteError] answers an error in the mesh's shape; what Call gives are such errors.
 //   - With a server of one's own, [Service.Register] takes the place of Run: everything is usable with plain net/http.
+//     [Service.Prove] around its handler proves to health checks whose address it is; Run does that by itself.
 //
 // Package middleware has handlers to put around others, package datastore keeps documents in SQLite or Postgres, and package contract
 // holds fakes against the services that they stand for.

@@ -237,6 +237,7 @@ type meeting struct {
 	armed   atomic.Bool
 	polling chan struct{}
 	asked   chan struct{}
+	once    sync.Once // the keys are fetched now and then anyway
 }
 
 func (m *meeting) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -251,7 +252,7 @@ func (m *meeting) RoundTrip(r *http.Request) (*http.Response, error) {
 			default: // nobody waits for this one
 			}
 		case "/.well-known/jwks.json":
-			defer close(m.asked)
+			defer m.once.Do(func() { close(m.asked) })
 		}
 	}
 	return http.DefaultTransport.RoundTrip(r)
@@ -381,5 +382,35 @@ func TestErrorsOfOtherTypesTellNothing(t *testing.T) {
 	var body errs.Wire
 	if err := json.Unmarshal(w.Body.Bytes(), &body); err != nil || w.Code != 500 || strings.Contains(body.Error, "permission") {
 		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}
+
+// TestRunProvesItsAddress has another account's program, which knows the proofs too, try for a service's URL, first while the
+// service runs, and then when it was killed.
+func TestRunProvesItsAddress(t *testing.T) {
+	m := meshtest.Start(t)
+	answer := func(name string) func(*sdk.Service) http.Handler {
+		return func(*sdk.Service) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(name)) })
+		}
+	}
+	cats := open(t, config(t, m, "cats-svc"))
+	srv := httptest.NewServer(cats.Prove(answer("cats")(cats)))
+	t.Cleanup(srv.Close)
+	if err := cats.Register(t.Context(), srv.URL); err != nil {
+		t.Fatal(err)
+	}
+	dogs := open(t, config(t, m, "dogs-svc"))
+	if err := dogs.Register(t.Context(), srv.URL); !errs.Is(err, errs.Conflict) {
+		t.Fatalf("the URL of a service that runs is taken: %v", err)
+	}
+	srv.CloseClientConnections()
+	srv.Close() // its heartbeats go on
+	cfg := config(t, m, "dogs-svc-2")
+	cfg.SelfURL = srv.URL
+	run(t, cfg, answer("dogs"))
+	eventually(t, 200, func() meshtest.Answer { return m.Do(t, "GET", "/dogs-svc-2/", "", nil) })
+	if a := m.Do(t, "GET", "/cats-svc/", "", nil); a.Status == 200 {
+		t.Errorf("cats-svc answers as %s", a.Body)
 	}
 }

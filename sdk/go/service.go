@@ -30,6 +30,7 @@ type Service struct {
 	mu        sync.Mutex
 	cancels   []context.CancelFunc // of the same
 	instances map[string]string    // ids of what is registered, by URL
+	proofKeys map[string][]byte    // by which its address proves itself, by URL
 }
 
 // Open signs in with the stored credentials, or registers the account at the first start, and waits for a mesh that
@@ -111,18 +112,25 @@ type registration struct {
 	ID           string
 	Generation   int
 	LeaseSeconds int
+	ProofKey     string
 }
 
 // Register makes the URL an instance of this service, and keeps it alive until Close: it registers again every third
 // of its lease, which is the heartbeat and brings it back after any outage of the mesh. It waits for a mesh that is
-// away until ctx ends.
+// away until ctx ends. What listens there already should serve Prove.
 //
 // Errors: Invalid for a URL that no instance may have, Conflict for one that is another account's.
 func (s *Service) Register(ctx context.Context, selfURL string) error {
 	var reg registration
 	beat := func(ctx context.Context) error {
 		in := map[string]any{"url": selfURL, "healthPath": s.cfg.HealthPath}
-		return s.Call(ctx, http.MethodPut, "/registry-svc/instance", in, &reg)
+		err := s.register(ctx, in, &reg)
+		if key := invited(err); key != "" { // another account has the URL, unless the address proves that it is ours
+			s.learnKey(selfURL, key)
+			err = s.register(ctx, in, &reg)
+		}
+		s.learnKey(selfURL, reg.ProofKey)
+		return err
 	}
 	if err := s.persist(ctx, "register instance", func() error { return beat(ctx) }); err != nil {
 		return fmt.Errorf("register instance %s: %w", selfURL, err)
@@ -130,6 +138,15 @@ func (s *Service) Register(ctx context.Context, selfURL string) error {
 	s.registered(selfURL, reg.ID)
 	s.background(ctx, func(ctx context.Context) { s.keepAlive(ctx, selfURL, &reg, beat) })
 	return nil
+}
+
+// register makes the registration's call.
+func (s *Service) register(ctx context.Context, in map[string]any, reg *registration) error {
+	tok, err := s.Token(ctx)
+	if err != nil {
+		return err
+	}
+	return s.send(ctx, http.MethodPut, "/registry-svc/instance", tok, in, reg, "Mesh-Api-Version", "2")
 }
 
 func (s *Service) registered(selfURL, id string) {
@@ -173,7 +190,7 @@ func (s *Service) Run(ctx context.Context, handler http.Handler) error {
 	if err != nil {
 		return errors.Join(err, s.Close())
 	}
-	srv := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}
+	srv := &http.Server{Handler: s.Prove(handler), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}
 	serving, failed := context.WithCancelCause(ctx)
 	defer failed(nil)
 	go func() { failed(fmt.Errorf("serve: %w", srv.Serve(ln))) }()

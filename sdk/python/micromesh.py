@@ -25,6 +25,7 @@ gateway reaches this service; http://127.0.0.1 and a free port). Python 3.9 or n
 import base64
 import calendar
 import hashlib
+import hmac
 import http.client
 import http.server
 import json
@@ -180,23 +181,24 @@ class Service:
                 raise ValueError(f"{what} {url!r}: it must be a URL such as http://127.0.0.1:8080")
         self._routes, self._lock, self._token, self._expires = [], threading.Lock(), None, 0.0
         self._keys, self._stop, self._instance = _Keys(self), threading.Event(), None
+        self._proof_key = None
 
     # Calls
 
-    def call(self, method, path, body=None, token=None):
+    def call(self, method, path, body=None, token=None, headers=None):
         """Calls the mesh through the gateway, as this service, or with another token (a caller's, to act for them).
 
         Gives the answer's JSON. MeshError tells what the mesh has answered, or status 0 that nobody did.
         """
         if token is not None:
-            return self._send(method, path, body, token)[0]
+            return self._send(method, path, body, token, headers)[0]
         try:
-            return self._send(method, path, body, self.token())[0]
+            return self._send(method, path, body, self.token(), headers)[0]
         except MeshError as e:
             if e.status != 401:
                 raise
         self._token = None  # it may have been revoked: sign in anew, once
-        return self._send(method, path, body, self.token())[0]
+        return self._send(method, path, body, self.token(), headers)[0]
 
     def _send(self, method, path, body=None, token=None, headers=None):
         request = urllib.request.Request(self.server + path, method=method, headers=headers or {})
@@ -426,7 +428,7 @@ class Service:
         wait, told = 0.0, False
         while not self._stop.wait(wait):
             try:
-                answer = self.call("PUT", "/registry-svc/instance", {"url": self.self_url})
+                answer = self._register()
                 self._instance = answer.get("id") or self._instance
                 wait = max(1, (answer.get("leaseSeconds") or 15) / 3)
                 if not told:
@@ -437,6 +439,31 @@ class Service:
                     raise
                 print(e.message, file=sys.stderr, flush=True)
                 wait = 1
+
+    def _register(self):
+        try:
+            return self._put()
+        except MeshError as e:
+            key = next((d.get("message") for d in e.details if d.get("field") == "proofKey"), None)
+            if e.status != 409 or not key:
+                raise
+        self._proof_key = key  # another account has the URL, unless the address proves that it is ours
+        return self._put()
+
+    def _put(self):
+        answer = self.call("PUT", "/registry-svc/instance", {"url": self.self_url}, headers={"Mesh-Api-Version": "2"})
+        self._proof_key = answer.get("proofKey") or self._proof_key
+        return answer
+
+    def prove(self, headers):
+        """Returns the Mesh-Proof header for a request's headers, or None. It proves to health checks that the address is this service's.
+
+        Servers of another kind send it with each answer, and answer paths that end in /.well-known/mesh-proof with it.
+        """
+        nonce = headers.get("Mesh-Nonce")
+        if not nonce or len(nonce) > 128 or not self._proof_key:
+            return None
+        return hmac.new(bytes.fromhex(self._proof_key), f"mesh-proof {nonce}".encode(), hashlib.sha256).hexdigest()
 
     def _leave(self):
         if self._instance:
@@ -478,9 +505,12 @@ def _handler(service):
         protocol_version, server_version, sys_version, timeout = "HTTP/1.1", "micromesh", "", 75
 
         def _serve(self):
-            status, value = self._answer()
+            proof = service.prove(self.headers)
+            status, value = (204, None) if proof and self.path.endswith("/.well-known/mesh-proof") else self._answer()
             body = b"" if value is None else json.dumps(value, ensure_ascii=False).encode()
             self.send_response(status)
+            if proof:
+                self.send_header("Mesh-Proof", proof)
             if body:
                 self.send_header("Content-Type", "application/json")
             if status != 204:

@@ -66,6 +66,7 @@ func TestServiceInPython(t *testing.T) {
 	if p.line != "serving "+m.URL+"/pets-py/\n" {
 		t.Fatalf("it said %q: %s", p.line, p.stderr.String())
 	}
+	m.MustProve(t, "pets-py")
 	joe, admin := m.Register(t, "joe"), m.Admin(t)
 	id := m.Do(t, "POST", "/user-svc/self", joe, nil).Must(t, 200).Text("user", "id")
 

@@ -26,6 +26,7 @@ import (
 
 	"micromesh/pkg/discovery"
 	"micromesh/pkg/errs"
+	"micromesh/pkg/netpolicy/netpolicytest"
 	"micromesh/pkg/rpc/client"
 )
 
@@ -314,6 +315,9 @@ func TestConnectionsToStockServicesAreTheirCallers(t *testing.T) {
 // TestStockServicesAreDialledByRules refuses each address, and checks that services in plain go-micro get no connection while the mesh's
 // own do.
 func TestStockServicesAreDialledByRules(t *testing.T) {
+	if !netpolicytest.Alone(t) {
+		return
+	}
 	m := newMesh(t)
 	m.serve("own", "1", &Echo{})
 	ln, err := net.Listen("tcp", "127.0.0.1:0")

@@ -33,6 +33,7 @@ func Run(t *testing.T, open func(t *testing.T) Subject) {
 		"one of many wins a URL":              testRace,
 		"a version follows its predecessor":   testReplace,
 		"a removal bars what was":             testRemove,
+		"what is displaced leaves its URL":    testDisplace,
 		"what was heard of does not expire":   testExpire,
 		"found by id and by URL":              testFind,
 		"statuses and heartbeats are updates": testStatuses,
@@ -64,7 +65,7 @@ func registered(in service.Instance) service.Event {
 
 func add(t *testing.T, s Subject, in service.Instance, known int32) service.Instance {
 	t.Helper()
-	stored, err := s.Add(t.Context(), in, known, registered)
+	stored, err := s.Add(t.Context(), in, known, nil, registered)
 	if err != nil {
 		t.Fatalf("add %s: %v", in.URL, err)
 	}
@@ -120,7 +121,7 @@ func testSucceed(t *testing.T, s Subject) {
 	one := add(t, s, instance("pets", "pets-1", "http://h:1"), 0)
 	// Another registry added it, as far as these callers know.
 	for _, again := range []service.Instance{instance("pets", "", "http://h:1"), instance("pets", "pets-1", "http://h:2"), instance("pets", "pets-2", "http://h:1")} {
-		_, err := s.Add(t.Context(), again, 0, registered)
+		_, err := s.Add(t.Context(), again, 0, nil, registered)
 		wantErr(t, err, service.ErrChanged)
 	}
 	if diff := cmp.Diff([]service.Instance{one}, all(t, s)); diff != "" {
@@ -139,13 +140,13 @@ func testSucceed(t *testing.T, s Subject) {
 func testOwnership(t *testing.T, s Subject) {
 	t.Helper()
 	theirs := add(t, s, instance("shop", "shop-1", "http://h:1"), 0)
-	_, err := s.Add(t.Context(), instance("pets", "", "http://h:1"), 0, registered)
+	_, err := s.Add(t.Context(), instance("pets", "", "http://h:1"), 0, nil, registered)
 	wantErr(t, err, service.ErrURLTaken)
-	_, err = s.Add(t.Context(), instance("pets", "shop-1", "http://h:2"), 0, registered)
+	_, err = s.Add(t.Context(), instance("pets", "shop-1", "http://h:2"), 0, nil, registered)
 	wantErr(t, err, service.ErrIDTaken)
 	mine := add(t, s, instance("pets", "pets-1", "http://h:3"), 0)
 	mine.URL, mine.Generation = theirs.URL, mine.Generation+1
-	wantErr(t, s.Replace(t.Context(), mine, []service.Event{event(mine, service.Changed{})}), service.ErrURLTaken)
+	wantErr(t, s.Replace(t.Context(), mine, nil, []service.Event{event(mine, service.Changed{})}), service.ErrURLTaken)
 	if got := all(t, s); len(got) != 2 || len(s.Events(t)) != 2 {
 		t.Errorf("after the attempts there is %+v", got)
 	}
@@ -166,7 +167,7 @@ func testRace(t *testing.T, s Subject) {
 		for owner := range 8 {
 			wg.Go(func() {
 				in := instance(fmt.Sprintf("owner-%d", owner), "", fmt.Sprintf("http://h:%d", round+1))
-				_, err := s.Add(t.Context(), in, 0, registered)
+				_, err := s.Add(t.Context(), in, 0, nil, registered)
 				if err == nil {
 					won.Add(1)
 				} else if !errors.Is(err, service.ErrURLTaken) {
@@ -189,16 +190,17 @@ func testReplace(t *testing.T, s Subject) {
 	in := add(t, s, instance("pets", "pets-1", "http://h:1"), 0)
 	next := instance("pets", "pets-1", "http://h:2")
 	next.Metadata, next.Tags, next.Status, next.Generation = nil, nil, "Healthy", in.Generation+1
-	if err := s.Replace(t.Context(), next, []service.Event{event(next, service.Changed{PreviousURL: "http://h:1"})}); err != nil {
+	next.Beats, next.Proves, next.Proved, next.Vacant = true, true, true, true
+	if err := s.Replace(t.Context(), next, nil, []service.Event{event(next, service.Changed{PreviousURL: "http://h:1"})}); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff([]service.Instance{next}, all(t, s), cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("instances differ (-want +got):\n%s", diff)
 	}
-	wantErr(t, s.Replace(t.Context(), next, []service.Event{event(next, service.Changed{})}), service.ErrChanged)
+	wantErr(t, s.Replace(t.Context(), next, nil, []service.Event{event(next, service.Changed{})}), service.ErrChanged)
 	other := next
 	other.Slug, other.Generation = "shop", next.Generation+1
-	wantErr(t, s.Replace(t.Context(), other, []service.Event{event(other, service.Changed{})}), service.ErrChanged)
+	wantErr(t, s.Replace(t.Context(), other, nil, []service.Event{event(other, service.Changed{})}), service.ErrChanged)
 	if n := len(s.Events(t)); n != 2 {
 		t.Errorf("there are %d events, not 2", n)
 	}
@@ -226,7 +228,7 @@ func testRemove(t *testing.T, s Subject) {
 		known := in.Generation
 		if barred { // by its id too, at another URL
 			for _, url := range []string{"http://h:1", "http://h:2"} {
-				_, err := s.Add(t.Context(), instance("pets", "pets-1", url), known, registered)
+				_, err := s.Add(t.Context(), instance("pets", "pets-1", url), known, nil, registered)
 				wantErr(t, err, service.ErrStale)
 			}
 			known = 0
@@ -238,6 +240,44 @@ func testRemove(t *testing.T, s Subject) {
 		if err := s.Remove(t.Context(), in.ID, in.Slug, start, nil); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+func testDisplace(t *testing.T, s Subject) {
+	t.Helper()
+	over := func(in service.Instance, generation int32, heard time.Time) *service.Displaced {
+		in.Generation = generation
+		return &service.Displaced{Instance: in, Heard: heard, Events: []service.Event{event(in, service.Expired{})}}
+	}
+	theirs := add(t, s, instance("shop", "shop-1", "http://h:1"), 0)
+	mine := instance("pets", "pets-1", "http://h:1")
+	for name, stale := range map[string]*service.Displaced{
+		"it was changed since":  over(theirs, theirs.Generation-1, start),
+		"it was heard of since": over(theirs, theirs.Generation, start.Add(-time.Second)),
+	} {
+		if _, err := s.Add(t.Context(), mine, 0, stale, registered); !errors.Is(err, service.ErrChanged) || len(all(t, s)) != 1 {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	got, err := s.Add(t.Context(), mine, 0, over(theirs, theirs.Generation, start), registered)
+	if err != nil || got.Generation != 1 {
+		t.Fatalf("added %+v, %v", got, err)
+	}
+	if diff := cmp.Diff([]service.Instance{got}, all(t, s)); diff != "" {
+		t.Errorf("instances differ (-want +got):\n%s", diff)
+	}
+	// Two of one account exchange their URLs, whenever they were heard of.
+	two := add(t, s, instance("pets", "pets-2", "http://h:2"), 0)
+	got.URL, got.Generation = two.URL, got.Generation+1
+	if err := s.Replace(t.Context(), got, over(two, two.Generation, start.Add(-time.Hour)), []service.Event{event(got, service.Changed{})}); err != nil {
+		t.Fatal(err)
+	}
+	back, err := s.Add(t.Context(), instance("pets", "pets-2", "http://h:1"), two.Generation, nil, registered)
+	if err != nil || back.ID != "pets-2" || back.Generation != two.Generation+1 || len(all(t, s)) != 2 {
+		t.Errorf("the other came back as %+v, %v", back, err)
+	}
+	if n := len(s.Events(t)); n != 7 {
+		t.Errorf("there are %d events, not 7", n)
 	}
 }
 
@@ -297,12 +337,13 @@ func testStatuses(t *testing.T, s Subject) {
 	in := add(t, s, instance("pets", "pets-1", "http://h:1"), 0)
 	gone := instance("pets", "gone", "http://h:2")
 	in.Status, in.Details, in.Since = "Unreachable", "refused", start.Add(time.Second)
+	in.Proved, in.Vacant = true, true
 	e := event(in, service.StatusChanged{From: "Unknown", To: "Unreachable"})
 	if err := s.SaveStatuses(t.Context(), []service.Instance{in, gone}, []service.Event{e}); err != nil {
 		t.Fatal(err)
 	}
-	in.LastHeartbeat = start.Add(time.Minute)
-	if err := s.SaveHeartbeats(t.Context(), []string{"pets-1", "gone"}, in.LastHeartbeat); err != nil {
+	in.LastHeartbeat, in.Beats = start.Add(time.Minute), true
+	if err := s.SaveHeartbeats(t.Context(), []string{"pets-1", "gone"}, in.LastHeartbeat, []string{"pets-1"}); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff([]service.Instance{in}, all(t, s)); diff != "" {
@@ -332,7 +373,7 @@ func testForget(t *testing.T, s Subject) {
 		if err := s.Forget(t.Context(), step.before); err != nil {
 			t.Fatal(err)
 		}
-		_, err := s.Add(t.Context(), instance("pets", "pets-1", "http://h:1"), in.Generation, registered)
+		_, err := s.Add(t.Context(), instance("pets", "pets-1", "http://h:1"), in.Generation, nil, registered)
 		if errors.Is(err, service.ErrStale) != step.stale {
 			t.Errorf("after forgetting what was before %v: %v", step.before, err)
 		}

@@ -16,7 +16,8 @@ export interface paths {
         put: operations["saveCerts"];
         /** ListCerts lists certificates, never their private keys. */
         post: operations["listCerts"];
-        delete?: never;
+        /** DeleteCerts deletes certificates with their private keys, by host. */
+        delete: operations["deleteCerts"];
         options?: never;
         head?: never;
         patch?: never;
@@ -119,7 +120,7 @@ export interface paths {
             cookie?: never;
         };
         get?: never;
-        /** RegisterInstance registers where an instance of the caller's slug listens. Calling it again is the heartbeat. */
+        /** RegisterInstance registers where an instance of the caller's slug listens. Calling it again is the heartbeat. An instance beats if it registered with "Mesh-Api-Version: 2", or again three times within a lease each, at least a second apart. It is then removed a lease after the last registration. Others are kept until 24 hours after their address last answered. */
         put: operations["registerInstance"];
         post?: never;
         delete?: never;
@@ -231,6 +232,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/user-svc/app/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** DeleteApp deletes an app with its sessions, enrolls, permits and organizations. The app "unnamed" stays. */
+        delete: operations["deleteApp"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/user-svc/apps": {
         parameters: {
             query?: never;
@@ -275,8 +293,26 @@ export interface paths {
         get?: never;
         /** SaveEnrolls gives roles to accounts, or to contacts that may register later. The caller must own each role. */
         put: operations["saveEnrolls"];
-        /** ListEnrolls lists the enrolls of roles that the caller owns. */
+        /** ListEnrolls lists the enrolls of roles that the caller owns, and those of the caller. */
         post: operations["listEnrolls"];
+        /** DeleteEnrolls takes roles back. It needs the owner of the role, the account that holds it, or an admin; the last admin stays one. */
+        delete: operations["deleteEnrolls"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/user-svc/keys/rotate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** RotateKeys makes a new key that signs tokens after a few seconds. Tokens of older keys stay valid, unless they are revoked too. */
+        post: operations["rotateKeys"];
         delete?: never;
         options?: never;
         head?: never;
@@ -312,6 +348,23 @@ export interface paths {
         put: operations["saveOrganization"];
         post?: never;
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/user-svc/organization/{organizationId}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** DeleteOrganization deletes an organization with its memberships. Its slug stays taken. */
+        delete: operations["deleteOrganization"];
         options?: never;
         head?: never;
         patch?: never;
@@ -398,7 +451,8 @@ export interface paths {
         put: operations["savePermits"];
         /** ListPermits lists permits: an admin sees all, others those of permissions that they own. */
         post: operations["listPermits"];
-        delete?: never;
+        /** DeletePermits takes permissions back. It needs the owner of the permission, the one account that a permit names, or an admin. */
+        delete: operations["deletePermits"];
         options?: never;
         head?: never;
         patch?: never;
@@ -430,7 +484,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** RefreshToken rotates the token that the call carries. The handler verifies that token itself, since an expired one may be acceptable here. */
+        /** RefreshToken answers a live token of the session whose token the call carries. The handler verifies that token itself, since an expired one may be acceptable here. A call that carries a refresh token gets the next refresh token too. */
         post: operations["refreshToken"];
         delete?: never;
         options?: never;
@@ -490,6 +544,40 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/user-svc/session/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** DeleteSession ends one session, and those that were exchanged from it. */
+        delete: operations["deleteSession"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/user-svc/sessions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** ListSessions lists the sessions of an account that live. */
+        post: operations["listSessions"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/user-svc/token/exchange": {
         parameters: {
             query?: never;
@@ -498,9 +586,26 @@ export interface paths {
             cookie?: never;
         };
         get?: never;
-        /** ExchangeToken answers a token of the same account for another app or device. */
+        /** ExchangeToken answers a token of the same account for another app or device. It ends with the session of the caller's token, and never comes with a refresh token. */
         put: operations["exchangeToken"];
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/user-svc/token/issue": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** IssueToken answers a token of the caller for one service alone: its audience is that service's slug (RFC 8707), and the mesh's own services refuse it. It lives 5 minutes at most, and no longer than the caller's token. */
+        post: operations["issueToken"];
         delete?: never;
         options?: never;
         head?: never;
@@ -715,16 +820,34 @@ export interface components {
             /** @description Where it is built from; or image. */
             repository?: components["schemas"]["RepositorySpec"];
         };
+        DeleteAppResponse: Record<string, never>;
+        DeleteCertsRequest: {
+            /** @description The hosts whose certificates are deleted: all of them, or none. */
+            ids: string[];
+        };
+        DeleteCertsResponse: Record<string, never>;
+        DeleteEnrollsRequest: {
+            /** @description The enrolls, as listEnrolls names them: all of them are deleted, or none. */
+            ids: string[];
+        };
+        DeleteEnrollsResponse: Record<string, never>;
         DeleteMembershipRequest: {
             organizationId: string;
             userId: string;
         };
         DeleteMembershipResponse: Record<string, never>;
+        DeleteOrganizationResponse: Record<string, never>;
+        DeletePermitsRequest: {
+            /** @description The permits, as listPermits names them: all of them are deleted, or none. */
+            ids: string[];
+        };
+        DeletePermitsResponse: Record<string, never>;
         DeleteRoutesRequest: {
             /** @description The routes, as they were saved: "host" or "host/path". */
             ids: string[];
         };
         DeleteRoutesResponse: Record<string, never>;
+        DeleteSessionResponse: Record<string, never>;
         DeleteUserResponse: Record<string, never>;
         /** @description Enroll gives a role to an account or to a contact. */
         Enroll: {
@@ -852,6 +975,16 @@ export interface components {
             tags?: string[];
             url?: string;
         };
+        IssueTokenRequest: {
+            /** @description The slug of the service that the token is for. */
+            slug: string;
+        };
+        IssueTokenResponse: {
+            /** @description Until when it is accepted: RFC 3339. */
+            expiresAt?: string;
+            /** @description The JWT. */
+            token?: string;
+        };
         ListAppsRequest: {
             /** @description Hosts of the apps to list; with no hosts and no ids, all apps. */
             host?: string[];
@@ -922,6 +1055,14 @@ export interface components {
         };
         ListRoutesResponse: {
             routes?: components["schemas"]["Route"][];
+        };
+        ListSessionsRequest: {
+            /** @description Whose sessions; empty is the caller's own, and anybody else's takes an admin. */
+            userId?: string;
+        };
+        ListSessionsResponse: {
+            /** @description The oldest first. */
+            sessions?: components["schemas"]["Session"][];
         };
         ListUsersRequest: {
             /** @description The after of the page before; empty is the first page. */
@@ -1100,8 +1241,10 @@ export interface components {
             generation?: number;
             /** @description Names the instance in later calls. */
             id?: string;
-            /** @description How long the registration lives without a heartbeat. */
+            /** @description How long an instance that beats is kept after its last registration. */
             leaseSeconds?: number;
+            /** @description The key, in hex, by which the address proves itself to the health check. It is answered to callers that send "Mesh-Api-Version: 2". A 409 for a URL that another account has holds it in its details. */
+            proofKey?: string;
         };
         RegisterRequest: {
             /** @description The app to sign in to; empty is "unnamed". */
@@ -1153,6 +1296,16 @@ export interface components {
             userId?: string;
         };
         RevokeTokensResponse: Record<string, never>;
+        RotateKeysRequest: {
+            /** @description Deletes all older keys at once, so that every access token becomes invalid: for a key that somebody else may have. Refresh tokens stay valid. */
+            revoke?: boolean;
+        };
+        RotateKeysResponse: {
+            /** @description Since when it signs: RFC 3339. */
+            activeFrom?: string;
+            /** @description The kid of the new key. */
+            keyId?: string;
+        };
         /** @description Route leads a host, or a path below it, to a URL. The longest matching path wins. */
         Route: {
             /** @description "host" or "host/path". */
@@ -1264,6 +1417,20 @@ export interface components {
             /** @description The mail's subject. */
             subject?: string;
         };
+        /** @description Session is one sign-in, from which tokens descend. */
+        Session: {
+            appId?: string;
+            createdAt?: string;
+            /** @description Whether the caller's own token descends from it. */
+            current?: boolean;
+            device?: string;
+            expiresAt?: string;
+            id?: string;
+            lastRefreshedAt?: string;
+            /** @description The session from which it was exchanged, with which it ends. */
+            parentId?: string;
+            userId?: string;
+        };
         /** @description Token is a sign-in: a JWT and what the mesh keeps about it. */
         Token: {
             /** @description Whether it can be used. */
@@ -1283,7 +1450,7 @@ export interface components {
             internalId?: string;
             /** @description When its session was refreshed last. */
             lastRefreshedAt?: string;
-            /** @description An opaque secret that only refreshToken takes, in the token's place, as long as the session lives: for clients that sleep longer than a token lives. It is rotated with the token. */
+            /** @description An opaque secret that only refreshToken accepts, in the token's place, as long as the session lives: for clients that sleep longer than a token lives. Only sign-ins and refreshes by a refresh token answer one. It is used once: the answer has the next one. */
             refreshToken?: string;
             /** @description The JWT. */
             token?: string;
@@ -1408,6 +1575,39 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ListCertsResponse"];
+                };
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    deleteCerts: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["DeleteCertsRequest"];
+            };
+        };
+        responses: {
+            /** @description Success */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeleteCertsResponse"];
                 };
             };
             /** @description An error */
@@ -1971,6 +2171,37 @@ export interface operations {
             };
         };
     };
+    deleteApp: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Success */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeleteAppResponse"];
+                };
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     listApps: {
         parameters: {
             query?: never;
@@ -2103,6 +2334,72 @@ export interface operations {
             };
         };
     };
+    deleteEnrolls: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["DeleteEnrollsRequest"];
+            };
+        };
+        responses: {
+            /** @description Success */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeleteEnrollsResponse"];
+                };
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    rotateKeys: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["RotateKeysRequest"];
+            };
+        };
+        responses: {
+            /** @description Success */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RotateKeysResponse"];
+                };
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     login: {
         parameters: {
             query?: never;
@@ -2156,6 +2453,37 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["SaveOrganizationResponse"];
+                };
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    deleteOrganization: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                organizationId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Success */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeleteOrganizationResponse"];
                 };
             };
             /** @description An error */
@@ -2406,6 +2734,39 @@ export interface operations {
             };
         };
     };
+    deletePermits: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["DeletePermitsRequest"];
+            };
+        };
+        responses: {
+            /** @description Success */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeletePermitsResponse"];
+                };
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     getPublicKey: {
         parameters: {
             query?: never;
@@ -2602,6 +2963,70 @@ export interface operations {
             };
         };
     };
+    deleteSession: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Success */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeleteSessionResponse"];
+                };
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    listSessions: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["ListSessionsRequest"];
+            };
+        };
+        responses: {
+            /** @description Success */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ListSessionsResponse"];
+                };
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     exchangeToken: {
         parameters: {
             query?: never;
@@ -2622,6 +3047,39 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ExchangeTokenResponse"];
+                };
+            };
+            /** @description An error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    issueToken: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["IssueTokenRequest"];
+            };
+        };
+        responses: {
+            /** @description Success */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["IssueTokenResponse"];
                 };
             };
             /** @description An error */

@@ -97,7 +97,7 @@ export class Client {
    *
    * @throws MeshError
    */
-  async request(method: string, path: string, options: { body?: unknown; token?: string; signal?: AbortSignal } = {}): Promise<unknown> {
+  async request(method: string, path: string, options: { body?: unknown; token?: string; signal?: AbortSignal; headers?: Record<string, string> | undefined } = {}): Promise<unknown> {
     const answer = await this.send(method, path, options);
     if (!answer.ok) throw await MeshError.from(answer, `${method} ${path}`);
     const text = await answer.text();
@@ -108,7 +108,7 @@ export class Client {
   async send(
     method: string,
     path: string,
-    options: { body?: unknown; token?: string; signal?: AbortSignal; headers?: Record<string, string> } = {},
+    options: { body?: unknown; token?: string; signal?: AbortSignal; headers?: Record<string, string> | undefined } = {},
   ): Promise<Response> {
     const headers = new Headers(options.headers);
     const token = options.token ?? (await this.config.token?.());

@@ -1,4 +1,4 @@
-import { randomBytes } from "node:crypto";
+import { createHmac, randomBytes } from "node:crypto";
 import { link, open, readFile, unlink } from "node:fs/promises";
 import { createServer, type IncomingMessage, type RequestListener, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -34,6 +34,7 @@ export class Service {
   private selfURL: string | undefined;
   private opened: Session | undefined;
   private instance: string | undefined;
+  private proofKey: string | undefined;
   private http: Server | undefined;
   private beating: Promise<void> | undefined;
   private readonly ended = new AbortController();
@@ -105,7 +106,7 @@ export class Service {
   async run(handler: ((request: Request) => Response | Promise<Response>) | RequestListener): Promise<void> {
     if (!this.opened) await this.open();
     const serve = handler.length >= 2 ? (handler as RequestListener) : listener(handler as (request: Request) => Response | Promise<Response>, this.log);
-    const http = createServer(serve);
+    const http = createServer(this.proving(serve));
     this.http = http;
     await new Promise<void>((done, failed) => {
       http.once("error", failed);
@@ -123,6 +124,21 @@ export class Service {
       process.off("SIGINT", end).off("SIGTERM", end);
       await this.leave();
     }
+  }
+
+  /**
+   * Makes a listener of node's http prove to the registry's health checks that the address is this service's. {@link run}
+   * does it; servers that listen by themselves should.
+   */
+  proving(serve: RequestListener): RequestListener {
+    return (request, response) => {
+      const nonce = request.headers["mesh-nonce"];
+      if (typeof nonce !== "string" || nonce.length > 128 || !this.proofKey) return serve(request, response);
+      const proof = createHmac("sha256", Buffer.from(this.proofKey, "hex")).update(`mesh-proof ${nonce}`).digest("hex");
+      response.setHeader("Mesh-Proof", proof);
+      if (request.url?.endsWith("/.well-known/mesh-proof")) response.writeHead(204).end();
+      else serve(request, response);
+    };
   }
 
   /** Takes the instance out of the mesh, and lets requests under way end. */
@@ -148,7 +164,7 @@ export class Service {
     for (let told = false, wait = 0; ; ) {
       if (await this.sleep(wait)) return;
       try {
-        const answer = (await this.call("PUT", "/registry-svc/instance", { url: this.selfURL })) as { id?: string; leaseSeconds?: number };
+        const answer = await this.register();
         this.instance = answer.id ?? this.instance;
         wait = Math.max(1, (answer.leaseSeconds ?? 15) / 3) * 1000;
         if (!told) console.log(`serving ${this.server}/${this.slug}/`);
@@ -158,6 +174,24 @@ export class Service {
         this.log((e as Error).message);
         wait = 1000;
       }
+    }
+  }
+
+  private async register(): Promise<{ id?: string; leaseSeconds?: number }> {
+    const put = async () => {
+      const headers = { "Mesh-Api-Version": "2" };
+      const answer = await this.session.request("PUT", "/registry-svc/instance", { url: this.selfURL }, headers);
+      const registered = answer as { id?: string; leaseSeconds?: number; proofKey?: string };
+      this.proofKey = registered.proofKey ?? this.proofKey;
+      return registered;
+    };
+    try {
+      return await put();
+    } catch (e) {
+      const key = e instanceof MeshError && e.status === 409 ? e.details.find((d) => d.field === "proofKey")?.message : undefined;
+      if (!key) throw e;
+      this.proofKey = key; // another account has the URL, unless the address proves that it is ours
+      return await put();
     }
   }
 

@@ -53,14 +53,14 @@ export class Session {
    *
    * @throws MeshError
    */
-  async request(method: string, path: string, body?: unknown): Promise<unknown> {
+  async request(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<unknown> {
     try {
-      return await this.client.request(method, path, { body });
+      return await this.client.request(method, path, { body, headers });
     } catch (e) {
       if (!(e instanceof MeshError) || e.status !== 401) throw e;
     }
     this.forget();
-    return this.client.request(method, path, { body });
+    return this.client.request(method, path, { body, headers });
   }
 
   private async signIn(): Promise<string> {

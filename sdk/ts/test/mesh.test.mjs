@@ -1,5 +1,6 @@
 // Runs against the mesh that MICRO_SERVER names, with the admin that ADMIN_SLUG and ADMIN_PASSWORD do: see ../ts_test.go.
 import assert from "node:assert/strict";
+import { createHmac } from "node:crypto";
 import { mkdtempSync, readFileSync, statSync } from "node:fs";
 import { createServer } from "node:http";
 import { tmpdir } from "node:os";
@@ -110,11 +111,17 @@ test("a service answers behind the gateway, and knows its callers", async () => 
 
 test("an Express-style middleware, beside plain http", async () => {
   const svc = await open("ts-express-svc");
+  const proof = async (nonce) => (await fetch(`${svc.selfURL}/.well-known/mesh-proof`, { headers: { "Mesh-Nonce": nonce } })).headers.get("mesh-proof");
   const guard = express(svc, { role: "ts-express-svc:admin" });
   const running = svc.run((req, res) => guard(req, res, () => res.end(`hello ${req.caller.slug}`)));
   await eventually("it is reachable", async () => (await ask("GET", "/ts-express-svc/x")).status === 401);
   const bob = await account("ts-bob");
   assert.equal((await ask("GET", "/ts-express-svc/x", await bob.token())).status, 403);
+  const registered = await admin.client.request("PUT", "/registry-svc/instance", {
+    body: { url: svc.selfURL, slug: "ts-express-svc" },
+    headers: { "Mesh-Api-Version": "2" },
+  });
+  assert.equal(await proof("n"), createHmac("sha256", Buffer.from(registered.proofKey, "hex")).update("mesh-proof n").digest("hex"));
   assert.equal((await ask("GET", "/ts-express-svc/x", await admin.token())).text, `hello ${process.env.ADMIN_SLUG}`);
   await svc.close();
   await running;
