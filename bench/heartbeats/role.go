@@ -23,6 +23,7 @@ import (
 	"micromesh/pkg/kv"
 	"micromesh/pkg/natsconn"
 	"micromesh/pkg/natsconn/embedded"
+	"micromesh/pkg/netpolicy"
 	"micromesh/pkg/secret"
 	"micromesh/registry/app"
 )
@@ -69,7 +70,7 @@ func registry(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	a, err := app.New(ctx, h, app.Config{DatabaseURL: "sqlite:" + filepath.Join(dir, "registry.db")})
+	a, err := app.New(ctx, h, app.Config{DatabaseURL: "sqlite:" + filepath.Join(dir, "registry.db"), InstanceNetworks: netpolicy.Loopback})
 	if err != nil {
 		return err
 	}

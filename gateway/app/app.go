@@ -25,6 +25,7 @@ import (
 	"micromesh/internal/settled"
 	"micromesh/pkg/host"
 	"micromesh/pkg/kv"
+	"micromesh/pkg/netpolicy"
 	"micromesh/pkg/routing"
 	proxypb "micromesh/proxy/proto"
 	registrypb "micromesh/registry/proto"
@@ -99,7 +100,13 @@ func (a *App) build(ctx context.Context) error {
 		a.restore()
 	}
 	a.table.OnLeft(func(address string) { a.upstream.Forget(address) })
+	network, err := a.network()
+	if err != nil {
+		return err
+	}
+	a.host.RPC.ControlGuests(network.Control(netpolicy.Account))
 	a.upstream = http1.NewUpstreams(http1.UpstreamsConfig{
+		Dial:          dialer(network),
 		HeaderTimeout: a.cfg.HeadersTimeout, TunnelCheck: a.cfg.TunnelCheck,
 		Surplus: func(address string) { a.log.Warn("upstream_sent_more_than_its_answer", "address", address) },
 	})
@@ -179,6 +186,7 @@ func (a *App) listen(ctx context.Context, address string, h http1.Handler) error
 	if err != nil {
 		return fmt.Errorf("listen on %s: %w", address, err)
 	}
+	a.host.Listens(ln.Addr())
 	a.servers = append(a.servers, server{srv, ln})
 	return nil
 }
@@ -213,7 +221,7 @@ func (a *App) guestsAddr() string {
 	if a.cfg.GuestsListen == "" {
 		return ""
 	}
-	return cmp.Or(a.cfg.GuestsAdvertise, reachable(a.servers[len(a.servers)-1].ln.Addr())[0])
+	return cmp.Or(a.cfg.GuestsAdvertise, host.Reachable(a.servers[len(a.servers)-1].ln.Addr())[0])
 }
 
 // Ready tells why the gateway can't lead requests yet, or nil.

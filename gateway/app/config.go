@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"micromesh/gateway/handler"
+	"micromesh/pkg/netpolicy"
 )
 
 // Config of the gateway, from the environment. Times are Go durations, sizes bytes.
@@ -23,6 +24,9 @@ type Config struct {
 	RoutesSettle time.Duration `env:"MICRO_ROUTES_SETTLE" envDefault:"5s" help:"how long routes.yaml must not have changed before an edit in place takes effect; a rename takes effect within a second, and SIGHUP immediately"`
 
 	ExposeStock bool `env:"MICRO_EXPOSE_STOCK" envDefault:"false" help:"POST /{service}/{Handler.Method} leads to services written with plain go-micro that the registry has brought in"`
+
+	InstanceNetworks []string `env:"MICRO_INSTANCE_NETWORKS" help:"CIDRs that instances and services in plain go-micro may be in, with commas between; by default private networks: 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 100.64.0.0/10 and fc00::/7"`
+	Reserved         []string `env:"MICRO_RESERVED_ADDRESSES" help:"HOST:PORTs that nothing is forwarded to, with commas between: databases and others of the mesh that this process doesn't know"`
 
 	GuestsListen    string `env:"MICRO_GUESTS_LISTEN" help:"HOST:PORT where services written with plain go-micro call those of the mesh by go-micro's own client, as anybody from outside may; nowhere where none is set"`
 	GuestsAdvertise string `env:"MICRO_GUESTS_ADVERTISE" help:"HOST:PORT under which they reach it, where that differs"`
@@ -78,6 +82,14 @@ func (c *Config) Validate() error {
 	}
 	if _, err := c.proxies(); err != nil {
 		wrong = append(wrong, err)
+	}
+	if _, err := netpolicy.ParseNetworks(c.InstanceNetworks); err != nil {
+		wrong = append(wrong, err)
+	}
+	for _, a := range c.Reserved {
+		if _, _, err := net.SplitHostPort(a); err != nil {
+			wrong = append(wrong, fmt.Errorf("MICRO_RESERVED_ADDRESSES holds %q; each must be host:port", a))
+		}
 	}
 	if c.DataDir != "" {
 		if fi, err := os.Stat(c.DataDir); err != nil || !fi.IsDir() {

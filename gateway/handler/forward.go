@@ -90,7 +90,7 @@ func (g *Gateway) ownOrigin(x *http1.Exchange) bool {
 }
 
 func targetOf(b *service.Backend) http1.Target {
-	return http1.Target{Address: b.Address, TLS: b.TLS, ServerName: b.ServerName, Host: b.Host, PathPrefix: b.Prefix}
+	return http1.Target{Address: b.Address, TLS: b.TLS, ServerName: b.ServerName, Host: b.Host, Operator: b.Operator, PathPrefix: b.Prefix}
 }
 
 func (g *Gateway) forwardOptions(x *http1.Exchange, caller string) http1.ForwardOptions {

@@ -19,6 +19,11 @@
 // again for the next request: nothing of it may be kept after the call. The handler answers with [Exchange.Respond],
 // [Exchange.Fail] or [Exchange.Stream], or has an upstream server answer with [Upstreams.Forward].
 //
+// # Upstream connections
+//
+// A connection to an upstream is reused only if nothing is unread, which a look just before the next request decides. One that
+// has carried a body serves the same caller alone, since the upstream may have left the body unread. See ADR 25.
+//
 // # Clients that leave
 //
 // A goroutine a server, not one a request, looks for exchanges that have been waiting for longer than a moment and has

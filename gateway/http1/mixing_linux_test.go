@@ -398,3 +398,36 @@ func TestRecordsOfTLS(t *testing.T) {
 		})
 	}
 }
+
+// TestAnswersBeforeTheRequest has an upstream send an answer on each new connection before it has read a request, and then one to each
+// request. Such an answer reaches the connection's first client at most.
+func TestAnswersBeforeTheRequest(t *testing.T) {
+	sent := make(chan struct{}, 100)
+	up := newUpstream(t, func(p *peer) {
+		p.send(marked(0, "200 OK", "<0>"))
+		for {
+			head, err := p.head()
+			if err != nil {
+				return
+			}
+			n, err := strconv.Atoi(strings.TrimPrefix(strings.Fields(head)[1], "/"))
+			if err != nil {
+				t.Error(err)
+			}
+			_, _ = io.WriteString(p, marked(n, "200 OK", fmt.Sprintf("<%d>", n)))
+			delivered(p)
+			sent <- struct{}{}
+		}
+	})
+	p := newProxy(t, to(up), proxyConfig{})
+	for n := 1; n <= 10; n++ {
+		c := dial(t, p.addr)
+		c.send(fmt.Sprintf("GET /%d HTTP/1.1\r\nHost: a\r\n\r\n", n))
+		a := c.answer()
+		if own := fmt.Sprintf("<%d>", n); a.StatusCode != http.StatusOK || a.body != own && a.body != "<0>" {
+			t.Errorf("client %d got %d %q", n, a.StatusCode, a.body)
+		}
+		p.outcome(t)
+		wait(t, "the upstream's answer", sent)
+	}
+}

@@ -17,6 +17,7 @@ type Target struct {
 	TLS        bool
 	ServerName string // that the certificate must be for; the host of Address by default
 	Host       string // to be sent as Host; the client's by default
+	Operator   bool   // an operator named the address, not an account. Connections are not shared with other targets
 	PathPrefix string // put in front of the request's path; "" or a path without a slash at its end
 }
 

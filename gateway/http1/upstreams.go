@@ -36,8 +36,8 @@ type UpstreamsConfig struct {
 	// Surplus, if not nil, is called with the address of an upstream that has sent bytes that belong to no answer, once every
 	// 10 s at most. Its connections are not reused for that time. It must be safe for concurrent use.
 	Surplus func(address string)
-	// Dial makes connections; a net.Dialer's DialContext. Connections that have no socket are not reused.
-	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Dial connects to a target's address; by default with a net.Dialer. Connections that have no socket are not reused.
+	Dial func(ctx context.Context, t *Target) (net.Conn, error)
 }
 
 func (c *UpstreamsConfig) setDefaults() {
@@ -63,7 +63,9 @@ func (c *UpstreamsConfig) setDefaults() {
 		c.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
 	}
 	if c.Dial == nil {
-		c.Dial = new(net.Dialer).DialContext
+		c.Dial = func(ctx context.Context, t *Target) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "tcp", t.Address)
+		}
 	}
 }
 
@@ -85,7 +87,7 @@ type Upstreams struct {
 // endpoint is what connections are alike in.
 type endpoint struct {
 	address, serverName string
-	tls                 bool
+	tls, operator       bool
 }
 
 // ErrUpstreamsClosed says that Close was called.
@@ -171,7 +173,7 @@ func (u *Upstreams) sweepOnce(now time.Time) {
 
 // pool finds the pool for a target.
 func (u *Upstreams) pool(t *Target) (*pool, error) {
-	e := endpoint{address: t.Address, tls: t.TLS}
+	e := endpoint{address: t.Address, tls: t.TLS, operator: t.Operator}
 	if t.TLS {
 		e.serverName = t.ServerName
 	}
@@ -203,7 +205,7 @@ func (u *Upstreams) dial(ctx context.Context, t *Target, p *pool) (*upstreamConn
 		ctx, cancel = context.WithTimeout(ctx, u.cfg.DialTimeout)
 		defer cancel()
 	}
-	nc, err := u.cfg.Dial(ctx, "tcp", t.Address)
+	nc, err := u.cfg.Dial(ctx, t)
 	if err != nil {
 		return nil, fmt.Errorf("connect to the upstream: %w", err)
 	}

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"micromesh/pkg/netpolicy"
 )
 
 // upstreams says what an upstream may be.
@@ -74,8 +76,10 @@ func unfit(raw string) string {
 	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
 		return "a URL with a user, a query or a fragment can't be forwarded to; leave them out"
 	}
-	if ip, err := netip.ParseAddr(u.Hostname()); err == nil && (ip.Unmap().IsLinkLocalUnicast() || ip == netip.MustParseAddr("fd00:ec2::254")) {
-		return "an address of a cloud's metadata service can't be forwarded to"
+	if ip, err := netip.ParseAddr(u.Hostname()); err == nil {
+		if err := netpolicy.Never(ip); err != nil {
+			return "its host " + err.Error()
+		}
 	}
 	return ""
 }

@@ -20,6 +20,7 @@ type Backend struct {
 	// ServerName is what the certificate must be for.
 	ServerName string
 	Host       string // as a Host header names it
+	Operator   bool   // an operator named the URL, not an account
 	Prefix     string // path in front of every request's, without a trailing slash
 
 	group     atomic.Pointer[Group] // that it is one of now
@@ -56,7 +57,15 @@ const (
 	halfLife       = 5 * time.Second        // of a latency that is not measured again: who was slow once gets another chance
 )
 
-func newBackend(id, slug, raw string) (*Backend, error) {
+// party is the kind of party that named a URL.
+type party bool
+
+const (
+	accounts  party = false
+	operators party = true
+)
+
+func newBackend(id, slug, raw string, by party) (*Backend, error) {
 	u, err := url.Parse(raw)
 	if err != nil {
 		return nil, fmt.Errorf("parse URL of instance %s: %w", id, err)
@@ -65,7 +74,7 @@ func newBackend(id, slug, raw string) (*Backend, error) {
 		return nil, fmt.Errorf("instance %s: the gateway can't forward to the scheme %q", id, u.Scheme)
 	}
 	return &Backend{
-		ID: id, Slug: slug, URL: raw, TLS: u.Scheme == "https",
+		ID: id, Slug: slug, URL: raw, Operator: by == operators, TLS: u.Scheme == "https",
 		Address: address(u), ServerName: u.Hostname(), Host: u.Host, Prefix: prefixOf(u),
 	}, nil
 }

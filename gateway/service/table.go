@@ -81,7 +81,7 @@ func (t *Table) Update(slugs map[string][]Instance, hosts []HostRoute) {
 			continue
 		}
 		old.slugs[slug].spots(led)
-		next.slugs[slug] = t.group(old.slugs[slug], slug, instances)
+		next.slugs[slug] = t.group(old.slugs[slug], slug, instances, accounts)
 	}
 	for slug, g := range old.slugs {
 		if next.slugs[slug] == nil {
@@ -91,7 +91,7 @@ func (t *Table) Update(slugs map[string][]Instance, hosts []HostRoute) {
 	for _, h := range hosts {
 		host, path := splitHost(h.ID)
 		before := old.hostGroup(host, path)
-		g := t.group(before, h.ID, []Instance{{ID: h.ID, URL: h.Target, Live: true}})
+		g := t.group(before, h.ID, []Instance{{ID: h.ID, URL: h.Target, Live: true}}, operators)
 		if len(g.backends) == 0 {
 			continue
 		}
@@ -154,7 +154,7 @@ func identical(a, b []Instance) bool {
 	return len(a) == len(b) && len(a) > 0 && &a[0] == &b[0]
 }
 
-func (t *Table) group(old *Group, name string, instances []Instance) *Group {
+func (t *Table) group(old *Group, name string, instances []Instance, by party) *Group {
 	g := &Group{Name: name, backends: make([]*Backend, 0, len(instances)), of: instances}
 	if g.retries = newBudget(); old != nil {
 		g.retries = old.retries
@@ -163,7 +163,7 @@ func (t *Table) group(old *Group, name string, instances []Instance) *Group {
 		b := old.find(i.ID, i.URL)
 		if b == nil {
 			var err error
-			if b, err = newBackend(i.ID, name, i.URL); err != nil {
+			if b, err = newBackend(i.ID, name, i.URL, by); err != nil {
 				t.log.Warn("instance_left_out", "name", name, "error", err)
 				continue
 			}
@@ -186,7 +186,7 @@ func Single(old *Group, name, url string) (*Group, error) {
 	}
 	if b == nil {
 		var err error
-		if b, err = newBackend(name, name, url); err != nil {
+		if b, err = newBackend(name, name, url, operators); err != nil {
 			return nil, err
 		}
 	}

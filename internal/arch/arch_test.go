@@ -53,7 +53,7 @@ var extra = map[string][]string{
 	"gateway/http1":        {"gateway/http1"},
 	"gateway/transcode":    {"pkg/", "*/proto", "internal/paths"},
 	"gateway/handler":      {"gateway/http1", "gateway/transcode", "gateway/routes"},
-	"gateway/routes":       {"gateway/routes", "internal/paths"},
+	"gateway/routes":       {"gateway/routes", "internal/paths", "pkg/netpolicy"},
 	"gateway/schemas":      {"gateway/transcode", "pkg/"},
 	"gateway/store":        {"pkg/atomicfile"},
 	"registry/health":      {"registry/service", "pkg/"},

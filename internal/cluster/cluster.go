@@ -13,9 +13,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 
 	"micromesh/internal/provision"
+	"micromesh/pkg/netpolicy"
 	"micromesh/pkg/porttest"
 	"micromesh/pkg/sqldb/sqldbtest"
 )
@@ -104,6 +106,9 @@ func Start(tb testing.TB, cfg Config) *Cluster {
 	return c
 }
 
+// InstanceNetworks returns the networks that instances of a cluster may be in: loopback, too.
+func InstanceNetworks() []string { return slices.Concat(netpolicy.Networks, netpolicy.Loopback) }
+
 // settings are those of one service that all its replicas share.
 func (c *Cluster) settings(name string) map[string]string {
 	env := maps.Clone(c.env)
@@ -112,6 +117,9 @@ func (c *Cluster) settings(name string) map[string]string {
 		"MICRO_SECRET_KEY_FILE": c.secret(slug, "secret.key"), "MICRO_NATS_USER": slug, "MICRO_NATS_PASSWORD_FILE": c.secret(slug, "nats.password"),
 		"MICRO_TLS_CERT": c.secret(slug, "cert.pem"), "MICRO_TLS_KEY": c.secret(slug, "key.pem"), "MICRO_TLS_CA": c.secret(slug, "ca.pem"),
 	})
+	if name == "registry" || name == "gateway" {
+		env["MICRO_INSTANCE_NETWORKS"] = strings.Join(InstanceNetworks(), ",")
+	}
 	if c.Guests != nil && name == "registry" {
 		env["MICRO_STOCK_NATS_FILE"] = c.secret(slug, "guests.url")
 	}

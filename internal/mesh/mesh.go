@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -23,6 +24,7 @@ import (
 	"micromesh/pkg/kv"
 	"micromesh/pkg/natsconn"
 	"micromesh/pkg/natsconn/embedded"
+	"micromesh/pkg/netpolicy"
 	proxy "micromesh/proxy/app"
 	registry "micromesh/registry/app"
 	user "micromesh/user/app"
@@ -191,17 +193,18 @@ func (m *Mesh) openServices(ctx context.Context) error {
 	if err := os.MkdirAll(c.Gateway.DataDir, 0o700); err != nil {
 		return fmt.Errorf("make folder: %w", err)
 	}
+	if a := m.nats.Addr(); a != nil {
+		m.Host.Listens(a)
+	}
+	networks := slices.Concat(netpolicy.Networks, netpolicy.Loopback)
+	for _, configured := range []*[]string{&c.Gateway.InstanceNetworks, &c.Registry.InstanceNetworks} {
+		if len(*configured) == 0 {
+			*configured = networks
+		}
+	}
 	var err error
 	if m.gate, err = gateway.New(ctx, m.Host, c.Gateway); err != nil {
 		return err
-	}
-	// The gateway announces its addresses, which no instance may have; here they are known before it has.
-	c.Registry.Reserved = append(c.Registry.Reserved, m.gate.Addr().String())
-	if a := m.nats.Addr(); a != nil {
-		c.Registry.Reserved = append(c.Registry.Reserved, a.String())
-	}
-	if a := m.gate.EdgeAddr(); a != nil {
-		c.Registry.Reserved = append(c.Registry.Reserved, a.String())
 	}
 	if c.Forwarder.Target != "" {
 		if m.fwd, err = forwarder.New(m.Host, c.Forwarder); err != nil {

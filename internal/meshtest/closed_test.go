@@ -160,8 +160,9 @@ func TestBindingsGuardTheInstanceBesideThem(t *testing.T) {
 	web := upstream.Start(t)
 	m := meshtest.Start(t)
 	owner, joe := m.Register(t, "account-svc"), m.Register(t, "joe")
-	m.Do(t, "PUT", "/registry-svc/instance", owner, obj{"url": web.URL}).Must(t, 201)
 	m.Serve(t, "account-svc", contract(t, accountProto+closeProto), second())
+	eventually(t, "the service", func() bool { return ask(t, m, "POST", "/account-svc/accounts", "").Status == 401 })
+	m.Do(t, "PUT", "/registry-svc/instance", owner, obj{"url": web.URL}).Must(t, 201)
 	eventually(t, "the service and its instance", func() bool {
 		return ask(t, m, "POST", "/account-svc/accounts", "").Status == 401 && ask(t, m, "GET", "/account-svc/page", "").Status == 200
 	})

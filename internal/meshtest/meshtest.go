@@ -53,6 +53,11 @@ func At(address string) Option { return func(c *mesh.Config) { c.Gateway.Listen 
 // WithRoutes configures routes of the gateway: the path of a routes.yaml.
 func WithRoutes(file string) Option { return func(c *mesh.Config) { c.Gateway.Routes = file } }
 
+// InstanceNetworks sets the networks that instances may be in.
+func InstanceNetworks(cidrs ...string) Option {
+	return func(c *mesh.Config) { c.Gateway.InstanceNetworks, c.Registry.InstanceNetworks = cidrs, cidrs }
+}
+
 // WithForwarder sends events to a URL that takes what Mixpanel's import does.
 func WithForwarder(url string) Option {
 	return func(c *mesh.Config) {

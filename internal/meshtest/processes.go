@@ -59,6 +59,11 @@ func named(t testing.TB, file string) map[string]string {
 // startProcesses starts a mesh of processes with the same settings as one in a single process would have.
 func startProcesses(t testing.TB, cfg mesh.Config) *Mesh {
 	t.Helper()
+	for _, networks := range []*[]string{&cfg.Gateway.InstanceNetworks, &cfg.Registry.InstanceNetworks} {
+		if len(*networks) == 0 {
+			*networks = cluster.InstanceNetworks()
+		}
+	}
 	of := map[string]map[string]string{
 		"user": config.Format(&cfg.User), "registry": config.Format(&cfg.Registry), "proxy": config.Format(&cfg.Proxy), "gateway": config.Format(&cfg.Gateway),
 	}

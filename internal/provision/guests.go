@@ -2,8 +2,11 @@ package provision
 
 import (
 	"fmt"
+	"maps"
 	"net"
 	"net/url"
+	"path/filepath"
+	"slices"
 	"strings"
 
 	"micromesh/pkg/kv"
@@ -14,7 +17,8 @@ const (
 	guestFolder  = "guest"       // of what each guest gets
 	guestLogin   = "guest"
 	bridge       = "registry-svc" // which brings guests in
-	bridgeURL    = bridge + "/guests.url"
+	guestURL     = "guests.url"
+	bridgeURL    = bridge + "/" + guestURL
 )
 
 // Subjects of go-micro's NATS registry (registry/stock).
@@ -22,6 +26,39 @@ const (
 	askedOn = "micro.nats.query"
 	toldOn  = "micro.nats.watch"
 )
+
+// provenOn is the beginning of the subjects by which a program proves that it has the login of an account (registry/stock).
+const provenOn = "mesh.login."
+
+// guestOf is a login on the guests' NATS server.
+type guestOf struct {
+	name, file, scheme string
+	may, not           Permissions
+}
+
+// named are the logins of programs in plain go-micro that have the name of an account: one for each service that is not the mesh's own, of
+// this run or an earlier one. Beside its name, such a program may speak under the topics that begin with it.
+func (r *run) named(inbox string) (out []guestOf) {
+	slugs := map[string]bool{}
+	for _, s := range r.cfg.Services {
+		slugs[s.Slug] = true
+	}
+	found, _ := filepath.Glob(r.path("*/" + guestURL)) // the pattern is well-formed
+	for _, file := range found {
+		slugs[filepath.Base(filepath.Dir(file))] = true
+	}
+	for _, s := range Mesh() {
+		delete(slugs, s.Slug)
+	}
+	for _, slug := range slices.Sorted(maps.Keys(slugs)) {
+		out = append(out, guestOf{
+			slug, slug + "/" + guestURL, "nats",
+			Permissions{Publish: []string{askedOn, toldOn, "_INBOX.>", slug + ".>", provenOn + slug + ".*"}, Subscribe: []string{">"}},
+			Permissions{Subscribe: []string{inbox, provenOn + ">"}},
+		})
+	}
+	return out
+}
 
 // guests makes what a NATS server needs that services in plain go-micro find each other by, their login on it, and the registry's.
 //
@@ -45,13 +82,10 @@ func (r *run) guests() error {
 	known := hashes(string(old))
 	inbox := "_INBOX_" + bridge + ".>"
 	var logins []login
-	for _, l := range []struct {
-		name, file, scheme string
-		may, not           Permissions
-	}{
-		{guestLogin, guestFolder + "/nats.url", "nats", Permissions{Publish: []string{">"}, Subscribe: []string{">"}}, Permissions{Subscribe: []string{inbox}}},
-		{bridge, bridgeURL, "tls", Permissions{Publish: []string{askedOn, "_INBOX.>"}, Subscribe: []string{askedOn, toldOn, inbox}}, Permissions{}},
-	} {
+	for _, l := range append([]guestOf{
+		{guestLogin, guestFolder + "/nats.url", "nats", Permissions{Publish: []string{">"}, Subscribe: []string{">"}}, Permissions{Publish: []string{provenOn + ">"}, Subscribe: []string{inbox, provenOn + ">"}}},
+		{bridge, bridgeURL, "tls", Permissions{Publish: []string{askedOn, "_INBOX.>"}, Subscribe: []string{askedOn, toldOn, inbox, provenOn + "*.*"}}, Permissions{}},
+	}, r.named(inbox)...) {
 		password, err := r.natsURL(l.file, l.scheme, l.name)
 		if err != nil {
 			return err

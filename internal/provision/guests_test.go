@@ -163,3 +163,38 @@ func TestGuestsOfOtherRunsStay(t *testing.T) {
 		t.Errorf("the folder (-before +after):\n%s", diff)
 	}
 }
+
+// TestAnAccountsLoginProvesItsNameAlone is about the subjects by which the registry tells whose login a program has.
+func TestAnAccountsLoginProvesItsNameAlone(t *testing.T) {
+	dir := t.TempDir()
+	cfg := provision.Config{Dir: dir, Guests: "nats-guests:4222", Services: append(provision.Mesh(), provision.Other("shop-svc"))}
+	secrets(t, cfg)
+	cfg.Services = nil // a later run without the service keeps its login
+	secrets(t, cfg)
+	g := guests{own: serveNATS(t, dir, "guests.conf", "nats-guests")}
+	shop, guest := g.connect(t, "shop-svc/guests.url"), g.connect(t, "guest/nats.url")
+	for _, subject := range []string{"mesh.login.shop-svc.x", "micro.nats.query", "micro.nats.watch", "_INBOX.x", "shop-svc.topic"} {
+		if err := publish(shop, subject); err != nil {
+			t.Errorf("%s: %v", subject, err)
+		}
+	}
+	for name, nc := range map[string]*nats.Conn{"shop-svc": shop, "a guest": guest} {
+		for _, subject := range []string{"mesh.login.other-svc.x", "mesh.login.x.y.z"} {
+			if err := publish(nc, subject); !errors.Is(err, nats.ErrPermissionViolation) {
+				t.Errorf("%s may publish to %s: %v", name, subject, err)
+			}
+		}
+		for _, subject := range []string{"mesh.login.>", "_INBOX_registry-svc.>"} {
+			if err := subscribe(nc, subject); !errors.Is(err, nats.ErrPermissionViolation) {
+				t.Errorf("%s may subscribe to %s: %v", name, subject, err)
+			}
+		}
+	}
+	if err := publish(guest, "mesh.login.shop-svc.x"); !errors.Is(err, nats.ErrPermissionViolation) {
+		t.Errorf("a guest may prove to be shop-svc: %v", err)
+	}
+	asks := g.connect(t, "registry-svc/guests.url", nats.CustomInboxPrefix("_INBOX_registry-svc"))
+	if err := subscribe(asks, "mesh.login.*.x"); err != nil {
+		t.Error(err)
+	}
+}

@@ -158,14 +158,14 @@ func TestLoginsOfOtherRunsStay(t *testing.T) {
 }
 
 // Each file in turn is lost, or was left empty by a machine that stopped: it is made again, and nothing else is touched
-// but what is derived from it.
+// but what is derived from it. A secret key is not replaced: see TestLostSecretsAreNotReplacedSilently.
 func TestHalfWrittenFolderIsCompleted(t *testing.T) {
 	cfg := provision.Config{Dir: t.TempDir()}
 	secrets(t, cfg)
 	derived := map[string][]string{
 		"user-svc/cert.pem": {"user-svc/key.pem"}, "user-svc/key.pem": {"user-svc/cert.pem"},
 		"user-svc/nats.password": {"nats/users.conf"}, "user-svc/database.url": {"postgres/init.sql"},
-		"user-svc/secret.key": nil, "user-svc/ca.pem": nil, "nats/users.conf": nil, "nats/routes.conf": nil, "nats/routes.password": {"nats/routes.conf"},
+		"user-svc/ca.pem": nil, "nats/users.conf": nil, "nats/routes.conf": nil, "nats/routes.password": {"nats/routes.conf"},
 		"nats/key.pem": {"nats/cert.pem"}, "postgres/password": nil, "postgres/init.sql": nil, "admin/nats.password": {"nats/users.conf"},
 	}
 	for lost, also := range derived {

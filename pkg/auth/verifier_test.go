@@ -351,3 +351,26 @@ func BenchmarkVerifyRemembered(b *testing.B) {
 		}
 	}
 }
+
+// TestRolesThatForgeHeaders has tokens of an earlier version, which hold a role and an organization that read as another one in a header.
+func TestRolesThatForgeHeaders(t *testing.T) {
+	f := newFixture(t)
+	token := f.sign(t, func(c *auth.Claims) {
+		c.Roles = []string{auth.RoleUser, "shop:x,user-svc:admin", "shop:a b", "shop-svc:clerk", "user-svc:org:{org_1}:user"}
+		c.ActiveOrg = "org_1,org_2"
+	})
+	c, err := f.v.Verify(token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := auth.RoleUser + ",shop-svc:clerk,user-svc:org:{org_1}:user"; c.RoleList() != want || c.HasRole("shop:a b") || c.ActiveOrg != "" {
+		t.Errorf("the header would be %q, the organization %q", c.RoleList(), c.ActiveOrg)
+	}
+	member := f.sign(t, func(c *auth.Claims) {
+		c.Roles, c.ActiveOrg = []string{"user-svc:org:{org_1}:user"}, "org_1"
+	})
+	f.source.lost = map[string][]string{"usr_1": {"user-svc:org:{org_1}:user"}}
+	if c, err := f.v.Verify(member); err != nil || c.ActiveOrg != "" || c.RoleList() != "" {
+		t.Errorf("a former member speaks for %q with %q (%v)", c.ActiveOrg, c.RoleList(), err)
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"slices"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
@@ -62,10 +63,12 @@ func (b *Backend) Listen(ctx context.Context, files ...protoreflect.FileDescript
 		return err
 	}
 	h := b.host
+	h.Listens(b.ln.Addr())
 	b.Server, err = server.New(server.Config{
 		Name: b.name, ID: h.ID, Version: host.Version, Listener: b.ln, Registry: h.Registry,
 		Verifier: h.Verifier, Permits: h.Auth, Logger: b.Log, Metrics: h.Metrics, Files: files, JetStream: h.JS,
 		Advertise: h.Advertise(b.ln), Credentials: h.Credentials(), Linger: h.Linger(),
+		Metadata: map[string]string{host.Addresses: strings.Join(h.Own(), ",")},
 	})
 	return err
 }

@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -80,6 +81,9 @@ type Host struct {
 
 	cfg    Config
 	cancel context.CancelFunc
+
+	mu      sync.Mutex
+	listens []string // see Listens
 }
 
 // New makes a host. Close it after the services that use it have stopped.

@@ -32,3 +32,8 @@ func Own(slug string) bool { return slices.Contains(own, slug) }
 func Fold(name string) string {
 	return strings.NewReplacer("_", "-", ".", "-").Replace(LowerASCII(name))
 }
+
+// ReadsReserved reports whether a name could be mistaken for a reserved one.
+func ReadsReserved(name string) bool {
+	return slices.ContainsFunc(reserved, func(r string) bool { return Fold(r) == Fold(name) })
+}

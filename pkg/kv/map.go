@@ -132,7 +132,7 @@ func (m *Map[V]) publish(s map[string]V) {
 
 // run watches, and watches again after every failure, until ctx ends.
 func (m *Map[V]) run(ctx context.Context, js jetstream.JetStream) {
-	const slowest = 2 * time.Second
+	const slowest, soon = 2 * time.Second, 200 * time.Millisecond
 	delay := 20 * time.Millisecond
 	for ctx.Err() == nil {
 		started := time.Now()
@@ -151,6 +151,9 @@ func (m *Map[V]) run(ctx context.Context, js jetstream.JetStream) {
 		case <-ctx.Done():
 		}
 		delay = min(2*delay, slowest)
+		if errors.Is(err, jetstream.ErrBucketNotFound) { // its owner is about to make it
+			delay = min(delay, soon)
+		}
 	}
 }
 

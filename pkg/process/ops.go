@@ -37,6 +37,7 @@ func listenOps(ctx context.Context, address string, h *host.Host) (*ops, error) 
 	if err != nil {
 		return nil, fmt.Errorf("listen for health checks, MICRO_HEALTH_ADDRESS: %w", err)
 	}
+	h.Listens(ln.Addr())
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { say(w, http.StatusOK, "status", "healthy") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"micromesh/pkg/netpolicy"
 )
 
 // URL is where an instance listens, or a route leads: in its one canonical form, so that two spellings of an address
@@ -88,29 +90,11 @@ func parsePort(scheme string, u *url.URL) (int, error) {
 	return n, nil
 }
 
-// metadata are addresses where clouds hand out credentials, beyond the link-local ones.
-var metadata = []netip.Addr{netip.MustParseAddr("fd00:ec2::254"), netip.MustParseAddr("100.100.100.200"), netip.MustParseAddr("168.63.129.16")}
-
-// AllowedAddr refuses addresses that nothing may be forwarded to: link-local (clouds' metadata services among them),
-// multicast, unspecified, broadcast. Private and loopback ones are fine: that is where services run.
-func AllowedAddr(a netip.Addr) error {
-	a = a.Unmap()
-	switch {
-	case a.IsLinkLocalUnicast(), slices.Contains(metadata, a.WithZone("")):
-		return errors.New("is a link-local or metadata address, which nothing may be forwarded to")
-	case a.IsUnspecified(), a.IsMulticast(), a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
-		return errors.New("is not the address of one host")
-	case a.Zone() != "":
-		return errors.New("has an address with a zone")
-	}
-	return nil
-}
-
 // ParseHost reads a host: a DNS name in ASCII, or an address. It gives the canonical spelling.
 func ParseHost(host string) (string, error) {
 	host = strings.ToLower(strings.TrimSuffix(host, "."))
 	if a, err := netip.ParseAddr(host); err == nil {
-		if err := AllowedAddr(a); err != nil {
+		if err := netpolicy.Never(a); err != nil {
 			return "", err
 		}
 		return a.Unmap().String(), nil

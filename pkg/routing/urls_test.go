@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"micromesh/pkg/netpolicy"
 	"micromesh/pkg/routing"
 )
 
@@ -131,7 +132,7 @@ func FuzzParseURL(f *testing.F) {
 		if err != nil || std.Hostname() != u.Host || std.EscapedPath() != u.Path || std.User != nil || std.RawQuery != "" || std.Fragment != "" {
 			t.Fatalf("%q became %q, which net/url reads as %+v, %v", in, u, std, err)
 		}
-		if a, err := netip.ParseAddr(u.Host); err == nil && routing.AllowedAddr(a) != nil {
+		if a, err := netip.ParseAddr(u.Host); err == nil && netpolicy.Never(a) != nil {
 			t.Fatalf("%q leads to %s", in, a)
 		}
 	})

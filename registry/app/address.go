@@ -4,11 +4,10 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
-	"strings"
-
-	"github.com/nats-io/nats.go"
 
 	"micromesh/pkg/discovery"
+	"micromesh/pkg/host"
+	"micromesh/pkg/netpolicy"
 	"micromesh/registry/service"
 )
 
@@ -25,61 +24,64 @@ func (r rpcNodes) RPCNodes() []service.RPCNode {
 	for _, s := range r.nodes.Services() {
 		for _, n := range s.Nodes {
 			out = append(out, service.RPCNode{
-				ID: n.ID, Service: s.Name, Address: n.Address, Metadata: n.Metadata,
-				Others: strings.FieldsFunc(n.Metadata["addresses"], func(r rune) bool { return r == ',' }), HTTP: n.Metadata["transport"] == "http",
-				Foreign: n.Stock(),
+				ID: n.ID, Service: s.Name, Address: n.Address, Metadata: n.Metadata, HTTP: n.Metadata["transport"] == "http", Foreign: n.Stock(),
 			})
 		}
 	}
 	return out
 }
 
-// reserved adds to the addresses that no instance may have those of the parts that this process is connected to, and
-// where one listens on all of this machine's addresses, each of those.
-func reserved(configured []string, nc *nats.Conn, urls ...string) []string {
-	all := append([]string(nil), configured...)
-	for _, raw := range append(nc.Servers(), urls...) {
-		u, err := url.Parse(raw)
-		if err != nil || u.Hostname() == "" {
-			continue // an SQLite file
-		}
-		port := u.Port()
-		if port == "" && (u.Scheme == "postgres" || u.Scheme == "postgresql") {
-			port = "5432"
-		}
-		if port != "" {
-			all = append(all, net.JoinHostPort(u.Hostname(), port))
-		}
-	}
-	var out []string
-	for _, a := range all {
-		out = append(out, a)
-		host, port, err := net.SplitHostPort(a)
-		if err != nil || !everywhere(host) {
-			continue
-		}
-		for _, ip := range ownAddresses() {
-			out = append(out, net.JoinHostPort(ip, port))
-		}
-	}
-	return out
+// network is the policy for addresses that accounts name, as the domain sees it.
+type network struct {
+	*netpolicy.Policy
 }
 
-func everywhere(host string) bool {
-	a, err := netip.ParseAddr(host)
-	return host == "" || err == nil && a.IsUnspecified()
-}
+var _ service.Network = network{}
 
-func ownAddresses() []string {
-	addrs, err := net.InterfaceAddrs()
+// Addr implements service.Network.
+func (n network) Addr(a netip.Addr) error { return n.Policy.Addr(netpolicy.Account, a) }
+
+// newNetwork makes the policy. The databases that the registry is connected to are addresses of the mesh, too.
+func newNetwork(cfg Config, h *host.Host) (network, error) {
+	networks, err := netpolicy.ParseNetworks(cfg.InstanceNetworks)
 	if err != nil {
-		return nil // a system that doesn't tell
+		return network{}, err
 	}
-	var out []string
-	for _, a := range addrs {
-		if p, err := netip.ParsePrefix(a.String()); err == nil {
-			out = append(out, p.Addr().Unmap().WithZone("").String())
+	more := append([]string(nil), cfg.Reserved...)
+	for _, raw := range []string{cfg.DatabaseURL, cfg.StockNATS} {
+		if at := hostPort(raw); at != "" {
+			more = append(more, at)
 		}
 	}
-	return out
+	listeners := func() []string { return append(h.Listeners(), more...) }
+	return network{netpolicy.New(netpolicy.Config{Networks: networks, Listeners: listeners})}, nil
+}
+
+// hostPort returns the address in a URL, or nothing, as for an SQLite file.
+func hostPort(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil || u.Hostname() == "" {
+		return ""
+	}
+	port := u.Port()
+	if port == "" && (u.Scheme == "postgres" || u.Scheme == "postgresql") {
+		port = "5432"
+	}
+	if port == "" {
+		return ""
+	}
+	return net.JoinHostPort(u.Hostname(), port)
+}
+
+// guestAddress returns the reason why a service in plain go-micro can't have an address, or nothing.
+func (n network) guestAddress(hostPort string) string {
+	if n.Reserved(hostPort) {
+		return "its address is one of the mesh itself"
+	}
+	if at, err := netip.ParseAddrPort(hostPort); err == nil {
+		if err := n.Addr(at.Addr()); err != nil {
+			return "its address " + err.Error()
+		}
+	}
+	return ""
 }

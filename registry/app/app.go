@@ -25,6 +25,7 @@ const Name = "registry-svc"
 // App is a registry.
 type App struct {
 	*backend.Backend
+	network network
 	checker *health.Checker
 	board   *board
 	node    *node
@@ -44,7 +45,11 @@ func New(ctx context.Context, h *host.Host, cfg Config) (*App, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &App{Backend: b, js: h.JS, checker: health.New(cfg.CheckTimeout)}
+	network, err := newNetwork(cfg, h)
+	if err != nil {
+		return nil, errors.Join(err, b.Close())
+	}
+	a := &App{Backend: b, js: h.JS, network: network, checker: health.New(cfg.CheckTimeout, network.Policy)}
 	if err := a.open(ctx, h, cfg); err != nil {
 		return nil, errors.Join(err, a.Close())
 	}
@@ -68,15 +73,15 @@ func (a *App) open(ctx context.Context, h *host.Host, cfg Config) error {
 	a.peers = newPeers(h.Nodes, h.NATS, h.ID, a.Log)
 	a.svc, err = service.New(ctx, service.Config{
 		Lease: cfg.Lease, CheckInterval: cfg.CheckInterval, MaxInstances: maxInstances,
-		Reserved: reserved(cfg.Reserved, h.NATS, cfg.DatabaseURL, cfg.StockNATS), Logger: a.Log, Now: time.Now,
+		Logger: a.Log, Now: time.Now,
 		Key: func(slug, url string) []byte {
 			return h.Secrets.MAC([]byte(slug+"\n"+url), "proof of an instance's address")
 		},
-	}, st, a.checker, a.board, rpcNodes{h.Nodes}, a.peers)
+	}, st, a.checker, a.board, rpcNodes{h.Nodes}, a.peers, a.network)
 	if err != nil {
 		return err
 	}
-	if a.stock, a.stockNATS, err = openStock(ctx, cfg.StockNATS, h, a.svc, a.Log); err != nil {
+	if a.stock, a.stockNATS, err = openStock(ctx, cfg.StockNATS, h, a); err != nil {
 		return err
 	}
 	a.node = newNode(cfg, a.svc, a.Log)

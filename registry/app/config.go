@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net"
 	"time"
+
+	"micromesh/pkg/netpolicy"
 )
 
 // Config of the registry, from the environment. Durations that are 0 take their default.
@@ -15,6 +17,8 @@ type Config struct {
 	Lease         time.Duration `env:"MICRO_LEASE" envDefault:"30s" help:"how long an instance that beats is kept after its last registration"`
 	CheckInterval time.Duration `env:"MICRO_CHECK_INTERVAL" envDefault:"5s" help:"between health checks of an instance"`
 	CheckTimeout  time.Duration `env:"MICRO_CHECK_TIMEOUT" envDefault:"1s" help:"how long an instance may take to answer a check"`
+
+	InstanceNetworks []string `env:"MICRO_INSTANCE_NETWORKS" help:"CIDRs that instances and services in plain go-micro may be in, with commas between; by default private networks: 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 100.64.0.0/10 and fc00::/7"`
 
 	Reserved []string `env:"MICRO_RESERVED_ADDRESSES" help:"HOST:PORTs that no instance may have, with commas between: databases and others of the mesh that this process doesn't know"`
 
@@ -36,6 +40,9 @@ func (c *Config) complete() {
 	orDefault(&c.Lease, defaultLease)
 	orDefault(&c.CheckInterval, defaultCheckInterval)
 	orDefault(&c.CheckTimeout, defaultCheckTimeout)
+	if len(c.InstanceNetworks) == 0 {
+		c.InstanceNetworks = netpolicy.Networks
+	}
 }
 
 func orDefault(d *time.Duration, otherwise time.Duration) {
@@ -57,6 +64,9 @@ func (c *Config) Validate() error {
 	positive("MICRO_LEASE", full.Lease, time.Second)
 	positive("MICRO_CHECK_INTERVAL", full.CheckInterval, 100*time.Millisecond)
 	positive("MICRO_CHECK_TIMEOUT", full.CheckTimeout, 10*time.Millisecond)
+	if _, err := netpolicy.ParseNetworks(c.InstanceNetworks); err != nil {
+		wrong = append(wrong, err)
+	}
 	for _, a := range c.Reserved {
 		if _, _, err := net.SplitHostPort(a); err != nil {
 			wrong = append(wrong, fmt.Errorf("MICRO_RESERVED_ADDRESSES holds %q; each must be host:port", a))

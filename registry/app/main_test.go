@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -24,6 +25,7 @@ import (
 	"micromesh/pkg/kv"
 	"micromesh/pkg/natsconn"
 	"micromesh/pkg/natsconn/embedded"
+	"micromesh/pkg/netpolicy"
 	"micromesh/pkg/routing"
 	"micromesh/pkg/secret"
 	"micromesh/registry/app"
@@ -67,7 +69,7 @@ func start(t *testing.T, change ...func(*app.Config)) *mesh {
 	}
 	t.Cleanup(func() { _ = m.host.Close() })
 	m.publishKey()
-	m.cfg = app.Config{DatabaseURL: "sqlite:" + filepath.Join(m.dir, "registry.db"), CheckInterval: 100 * time.Millisecond}
+	m.cfg = app.Config{DatabaseURL: "sqlite:" + filepath.Join(m.dir, "registry.db"), CheckInterval: 100 * time.Millisecond, InstanceNetworks: slices.Concat(netpolicy.Networks, netpolicy.Loopback)}
 	for _, f := range change {
 		f(&m.cfg)
 	}

@@ -18,7 +18,7 @@ type owners struct{ js jetstream.JetStream }
 // of returns the owner of a name. Names that differ from a slug only in the case of letters, or in `_` or `.` for `-`, are owned too.
 func (o owners) of(ctx context.Context, name string) stock.Owner {
 	switch {
-	case ident.Reserved(name) || ident.Reserved(ident.Fold(name)):
+	case ident.ReadsReserved(name):
 		return stock.Mesh
 	case ident.Slug(ident.Fold(name)) != nil:
 		return stock.Nobody // no account can have it

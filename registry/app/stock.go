@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"log/slog"
 	"slices"
 	"strings"
 
@@ -15,7 +14,6 @@ import (
 	"micromesh/pkg/host"
 	"micromesh/pkg/natsconn"
 	"micromesh/pkg/rpc/identity"
-	"micromesh/registry/service"
 	"micromesh/registry/stock"
 )
 
@@ -23,22 +21,25 @@ import (
 var ownSlugs = []string{"user-svc", Name, "proxy-svc", "gateway-svc", "forwarder-svc"}
 
 // openStock opens the bridge to services written with plain go-micro; nil where there is none. Nobody waits for their NATS server.
-func openStock(ctx context.Context, url string, h *host.Host, svc *service.Service, log *slog.Logger) (*stock.Bridge, *nats.Conn, error) {
+func openStock(ctx context.Context, url string, h *host.Host, a *App) (*stock.Bridge, *nats.Conn, error) {
 	if url == "" {
 		return nil, nil, nil
 	}
-	nc, err := natsconn.Connect(ctx, natsconn.Config{URL: url, Name: Name + "-stock", Logger: log, Later: true, Extra: stockOptions(url, h.Identity())})
+	nc, err := natsconn.Connect(ctx, natsconn.Config{URL: url, Name: Name + "-stock", Logger: a.Log, Later: true, Extra: stockOptions(url, h.Identity())})
 	if err != nil {
 		return nil, nil, err
 	}
-	taken := func() (names, addresses map[string]bool) {
-		names, addresses = svc.Taken()
+	taken := func() map[string]bool {
+		names := a.svc.Taken()
 		for _, s := range ownSlugs {
 			names[s] = true
 		}
-		return names, addresses
+		return names
 	}
-	return stock.New(stock.Config{NATS: nc, Nodes: h.Nodes, Taken: taken, Owner: owners{h.JS}.of, Logger: log, Offers: func() []*registry.Service { return offers(h.Nodes) }}), nc, nil
+	return stock.New(stock.Config{
+		NATS: nc, Nodes: h.Nodes, Taken: taken, Address: a.network.guestAddress, Owner: owners{h.JS}.of, Logins: strings.Contains(url, "@"), Logger: a.Log,
+		Offers: func() []*registry.Service { return offers(h.Nodes) },
+	}), nc, nil
 }
 
 // offers are the mesh's services, at the addresses by which gateways let guests call them; none where no gateway does.

@@ -2,6 +2,7 @@ package handler_test
 
 import (
 	"context"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -137,6 +138,8 @@ func (outside) Alone() bool                 { return true }
 func (outside) Hears() bool                 { return true }
 func (outside) Tell(...string)              {}
 func (outside) Node() service.Node          { return service.Node{} }
+func (outside) Addr(netip.Addr) error       { return nil }
+func (outside) Reserved(string) bool        { return false }
 
 // realClient calls the handler without a network.
 func realClient(t *testing.T) registrypb.RegistryService {
@@ -146,7 +149,7 @@ func realClient(t *testing.T) registrypb.RegistryService {
 		t.Fatal(err)
 	}
 	cfg := service.Config{Lease: 30 * time.Second, CheckInterval: time.Second, MaxInstances: 10, Now: time.Now}
-	svc, err := service.New(t.Context(), cfg, st, outside{}, outside{}, outside{}, outside{})
+	svc, err := service.New(t.Context(), cfg, st, outside{}, outside{}, outside{}, outside{}, outside{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,11 +9,12 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
 	"os"
+	"strings"
 	"syscall"
 	"time"
 
+	"micromesh/pkg/netpolicy"
 	"micromesh/pkg/routing"
 	"micromesh/registry/service"
 )
@@ -25,8 +26,8 @@ const (
 	body = 4 << 10
 )
 
-// Checker implements service.Checker. It connects to nothing that routing.AllowedAddr refuses, which is decided after
-// names were resolved, and follows no redirects: so nobody can point it at what only this machine may see.
+// Checker implements service.Checker. It connects to nothing that the network policy refuses, and follows no redirects: so no
+// account can point it at an address that only this machine may see.
 type Checker struct {
 	timeout time.Duration
 	dialer  net.Dialer
@@ -36,9 +37,9 @@ type Checker struct {
 
 var _ service.Checker = (*Checker)(nil)
 
-// New makes a checker that gives an instance so long to answer. Close it.
-func New(timeout time.Duration) *Checker {
-	c := &Checker{timeout: timeout, dialer: net.Dialer{Control: allowed, KeepAlive: -1}}
+// New makes a checker with a timeout for each check. It dials by the rules for addresses that accounts name. Close it.
+func New(timeout time.Duration, network *netpolicy.Policy) *Checker {
+	c := &Checker{timeout: timeout, dialer: net.Dialer{ControlContext: network.Control(netpolicy.Account), KeepAlive: -1}}
 	c.client = &http.Client{
 		Transport: &http.Transport{
 			DialContext: c.dialer.DialContext, MaxIdleConnsPerHost: 1, MaxIdleConns: 1024, IdleConnTimeout: 30 * time.Second,
@@ -88,7 +89,8 @@ func (c *Checker) connect(ctx context.Context, u routing.URL) error {
 
 // get tells whether the health check answers that all is well.
 func (c *Checker) get(ctx context.Context, u routing.URL, healthPath string) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String()+healthPath, http.NoBody)
+	path, _, _ := strings.Cut(healthPath, "?") // a query was possible once
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String()+path, http.NoBody)
 	if err != nil {
 		return err
 	}
@@ -111,26 +113,13 @@ type answerError int
 
 func (e answerError) Error() string { return fmt.Sprintf("the health check answered %d", int(e)) }
 
-// allowed is called with the address that a name was resolved to, before it is connected to.
-func allowed(_, address string, _ syscall.RawConn) error {
-	a, err := netip.ParseAddrPort(address)
-	if err != nil {
-		return fmt.Errorf("read address: %w", err)
-	}
-	if err := routing.AllowedAddr(a.Addr()); err != nil {
-		return errRefused
-	}
-	return nil
-}
-
-var errRefused = errors.New("its name leads to an address that nothing may be forwarded to")
-
 // explain is an error in the owner's words, without addresses that a name leads to.
 func explain(err error, timeout time.Duration) string {
 	var dns *net.DNSError
+	var refused netpolicy.RefusalError
 	switch {
-	case errors.Is(err, errRefused):
-		return errRefused.Error()
+	case errors.As(err, &refused):
+		return "its host " + refused.Error()
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
 		return fmt.Sprintf("no answer within %v", timeout)
 	case errors.Is(err, syscall.ECONNREFUSED):

@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -11,6 +12,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"micromesh/pkg/netpolicy"
 	"micromesh/pkg/routing"
 	"micromesh/registry/health"
 	"micromesh/registry/service"
@@ -20,9 +22,11 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const timeout = time.Second
 
+var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+
 func newChecker(t *testing.T) *health.Checker {
 	t.Helper()
-	c := health.New(timeout)
+	c := health.New(timeout, netpolicy.New(netpolicy.Config{Networks: loopback}))
 	t.Cleanup(c.Close)
 	return c
 }
@@ -47,7 +51,7 @@ func TestHTTPCheck(t *testing.T) {
 	answer("/missing", 404)
 	answer("/broken", 503)
 	mux.HandleFunc("/base/ok", func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.RawQuery != "deep=1" || r.Method != http.MethodGet {
+		if r.URL.RawQuery != "" || r.Method != http.MethodGet {
 			w.WriteHeader(http.StatusInternalServerError)
 		}
 	})
@@ -79,7 +83,7 @@ func TestHTTPCheck(t *testing.T) {
 		})
 	}
 	if got := c.Check(t.Context(), parse(t, srv.URL+"/base"), "/ok?deep=1"); got.Status != routing.Healthy {
-		t.Errorf("below a path: %+v", got)
+		t.Errorf("below a path, with a query from before: %+v", got)
 	}
 	if beyond.Load() != 0 {
 		t.Error("a redirect was followed")
@@ -108,10 +112,14 @@ func TestTCPCheck(t *testing.T) {
 func TestAddressIsCheckedAfterTheNameWasResolved(t *testing.T) {
 	c := newChecker(t)
 	// What a name leads to, a URL with such a host stands for: it could not be registered.
-	for _, host := range []string{"169.254.169.254", "fd00:ec2::254", "0.0.0.0", "fe80::1", "224.0.0.1"} {
+	for host, why := range map[string]string{
+		"169.254.169.254": "nothing may be forwarded to", "fd00:ec2::254": "nothing may be forwarded to", "fe80::1": "nothing may be forwarded to",
+		"0.0.0.0": "not the address of one host", "224.0.0.1": "not the address of one host",
+		"192.0.2.1": "MICRO_INSTANCE_NETWORKS", "10.1.2.3": "MICRO_INSTANCE_NETWORKS", // this checker's networks are loopback alone
+	} {
 		for _, path := range []string{"", "/healthz"} {
 			got := c.Check(t.Context(), routing.URL{Scheme: "http", Host: host, Port: 80}, path)
-			if got.Status != routing.Unreachable || !strings.Contains(got.Details, "nothing may be forwarded") {
+			if got.Status != routing.Unreachable || !strings.Contains(got.Details, why) {
 				t.Errorf("%s%s: got %+v", host, path, got)
 			}
 		}

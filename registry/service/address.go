@@ -1,7 +1,6 @@
 package service
 
 import (
-	"maps"
 	"net"
 	"net/netip"
 	"strconv"
@@ -120,7 +119,7 @@ func (a Address) agrees(u routing.URL, host, ip string) error {
 	return nil
 }
 
-// parseHealthPath reads the path, and possibly the query, of a health check.
+// parseHealthPath reads the path of a health check.
 func parseHealthPath(p string) (string, error) {
 	if p == "" {
 		return "", nil
@@ -129,44 +128,35 @@ func parseHealthPath(p string) (string, error) {
 		return "", errs.Field("healthPath", "path", "must begin with one / and have at most 1024 bytes")
 	}
 	for i := range len(p) {
-		if p[i] <= ' ' || p[i] >= 0x7f || p[i] == '\\' || p[i] == '#' {
+		switch {
+		case p[i] == '?' || p[i] == '#':
+			return "", errs.Field("healthPath", "path", "must be a path alone, without a query or a fragment")
+		case p[i] <= ' ' || p[i] >= 0x7f || p[i] == '\\':
 			return "", errs.Field("healthPath", "path", "holds characters that no path has")
 		}
 	}
-	path, _, _ := strings.Cut(p, "?")
-	if _, err := routing.ParsePath(path); err != nil {
+	if _, err := routing.ParsePath(p); err != nil {
 		return "", errs.Field("healthPath", "path", "%s", err)
 	}
 	return p, nil
 }
 
-// reservedSet spells out the mesh's own addresses. One that listens everywhere, or on loopback, is reached by several
-// names; which others this machine has, the configuration lists.
-func reservedSet(addresses []string) map[string]bool {
-	set := map[string]bool{}
-	for _, a := range addresses {
-		host, port, err := net.SplitHostPort(a)
-		if err != nil {
-			continue // not of the network, such as a socket's file
-		}
-		host = strings.ToLower(host)
-		set[net.JoinHostPort(host, port)] = true
-		ip, err := netip.ParseAddr(host)
-		if host == "" || host == "localhost" || err == nil && (ip.IsUnspecified() || ip.IsLoopback()) {
-			for _, h := range []string{"localhost", "127.0.0.1", "::1"} {
-				set[net.JoinHostPort(h, port)] = true
-			}
+// free refuses an address that could never be dialled: one outside of the networks of instances, or one of the mesh itself, where
+// forwarding would go round in circles or let callers pass as the mesh.
+func (s *Service) free(u routing.URL) error {
+	host := u.Host
+	if host == "localhost" {
+		host = "127.0.0.1"
+	}
+	if a, err := netip.ParseAddr(host); err == nil {
+		if err := s.network.Addr(a); err != nil {
+			return errs.Field("url", "network", "%s", err)
 		}
 	}
-	return set
-}
-
-// free refuses an address of the mesh itself: forwarding to it would go round in circles, or let callers pass as it.
-func (s *Service) free(u routing.URL) error {
-	taken := s.reserved[u.HostPort()]
+	taken := s.network.Reserved(u.HostPort())
 	if !taken {
 		for _, n := range s.nodes.RPCNodes() {
-			taken = taken || n.listens(u)
+			taken = taken || n.Foreign && n.Address == u.HostPort()
 		}
 	}
 	if taken {
@@ -175,27 +165,16 @@ func (s *Service) free(u routing.URL) error {
 	return nil
 }
 
-// listens tells whether a URL leads to a node.
-func (n RPCNode) listens(u routing.URL) bool {
-	return reservedSet(append(n.Others, n.Address))[u.HostPort()]
-}
-
-// Taken gives what programs that are no part of the mesh may not have: the slugs of those that have registered instances or RPC nodes,
-// and the addresses of the mesh itself, "host:port".
-func (s *Service) Taken() (slugs, addresses map[string]bool) {
-	slugs = map[string]bool{}
+// Taken returns the slugs that programs which are no part of the mesh may not have: those with registered instances or RPC nodes.
+func (s *Service) Taken() map[string]bool {
+	slugs := map[string]bool{}
 	for _, m := range s.fleet.all() {
 		slugs[m.current.Load().Slug] = true
 	}
-	var own []string
 	for _, n := range s.nodes.RPCNodes() {
-		if n.Foreign {
-			continue
+		if !n.Foreign {
+			slugs[n.Service] = true
 		}
-		slugs[n.Service] = true
-		own = append(append(own, n.Others...), n.Address)
 	}
-	addresses = reservedSet(own)
-	maps.Copy(addresses, s.reserved)
-	return slugs, addresses
+	return slugs
 }

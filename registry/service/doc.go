@@ -13,6 +13,7 @@ import (
 	"context"
 	"log/slog"
 	"math/rand/v2"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -101,12 +102,19 @@ type Nodes interface {
 	RPCNodes() []RPCNode
 }
 
+// Network decides which addresses instances may have.
+type Network interface {
+	// Addr returns the reason why no instance may have an IP address, or nil.
+	Addr(a netip.Addr) error
+	// Reserved reports whether "host:port" is an address of the mesh itself.
+	Reserved(hostPort string) bool
+}
+
 // Config of the domain. All durations must be positive.
 type Config struct {
 	Lease         time.Duration // how long an instance that beats is kept after its last registration
 	CheckInterval time.Duration // between health checks of one instance
 	MaxInstances  int           // of one slug
-	Reserved      []string      // addresses of the mesh itself, "host:port", which no instance may have
 	Logger        *slog.Logger
 	Now           func() time.Time
 	// Key returns the key by which the address of an account's instance proves itself. All registries have the same.
@@ -115,14 +123,14 @@ type Config struct {
 
 // Service is the registry. Its methods are safe for concurrent use.
 type Service struct {
-	cfg      Config
-	store    Store
-	checker  Checker
-	board    Board
-	nodes    Nodes
-	peers    Peers
-	reserved map[string]bool
-	started  time.Time
+	cfg     Config
+	store   Store
+	checker Checker
+	board   Board
+	nodes   Nodes
+	peers   Peers
+	network Network
+	started time.Time
 
 	fleet  fleet
 	checks schedule
@@ -149,10 +157,10 @@ type Service struct {
 // New makes a registry with the instances of its store. Every lease begins anew.
 //
 // Errors: Unavailable.
-func New(ctx context.Context, cfg Config, st Store, checker Checker, board Board, nodes Nodes, peers Peers) (*Service, error) {
+func New(ctx context.Context, cfg Config, st Store, checker Checker, board Board, nodes Nodes, peers Peers, network Network) (*Service, error) {
 	s := &Service{
 		cfg: cfg, store: st, checker: checker, board: board, nodes: nodes, peers: peers,
-		reserved: reservedSet(cfg.Reserved), started: cfg.Now(), locks: newLocks(),
+		network: network, started: cfg.Now(), locks: newLocks(),
 	}
 	s.fleet.init()
 	s.checks.init()

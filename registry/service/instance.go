@@ -43,9 +43,8 @@ func (in Instance) same(other Instance) bool {
 // discovery.
 type RPCNode struct {
 	ID, Service, Address string
-	Others               []string // of its addresses
-	HTTP                 bool     // it doesn't speak RPC
-	Foreign              bool     // it did not register, but was found
+	HTTP                 bool // it doesn't speak RPC
+	Foreign              bool // it did not register, but was found
 	Metadata             map[string]string
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -361,7 +362,7 @@ func (f *fixture) run() {
 	f.svc, err = service.New(f.Context(), service.Config{
 		Lease: lease, CheckInterval: interval, MaxInstances: 1000, Logger: slog.New(slog.NewTextHandler(f.Output(), nil)),
 		Now: func() time.Time { return time.Now().Add(time.Duration(f.asleep.Load())) }, Key: keyOf,
-	}, f.store, f.world, f.world, f.world, f.peers)
+	}, f.store, f.world, f.world, f.world, f.peers, everywhere{})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -419,3 +420,10 @@ func (f *fixture) status(url string) routing.Status {
 }
 
 func address(i int) string { return fmt.Sprintf("http://127.1.%d.%d:80", i/250, i%250+1) }
+
+// everywhere is a network of which instances may have each address.
+type everywhere struct{}
+
+func (everywhere) Addr(netip.Addr) error { return nil }
+
+func (everywhere) Reserved(string) bool { return false }

@@ -34,14 +34,18 @@ type Directory interface {
 
 var _ Directory = (*discovery.Registry)(nil)
 
-// Config of a bridge. NATS, Nodes, Taken and Logger must be set.
+// Config of a bridge. NATS, Nodes, Taken, Address and Logger must be set.
 type Config struct {
-	NATS   *nats.Conn // which never gives up
-	Nodes  Directory
-	Taken  func() (names, addresses map[string]bool) // that no service may have which comes in
-	Logger *slog.Logger
+	NATS  *nats.Conn // which never gives up
+	Nodes Directory
+	Taken func() map[string]bool // names that no service may have which comes in
+	// Address returns the reason why such a service can't have an address, "host:port", or nothing.
+	Address func(hostPort string) string
+	Logger  *slog.Logger
 
 	Owner func(ctx context.Context, name string) Owner // of a name; nil is nobody
+
+	Logins bool // accounts have separate logins on NATS: see LoginSubject
 
 	Offers func() []*registry.Service // what services may call, beside each other; nil is nothing. It is called by several goroutines.
 
@@ -67,9 +71,10 @@ type Bridge struct {
 	heard   chan *nats.Msg // answers, and what is told without having been asked
 	refused map[string]bool
 
-	names, addresses map[string]bool // that are taken, as of the last question
-	owners           map[string]Owner
-	named            chan struct{} // signalled when a name may have become owned
+	names  map[string]bool // that are taken, as of the last question
+	owners map[string]Owner
+	claims claims
+	named  chan struct{} // signalled when a name may have become owned
 }
 
 // New makes a bridge, which does nothing before Run.
@@ -81,7 +86,7 @@ func New(cfg Config) *Bridge {
 		cfg.Patience = defaultPatience
 	}
 	return &Bridge{
-		cfg: cfg, guests: newGuests(), heard: make(chan *nats.Msg, backlog), refused: map[string]bool{}, owners: map[string]Owner{},
+		cfg: cfg, guests: newGuests(), heard: make(chan *nats.Msg, backlog), refused: map[string]bool{}, owners: map[string]Owner{}, claims: newClaims(),
 		named: make(chan struct{}, 1),
 	}
 }
@@ -98,7 +103,11 @@ func (b *Bridge) Recheck() {
 // may bring it in as well, or this one again.
 func (b *Bridge) Run(ctx context.Context) {
 	inbox := b.cfg.NATS.NewInbox()
-	for _, subject := range []string{inbox, watchSubject} {
+	subjects := []string{inbox, watchSubject}
+	if b.cfg.Logins {
+		subjects = append(subjects, LoginSubject+"*."+b.claims.nonce)
+	}
+	for _, subject := range subjects {
 		sub, err := b.cfg.NATS.ChanSubscribe(subject, b.heard)
 		if err != nil {
 			b.cfg.Logger.Error("stock_bridge_failed", "error", err)
@@ -115,9 +124,10 @@ func (b *Bridge) Run(ctx context.Context) {
 	tick := time.NewTicker(b.cfg.Interval)
 	defer tick.Stop()
 	for {
-		b.names, b.addresses = b.cfg.Taken()
+		b.names = b.cfg.Taken()
 		b.recheck(ctx)
 		b.guests.ask()
+		b.claimed()
 		asked, err := b.ask(ctx, inbox)
 		if err != nil && ctx.Err() == nil {
 			b.cfg.Logger.Debug("stock_query_failed", "error", err)
@@ -175,10 +185,14 @@ func (b *Bridge) take(ctx context.Context, m *nats.Msg) {
 		b.refuse("a service", fmt.Sprintf("it says more than %d bytes of itself", maxMessage))
 		return
 	}
+	if strings.HasPrefix(m.Subject, LoginSubject) {
+		b.prove(ctx, m)
+		return
+	}
 	if m.Subject != watchSubject {
 		var s *registry.Service
 		if json.Unmarshal(m.Data, &s) == nil && s != nil {
-			b.welcome(ctx, s)
+			b.welcome(ctx, s, false)
 		}
 		return
 	}
@@ -190,21 +204,27 @@ func (b *Bridge) take(ctx context.Context, m *nats.Msg) {
 		b.drop(b.guests.leave(r.Service))
 		return
 	}
-	b.welcome(ctx, r.Service)
+	b.welcome(ctx, r.Service, false)
 }
 
-// welcome brings in the nodes of a service that may come in.
-func (b *Bridge) welcome(ctx context.Context, s *registry.Service) {
+// welcome brings in the nodes of a service that may come in. Proven is whether the login of the account of its name has said so.
+func (b *Bridge) welcome(ctx context.Context, s *registry.Service, proven bool) {
 	for _, n := range s.Nodes {
 		if n == nil || n.Metadata[discovery.Via] == viaMesh {
 			continue // another bridge, or this one, has said so
 		}
 		g, why := newGuest(s, n)
 		if why == "" {
+			if g.proven = proven; b.guests.proven(g) && !proven {
+				continue // only answers of its login count
+			}
 			why = b.taken(ctx, g)
 		}
 		if why == "" && !b.guests.room(g) {
 			why = fmt.Sprintf("there are %d services of %d nodes at most", maxServices, maxNodes)
+		}
+		if why == whyAccount && b.cfg.Logins {
+			b.claims.claim(s.Name)
 		}
 		if why != "" {
 			b.refuse(s.Name, why)
@@ -221,23 +241,25 @@ func (b *Bridge) welcome(ctx context.Context, s *registry.Service) {
 
 const (
 	whyMesh    = "the name is a slug of the mesh's own, or of an account's"
-	whyAccount = "the name is an account's, or reads like it: choose another name for the service"
+	whyAccount = "the name is an account's, or reads like it: choose another name for the service, or connect by the account's own login"
 	whyUnknown = "it is not known yet whether an account has the name"
 )
 
 // taken returns the reason why a name or an address can't be a guest's; empty if it can.
 func (b *Bridge) taken(ctx context.Context, g *guest) string {
-	switch {
-	case b.names[g.Name], b.names[ident.Fold(g.Name)]:
+	if b.names[g.Name] || b.names[ident.Fold(g.Name)] {
 		return whyMesh
-	case b.addresses[strings.ToLower(g.Nodes[0].Address)]:
-		return "its address is one of the mesh itself"
+	}
+	if why := b.cfg.Address(strings.ToLower(g.Nodes[0].Address)); why != "" {
+		return why
 	}
 	switch b.owner(ctx, g.Name) {
 	case Mesh:
 		return whyMesh
 	case Account:
-		return whyAccount
+		if !g.proven {
+			return whyAccount
+		}
 	case Unknown:
 		return whyUnknown
 	case Nobody:

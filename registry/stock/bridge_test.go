@@ -2,7 +2,9 @@ package stock_test
 
 import (
 	"context"
+	"encoding/json"
 	"log/slog"
+	"maps"
 	"net"
 	"strings"
 	"sync"
@@ -54,6 +56,8 @@ type bridge struct {
 	srv   *natstest.Server
 	mu    sync.Mutex
 	names map[string]bool
+
+	owned sync.Map // names of accounts
 }
 
 func start(t *testing.T) *bridge {
@@ -65,21 +69,33 @@ func start(t *testing.T) *bridge {
 		t.Fatal(err)
 	}
 	t.Cleanup(nc.Close)
-	taken := func() (names, addresses map[string]bool) {
+	taken := func() map[string]bool {
 		b.mu.Lock()
 		defer b.mu.Unlock()
-		names = map[string]bool{}
-		for n := range b.names {
-			names[n] = true
-		}
-		return names, map[string]bool{"127.0.0.1:8080": true}
+		return maps.Clone(b.names)
 	}
-	br := stock.New(stock.Config{NATS: nc, Nodes: b.directory, Taken: taken, Logger: log, Interval: 200 * time.Millisecond, Patience: 100 * time.Millisecond})
+	refused := func(hostPort string) string {
+		if hostPort == "127.0.0.1:8080" {
+			return "its address is one of the mesh itself"
+		}
+		return ""
+	}
+	br := stock.New(stock.Config{
+		NATS: nc, Nodes: b.directory, Taken: taken, Address: refused, Owner: b.owner, Logins: true, Logger: log,
+		Interval: 200 * time.Millisecond, Patience: 100 * time.Millisecond,
+	})
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() { br.Run(ctx); close(ended) }()
 	t.Cleanup(func() { stop(); <-ended })
 	return b
+}
+
+func (b *bridge) owner(_ context.Context, name string) stock.Owner {
+	if _, ok := b.owned.Load(name); ok {
+		return stock.Account
+	}
+	return stock.Nobody
 }
 
 // registry is go-micro's own, as a plain program has it.
@@ -268,8 +284,8 @@ func TestServicesFindWhatTheMeshOffers(t *testing.T) {
 		offers := func() []*registry.Service {
 			return []*registry.Service{stock.Offer("user-svc", "1", map[string]string{"gateway-1": "127.0.0.1:8090"}), stock.Offer("proxy-svc", "1", map[string]string{"gateway-1": "127.0.0.1:8090"})}
 		}
-		taken := func() (names, addresses map[string]bool) { return map[string]bool{"user-svc": true}, map[string]bool{} }
-		b := stock.New(stock.Config{NATS: nc, Nodes: dir, Taken: taken, Logger: log, Offers: offers, Interval: 100 * time.Millisecond, Patience: 50 * time.Millisecond})
+		taken := func() map[string]bool { return map[string]bool{"user-svc": true} }
+		b := stock.New(stock.Config{NATS: nc, Nodes: dir, Taken: taken, Address: func(string) string { return "" }, Logger: log, Offers: offers, Interval: 100 * time.Millisecond, Patience: 50 * time.Millisecond})
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan struct{})
 		go func() { b.Run(ctx); close(ended) }()
@@ -309,4 +325,37 @@ func TestServicesFindWhatTheMeshOffers(t *testing.T) {
 	if len(dir.nodes) != 2 {
 		t.Errorf("%d nodes came in", len(dir.nodes))
 	}
+}
+
+// TestAProgramWithItsAccountsLoginHasItsName takes whoever may answer on the subject of an account's login for the account. Here everybody
+// may: internal/provision allows it to that login alone.
+func TestAProgramWithItsAccountsLoginHasItsName(t *testing.T) {
+	b := start(t)
+	b.owned.Store("shop-svc", true)
+	r, kill := b.registry(t)
+	register(t, r, service("shop-svc", "shop-1", "127.0.0.1:9001"))
+	eventually(t, "it is brought in", func() bool { return b.node("shop-svc", "shop-1") != nil })
+	if !strings.Contains(b.logs.String(), "is an account's") {
+		t.Error("the log doesn't say that the name is an account's")
+	}
+	nc, err := nats.Connect(b.srv.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	gone, err := json.Marshal(&registry.Result{Action: "delete", Service: service("shop-svc", "shop-1", "127.0.0.1:9001")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Publish("micro.nats.watch", gone); err != nil { // anybody may say so
+		t.Fatal(err)
+	}
+	other, _ := b.registry(t)
+	register(t, other, service("greeter", "1", "127.0.0.1:9002")) // comes after it
+	eventually(t, "the later guest is brought in", func() bool { return b.node("greeter", "1") != nil })
+	if b.node("shop-svc", "shop-1") == nil {
+		t.Error("a stranger has taken it out")
+	}
+	kill()
+	eventually(t, "it is dropped when it has gone", func() bool { return b.node("shop-svc", "shop-1") == nil })
 }

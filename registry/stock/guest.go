@@ -37,6 +37,7 @@ var reserved = map[string]bool{discovery.Via: true, discovery.Guests: true, sche
 type guest struct {
 	*registry.Service
 	raw      []byte // to tell whether anything has changed
+	proven   bool   // by the login of the account whose name it has
 	answered bool   // since the last question
 	missed   int    // questions in a row
 }
@@ -100,6 +101,12 @@ func (gs *guests) room(g *guest) bool {
 	return len(gs.all) < maxNodes && (gs.services[g.Name] > 0 || len(gs.services) < maxServices)
 }
 
+// proven reports whether a guest is known by the login of its account.
+func (gs *guests) proven(g *guest) bool {
+	known := gs.all[g.key()]
+	return known != nil && known.proven
+}
+
 // seen takes note of an answer, and tells whether it says anything new.
 func (gs *guests) seen(g *guest) bool {
 	g.answered = true
@@ -137,7 +144,7 @@ func (gs *guests) missed() []*guest {
 // leave gives those that a service says have gone.
 func (gs *guests) leave(s *registry.Service) []*guest {
 	return gs.remove(func(g *guest) bool {
-		if g.Name != s.Name {
+		if g.Name != s.Name || g.proven { // anybody can say so
 			return false
 		}
 		for _, n := range s.Nodes {

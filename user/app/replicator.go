@@ -23,6 +23,7 @@ import (
 // Times of the replication.
 const (
 	replicateTimeout = 2 * time.Second  // of what a call waits for at most, with the wait below
+	startTimeout     = 5 * time.Second  // at the start, until this process knows what was put
 	seenTimeout      = 1 * time.Second  // until this process knows what it has put
 	syncTimeout      = 10 * time.Second // of a full comparison
 	syncInterval     = 30 * time.Second // between full comparisons
@@ -132,7 +133,7 @@ func (r *replicator) start(ctx context.Context) error {
 		r.soon()
 		return nil
 	}
-	wait, cancel := context.WithTimeout(ctx, seenTimeout)
+	wait, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	if err := r.state.WaitReady(wait); err != nil {
 		r.log.Warn("replication_waits", "error", err)

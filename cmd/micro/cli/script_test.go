@@ -37,6 +37,9 @@ func TestScripts(t *testing.T) {
 			if strings.HasSuffix(env.WorkDir, "-gen") {
 				writeModule(t, env)
 			}
+			if strings.HasSuffix(env.WorkDir, "-revoke") {
+				writeCertificate(t, env.WorkDir+"/cert.pem", "shop.example.com")
+			}
 			env.Setenv("MESH", mesh)
 			env.Setenv("MICRO_SERVER", mesh)
 			env.Setenv("WEB", upstream.Start(t).URL)

@@ -56,6 +56,7 @@ const settings = `Settings, from the environment:
    MICRO_GUESTS_LISTEN       HOST:PORT where services written with plain go-micro call the mesh (any port of loopback)
    MICRO_EXPOSE_STOCK        POST /{service}/{Handler.Method} leads to services written with plain go-micro (true)
    MICRO_LEASE               how long an instance that beats is kept without a heartbeat (30s)
+   MICRO_INSTANCE_NETWORKS   CIDRs that instances may be in (private networks and loopback)
    MICRO_CORS_ORIGINS        origins that browsers may call the mesh's own services from
    MICRO_TRUSTED_PROXIES     CIDRs of proxies in front, whose X-Forwarded-* are believed
    MICRO_ROUTES              routes.yaml of the gateway; it is read again when it changes (none)

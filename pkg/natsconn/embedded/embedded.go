@@ -82,7 +82,7 @@ func Start(dir string, log *slog.Logger, opts ...Option) (*Server, error) {
 
 // guestMay leaves out what the server itself answers, to accounts without JetStream too.
 func guestMay() *server.Permissions {
-	own := &server.SubjectPermission{Deny: []string{"$JS.>", "$SYS.>"}}
+	own := &server.SubjectPermission{Deny: []string{"$JS.>", "$SYS.>", "mesh.login.>"}} // guests of this server have no logins
 	return &server.Permissions{Publish: own, Subscribe: own}
 }
 

@@ -18,6 +18,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -59,6 +61,7 @@ type Client struct {
 	stock    *stock
 	dial     []grpc.DialOption
 	patience time.Duration // with nodes that can't be reached, beyond the first attempts
+	guests   guests        // how stock services are dialled
 	ready    readier       // nil where the directory is always complete
 	seen     atomic.Bool   // it was, once
 	conns    sync.Map      // *discovery.Candidate, or named → *conn
@@ -85,7 +88,11 @@ func New(dir discovery.Directory, cfg Config) (*Client, error) {
 	}
 	c := &Client{dial: dialOptions(cfg), patience: cfg.DialTimeout, reports: sync.Pool{New: newReport}}
 	c.nodes = discovery.NewSelector(dir, c.disconnect)
-	c.stock = newStock(dir, cfg)
+	c.guests.dialer = net.Dialer{Timeout: cfg.DialTimeout, ControlContext: c.guests.check}
+	c.guests.dial = append(slices.Clone(c.dial), grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
+		return c.guests.dialer.DialContext(ctx, "tcp", address)
+	}))
+	c.stock = newStock(dir, &c.guests.dialer)
 	c.ready, _ = dir.(readier)
 	c.defaults = client.Options{
 		Context:     context.Background(),

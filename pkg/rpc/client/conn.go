@@ -72,10 +72,14 @@ func dialOptions(cfg Config) []grpc.DialOption {
 
 // connect gives the connection to a candidate's node. Whoever calls it has a call to that node in progress.
 func (c *Client) connect(to *discovery.Candidate) (*grpc.ClientConn, error) {
-	if v, ok := c.conns.Load(to); ok {
-		return v.(*conn).open(to.Service(), to.Node.Address, c.dial)
+	dial := c.dial
+	if to.Node.Stock() {
+		dial = c.guests.dial
 	}
-	return c.add(to, to.Service(), to.Node.Address)
+	if v, ok := c.conns.Load(to); ok {
+		return v.(*conn).open(to.Service(), to.Node.Address, dial)
+	}
+	return c.add(to, to.Service(), to.Node.Address, dial)
 }
 
 // named is an address that a caller said a service has.
@@ -86,17 +90,17 @@ func (c *Client) connectTo(to named) (*grpc.ClientConn, error) {
 	if v, ok := c.conns.Load(to); ok {
 		return v.(*conn).open(to.service, to.address, c.dial)
 	}
-	return c.add(to, to.service, to.address)
+	return c.add(to, to.service, to.address, c.dial)
 }
 
-func (c *Client) add(key any, service, address string) (*grpc.ClientConn, error) {
+func (c *Client) add(key any, service, address string, dial []grpc.DialOption) (*grpc.ClientConn, error) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	if c.closed {
 		return nil, errClosed
 	}
 	v, _ := c.conns.LoadOrStore(key, new(conn))
-	return v.(*conn).open(service, address, c.dial)
+	return v.(*conn).open(service, address, dial)
 }
 
 // disconnect is the Selector's call when a node has left and its last call has ended. Closing waits for a writer that

@@ -86,8 +86,7 @@ type stock struct {
 	next  atomic.Uint64
 }
 
-func newStock(dir discovery.Directory, cfg Config) *stock {
-	dialer := &net.Dialer{Timeout: cfg.DialTimeout}
+func newStock(dir discovery.Directory, dialer *net.Dialer) *stock {
 	return &stock{
 		nodes: discovery.NewSelector(dir, nil, discovery.Among((*discovery.Node).StockHTTP)),
 		http: &http.Transport{

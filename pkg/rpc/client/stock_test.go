@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -302,10 +303,68 @@ func TestConnectionsToStockServicesAreTheirCallers(t *testing.T) {
 		{"cal", "", 5},
 	} {
 		ctx := client.WithCaller(t.Context(), func() string { return row.caller })
-		b, _, err := c.Raw(ctx, "users", "Users.Read", "json", []byte(row.body), nil)
+		b, _, err := c.RawGuest(ctx, "users", "Users.Read", []byte(row.body), nil)
 		want := fmt.Sprintf(`{"conn":%d,"target":"/ HTTP/1.1"}`, row.conn)
 		if err != nil || string(b) != want {
 			t.Errorf("call %d of %q: %s, %v, want %s", i, row.caller, b, err, want)
 		}
+	}
+}
+
+// TestStockServicesAreDialledByRules refuses each address, and checks that services in plain go-micro get no connection while the mesh's
+// own do.
+func TestStockServicesAreDialledByRules(t *testing.T) {
+	m := newMesh(t)
+	m.serve("own", "1", &Echo{})
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var taken atomic.Int64
+	accepting := make(chan struct{})
+	go func() {
+		defer close(accepting)
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			taken.Add(1)
+			_ = conn.Close()
+		}
+	}()
+	t.Cleanup(func() { _ = ln.Close(); <-accepting })
+	for _, transport := range []string{"http", "grpc"} {
+		s := &registry.Service{Name: "guest-" + transport, Nodes: []*registry.Node{{
+			Id: "1", Address: ln.Addr().String(), Metadata: map[string]string{"transport": transport, discovery.Via: discovery.ViaStock},
+		}}}
+		if err := m.reg.Register(s); err != nil {
+			t.Fatal(err)
+		}
+		m.eventually("the node is known", func() bool { return m.knows("guest-"+transport, "1") })
+	}
+	c := m.client(client.Config{})
+	refused := errors.New("refused by the test")
+	var asked atomic.Int64
+	c.ControlGuests(func(context.Context, string, string, syscall.RawConn) error { asked.Add(1); return refused })
+	for _, transport := range []string{"http", "grpc"} {
+		before := asked.Load()
+		_, _, err := c.RawGuest(t.Context(), "guest-"+transport, "Users.Read", []byte("{}"), nil)
+		if !errs.Is(err, errs.Unavailable) || asked.Load() == before {
+			t.Errorf("%s: %v, and the rules were asked %d times", transport, err, asked.Load()-before)
+		}
+	}
+	if n := taken.Load(); n != 0 {
+		t.Errorf("the services got %d connections", n)
+	}
+	before := asked.Load()
+	if _, _, err := c.Raw(t.Context(), "own", "Echo.Nothing", "json", []byte("{}"), nil); errs.Is(err, errs.Unavailable) || asked.Load() != before {
+		t.Errorf("a service of the mesh: %v", err)
+	}
+	// Without rules, the metadata service is refused all the same.
+	m.registerStock("far", "1", "169.254.169.254:80")
+	_, _, err = m.client(client.Config{}).RawGuest(t.Context(), "far", "Users.Read", []byte("{}"), nil)
+	if !errs.Is(err, errs.Unavailable) || !strings.Contains(fmt.Sprint(errors.Unwrap(err)), "metadata service") {
+		t.Errorf("the metadata service: %v, because of %v", err, errors.Unwrap(err))
 	}
 }
