@@ -20,7 +20,7 @@ import (
 const (
 	drainTime  = 500 * time.Millisecond // for the next bit of a body that nobody wanted, or of what a refused client sends
 	lingerTime = 2 * time.Second        // for all of it
-	lingerSize = 2 << 20                // bytes of the latter
+	lingerSize = 16 << 20               // bytes of the latter
 	lastLook   = 50 * time.Millisecond  // for a request that was on its way when its connection is to be closed
 )
 

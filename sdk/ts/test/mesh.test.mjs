@@ -42,7 +42,7 @@ test("a client calls the mesh, with its types and its errors", async () => {
   assert.equal(self.user.slug, "ts-joe");
   const found = await admin.client.call("POST /user-svc/users", { body: { search: "ts-joe", count: true } });
   assert.equal(found.count, 1);
-  const may = await joe.client.call("POST /user-svc/self/has/{permission}", { path: { permission: "a:b/c:d" } });
+  const may = await joe.client.call("POST /user-svc/self/has/{permission}", { path: { permission: "ab:c{d}*:e" } });
   assert.equal(may.authorized, false);
   await assert.rejects(joe.client.call("POST /user-svc/users", { body: {} }), { name: "MeshError", status: 403, code: "FORBIDDEN" });
   await assert.rejects(new Client().call("POST /user-svc/self"), { status: 401 });
