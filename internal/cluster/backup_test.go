@@ -257,13 +257,13 @@ func TestSecretKeyIsLost(t *testing.T) {
 		}
 		return nil
 	})
-	const recover = "DELETE FROM signing_keys; DELETE FROM secret_key;"
-	for _, want := range []string{other, "is not the one of its database", "restore the one", recover, "everybody has to sign in again"} {
+	const remedy = "DELETE FROM signing_keys; DELETE FROM secret_key;"
+	for _, want := range []string{other, "is not the one of its database", "restore the one", remedy, "everybody has to sign in again"} {
 		if log := p.WholeLog(); !strings.Contains(log, want) {
 			t.Errorf("%q is missing in the log:\n%s", want, log)
 		}
 	}
-	restore(t, urls["user"], recover)
+	restore(t, urls["user"], remedy)
 	m.StartAll()
 	m.login(t, "joe", "password-of-joe")
 	if status, out := m.do(t, "POST", "/user-svc/self", joe, obj{}); status != 401 {

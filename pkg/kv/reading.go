@@ -194,7 +194,7 @@ func Same(ctx context.Context, js jetstream.JetStream, bucket string, created ti
 		return nil, errGone
 	}
 	if err != nil {
-		return nil, nil //nolint:nilerr // an outage is no failure here
+		return nil, nil // an outage is no failure here
 	}
 	info := s.CachedInfo()
 	if !info.Created.Equal(created) {

@@ -28,7 +28,7 @@ func Alone(t *testing.T) bool {
 	if os.Geteuid() != 0 {
 		args = append([]string{"--user", "--map-root-user"}, args...)
 	}
-	cmd := exec.CommandContext(t.Context(), "unshare", args...)
+	cmd := exec.CommandContext(t.Context(), "unshare", args...) //nolint:gosec // this test binary runs itself
 	cmd.Env = append(os.Environ(), within+"=1")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
