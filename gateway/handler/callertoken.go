@@ -147,7 +147,7 @@ func (i *issuer) issue(ctx context.Context, bearer, slug string) issuedToken {
 	return issuedToken{answer.Token, answer.ExpiresAt.Add(-issueSpare)}
 }
 
-// replaceToken keeps the caller's token from the instance, in the modes that ask for it. Credentials that are not the mesh's are the
+// replaceToken withholds the caller's token from the instance, unless the mode is forward. Credentials that are not the mesh's are the
 // instance's own business, and pass.
 func (g *Gateway) replaceToken(x *http1.Exchange, c *auth.Claims, bearer, slug string) {
 	mode := g.cfg.CallerTokens.of(slug)
@@ -189,5 +189,5 @@ func (g *Gateway) ours(bearer string) bool {
 	return err == nil
 }
 
-// refreshTokenPrefix is how refresh tokens begin.
+// refreshTokenPrefix is the beginning of refresh tokens.
 const refreshTokenPrefix = "mrt_"

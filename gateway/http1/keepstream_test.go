@@ -60,7 +60,7 @@ func TestStreamEnds(t *testing.T) {
 	}
 }
 
-// TestStreamThatIsKeptEndsWhenItIsSilentForTooLong has looks that come more often than the timeout of the stream.
+// TestStreamThatIsKeptEndsWhenItIsSilentForTooLong sets a check interval that is shorter than the timeout of the stream.
 func TestStreamThatIsKeptEndsWhenItIsSilentForTooLong(t *testing.T) {
 	up := newUpstream(t, func(p *peer) {
 		_, _ = p.head()

@@ -10,8 +10,8 @@ import (
 	"micromesh/internal/meshtest/upstream"
 )
 
-// TestInstancesKnowTheirCallersWhileTheUserServiceIsAway has callers with a token for the instance's audience, one of whom the gateway has
-// such a token of already.
+// TestInstancesKnowTheirCallersWhileTheUserServiceIsAway stops the user service. The gateway has a token for the
+// instance's audience of one caller, and none of the other.
 func TestInstancesKnowTheirCallersWhileTheUserServiceIsAway(t *testing.T) {
 	c := cluster.Start(t, cluster.Config{Of: map[string]map[string]string{
 		"user":    {"MICRO_ADMIN_SLUG": meshtest.AdminSlug, "MICRO_ADMIN_PASSWORD": meshtest.AdminPassword},

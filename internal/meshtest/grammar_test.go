@@ -18,7 +18,7 @@ import (
 )
 
 // TestEveryStringHasAGrammar lists every string of every request of the mesh's own services with the grammar that checks it. A new field
-// needs one, and belongs into the list: then somebody has thought of it.
+// needs a grammar and a line in the list.
 func TestEveryStringHasAGrammar(t *testing.T) {
 	var lines []string
 	for _, file := range []protoreflect.FileDescriptor{userpb.File_user_v1_user_proto, registrypb.File_registry_v1_registry_proto, proxypb.File_proxy_v1_proxy_proto} {

@@ -74,7 +74,7 @@ func TestStrangersCantLockAnybodyOut(t *testing.T) {
 	m.Do(t, "POST", "/user-svc/users", m.Admin(t), nil).Must(t, 200)
 	token := m.Login(t, "joe", "password-of-joe")
 	m.Do(t, "POST", "/user-svc/self", token, nil).Must(t, 200)
-	// The receiver gets rid of what concerns nobody else.
+	// The receiver deletes the roles that it was given.
 	list := m.Do(t, "POST", "/user-svc/enrolls", token, obj{"userId": joe}).Must(t, 200).Field("enrolls").([]any)
 	for _, e := range list {
 		m.Do(t, "DELETE", "/user-svc/enrolls", token, obj{"ids": []any{e.(obj)["id"]}}).Must(t, 200)
@@ -121,7 +121,7 @@ func TestRevokedGrantsAreObeyed(t *testing.T) {
 	})
 }
 
-// TestExchangeGainsNothing has somebody who was handed an access token try to get more out of it than it is.
+// TestExchangeGainsNothing tries to get more than an access token out of an access token.
 func TestExchangeGainsNothing(t *testing.T) {
 	m := meshtest.Start(t)
 	in := register(t, m, "joe", "password-of-joe").Must(t, 200)

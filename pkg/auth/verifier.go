@@ -53,7 +53,7 @@ func AcceptExpired(maxSession time.Duration) VerifierOption {
 	return func(v *Verifier) { v.maxSession = maxSession }
 }
 
-// WithLogger sets the logger of what is left out of tokens; default: slog's.
+// WithLogger sets the logger. The default is slog's.
 func WithLogger(log *slog.Logger) VerifierOption {
 	return func(v *Verifier) { v.log = log }
 }

@@ -50,8 +50,8 @@ func newContact(platform, handle string) (Contact, error) {
 	return Contact{ID: id, Platform: platform, Handle: handle}, nil
 }
 
-// takeContact makes an account the holder of a contact, and of the enrolls that wait for it. A contact that somebody has proved stays
-// theirs. One that somebody merely named goes to the account that has proved it. The zero contact is none.
+// takeContact makes an account the holder of a contact, and of the enrolls that wait for it. A proved contact stays with the account that has
+// proved it. A contact that was only named goes to the account that proves it. The zero contact changes nothing.
 func (s *Service) takeContact(ctx context.Context, w *work, c Contact, userID string, now time.Time) error {
 	if c.ID == "" {
 		return nil
@@ -129,7 +129,7 @@ func (s *Service) claim(ctx context.Context, w *work, c Contact, now time.Time) 
 	return nil
 }
 
-// claims reports whether the holder of a contact has the roles that wait for it. That needs a proof, whatever else is configured.
+// claims reports whether roles that wait for a contact take effect for its holder. That needs a proof, whatever else is configured.
 func (s *Service) claims(c Contact, role string) bool {
 	return c.Verified || s.cfg.Test && !ident.Own(firstSegment(role))
 }

@@ -66,7 +66,7 @@ func (s *Service) EnsureKey(ctx context.Context) error {
 }
 
 // RotateKey makes a new key that signs after a moment, once every process knows it. Tokens of older keys stay valid. With revoke, the new
-// key signs at once, and the older ones are deleted: no access token that they signed is valid any more. Errors: Unavailable.
+// key signs immediately, and the older ones are deleted: no access token that they signed is valid any more. Errors: Unavailable.
 func (s *Service) RotateKey(ctx context.Context, revoke bool) (Key, error) {
 	made, err := s.newKey()
 	if err != nil {

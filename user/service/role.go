@@ -22,7 +22,7 @@ const (
 var errRolesFull = errs.New(errs.Conflict, "ROLES_FULL",
 	"the account has as many roles as a token can carry: delete an enroll, or leave an organization, first")
 
-// orgPrefix is how all roles of an organization begin, up to the last colon.
+// orgPrefix returns the beginning of all roles of an organization, up to the last colon.
 func orgPrefix(organizationID string) string { return "user-svc:org:{" + organizationID + "}" }
 
 // orgOf returns the id of the organization that a role belongs to.
@@ -205,7 +205,7 @@ func give(ctx context.Context, w *work, userID, role string) error {
 	return w.RegainRole(ctx, userID, role)
 }
 
-// jsonSize is how many bytes a text has in a token.
+// jsonSize returns the number of bytes of a text in a token.
 func jsonSize(s string) int {
 	b, _ := json.Marshal(s) // a string always marshals
 	return len(b)

@@ -27,7 +27,7 @@ type Session struct {
 // live tells whether the session may be refreshed.
 func (s Session) live(at time.Time) bool { return s.RevokedAt.IsZero() && at.Before(s.ExpiresAt) }
 
-// maxSessions is how many sessions of an account live on one device in one app. The oldest ends for another one.
+// maxSessions is the maximum number of sessions of an account on one device in one app. The oldest ends for another one.
 const maxSessions = 100
 
 // UnknownDevice is the device of those who name none.

@@ -7,8 +7,7 @@ import (
 
 var errSlugTaken = errs.New(errs.Conflict, "SLUG_TAKEN", "the slug is taken: choose another one")
 
-// checkNewSlug checks the slug of a new account or organization. Errors: Invalid for anything that is none; Conflict for one that is kept
-// for the mesh.
+// checkNewSlug checks the slug of a new account or organization. Errors: Invalid for any other text, Conflict for a reserved slug.
 func checkNewSlug(s string) error {
 	if ident.IsReserved(s) {
 		return errSlugTaken

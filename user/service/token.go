@@ -13,11 +13,11 @@ import (
 	"micromesh/pkg/errs"
 )
 
-// rotationGrace is how long after its use a refresh token still returns what has followed it: for an answer that was lost, and for clients
+// rotationGrace is the time after its use for which a refresh token still returns its successor: for an answer that was lost, and for clients
 // that refresh in parallel.
 const rotationGrace = 10 * time.Second
 
-// issuedLife is how long a token for one audience lives at most.
+// issuedLife is the maximum lifetime of a token for one audience.
 const issuedLife = 5 * time.Minute
 
 // leeway is how far the clocks of processes may be apart.
@@ -120,7 +120,7 @@ func (s *Service) tokenOfSecret(secret string) (id string, ok bool) {
 
 // RefreshToken returns a live access token of the session whose access token the caller presents. That token's signature was verified, but
 // not whether it has expired or was revoked. Any token of the session will do, however often it was refreshed before, so that several
-// processes may share it. The answer has no refresh token: whoever was handed an access token alone gets no more than that.
+// processes may share it. The answer has no refresh token, since an access token must not yield more than access tokens.
 //
 // Errors: Unauthenticated, Unavailable.
 func (s *Service) RefreshToken(ctx context.Context, c Caller) (Token, error) {
@@ -264,7 +264,7 @@ func (s *Service) rotate(ctx context.Context, w *work, old Token, session Sessio
 	return t, w.RotateToken(ctx, old.ID, t.ID, now)
 }
 
-// prolong has a session live on from here. One that was exchanged ends with its parent.
+// prolong extends a session by the lifetime of sessions. An exchanged session ends with its parent.
 func (s *Service) prolong(ctx context.Context, w *work, session Session, now time.Time) (Session, error) {
 	session.RefreshedAt, session.ExpiresAt = now, now.Add(s.cfg.SessionLife)
 	if session.ParentID != "" {

@@ -94,7 +94,7 @@ func fillRights(m *accounts.Event, what service.Happening) (about string) {
 	}
 }
 
-// fillDeletions is fill for what is gone, and for keys.
+// fillDeletions is fill for deletions, and for keys.
 func fillDeletions(m *accounts.Event, what service.Happening) (about string) {
 	switch w := what.(type) {
 	case service.PermitDeleted:
