@@ -30,8 +30,8 @@ type rights struct {
 const routesOfRights = `
 version: 1
 routes:
-  - {path: /guarded, method: GET, proxy_upstream: shop-svc, auth_required: true, scopes: [joe:pet:view]}
-  - {path: /kept, method: GET, proxy_upstream: shop-svc, auth_required: true, cache_ttl: 1h}
+  - {path: /guarded, method: GET, proxy_upstream: shop-svc, auth_required: true, scopes: [joe:pet:view], also_open: true}
+  - {path: /kept, method: GET, proxy_upstream: shop-svc, auth_required: true, cache_ttl: 1h, also_open: true}
 `
 
 func startRights(t *testing.T) *rights {

@@ -92,7 +92,9 @@ func (p *process) ended(t *testing.T) error {
 	case err := <-p.waited:
 		return err
 	case <-time.After(patience):
-		t.Fatal("micro up did not end in time")
+		_ = p.cmd.Process.Signal(syscall.SIGQUIT) // its goroutines are in its output
+		<-p.waited
+		t.Fatalf("micro up did not end in time: %s", p.stderr.String())
 		return nil
 	}
 }
@@ -237,8 +239,16 @@ func TestSecondInterruptEndsAtOnce(t *testing.T) {
 	if status, out, err := p.call("PUT", "/registry-svc/instance", admin, map[string]any{"url": "http://" + ln.Addr().String(), "healthPath": ""}); err != nil || status != 201 {
 		t.Fatal(status, out, err)
 	}
-	go func() { _, _, _ = p.call("GET", "/admin/slow", "", nil) }()
-	<-arrived
+	go func() {
+		for status := http.StatusNotFound; status == http.StatusNotFound; { // the gateway learns of the instance within a moment
+			status, _, _ = p.call("GET", "/admin/slow", "", nil)
+		}
+	}()
+	select {
+	case <-arrived:
+	case <-time.After(patience):
+		t.Fatal("the request does not arrive")
+	}
 	if err := p.cmd.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
 	}
