@@ -51,7 +51,7 @@ func runMesh(t *testing.T, s natsServer, log *slog.Logger) string {
 	var r registry.Config
 	var p proxy.Config
 	var g gateway.Config
-	if err := config.Parse(map[string]string{"MICRO_ADMIN_PASSWORD": "changeme"}, &u, &r, &p, &g); err != nil {
+	if err := config.Parse(map[string]string{"MICRO_ADMIN_PASSWORD": "changeme", "MICRO_INSTANCE_NETWORKS": "127.0.0.0/8"}, &u, &r, &p, &g); err != nil {
 		t.Fatal(err)
 	}
 	u.DatabaseURL, u.MailDir, r.DatabaseURL, p.DatabaseURL, g.Listen = database("user.db"), dir, database("registry.db"), database("proxy.db"), "127.0.0.1:0"

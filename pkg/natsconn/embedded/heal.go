@@ -11,6 +11,7 @@ import (
 
 const (
 	look           = 2 * time.Second  // between two looks at how it is
+	confirm        = 1 * time.Second  // after which a problem must still be there
 	lastRetry      = 30 * time.Second // between two times that the streams are opened again in vain
 	maxConnections = 100_000
 	room           = 1 << 20 // bytes that the disk must take before they are
@@ -31,6 +32,14 @@ func (e *Server) heal(stop <-chan struct{}) {
 		ill := e.srv.Healthz(&server.HealthzOptions{}).Error
 		if ill == "" {
 			wait = look
+			continue
+		}
+		select { // a stream that is being made or deleted is ill for a moment, too
+		case <-time.After(confirm):
+		case <-stop:
+			return
+		}
+		if ill = e.srv.Healthz(&server.HealthzOptions{}).Error; ill == "" {
 			continue
 		}
 		if time.Now().Before(next) || !e.hasRoom() {
