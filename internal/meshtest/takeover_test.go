@@ -158,6 +158,7 @@ func TestAddressThatAnotherProgramTookOver(t *testing.T) {
 	a.kill()
 	b := serves(t, address, "dogs")
 	await(t, func() bool { return stateOf(t, m, cats) == "Error" })
+	await(t, func() bool { return call("cats-svc").Status != 200 }) // the gateway learns of it within a moment
 	b.seen()
 	for range 20 {
 		if got := call("cats-svc"); got.Status == 200 {
