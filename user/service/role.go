@@ -42,6 +42,16 @@ func orgRole(organizationID, role string) string {
 
 // roles lists the roles that an account has in an app, sorted, and its organizations there, the oldest membership first.
 func (s *Service) roles(ctx context.Context, r Reader, userID, appID string) (roles, orgs []string, err error) {
+	b, orgs, err := s.bundle(ctx, r, userID, appID)
+	if err != nil {
+		return nil, nil, err
+	}
+	slices.Sort(b.roles)
+	return b.roles, orgs, nil
+}
+
+// bundle collects the roles that take effect for an account in an app; an empty app is every one.
+func (s *Service) bundle(ctx context.Context, r Reader, userID, appID string) (b *bundle, orgs []string, err error) {
 	enrolls, err := s.effective(ctx, r, EnrollQuery{UserIDs: []string{userID}, AppID: appID})
 	if err != nil {
 		return nil, nil, err
@@ -50,7 +60,7 @@ func (s *Service) roles(ctx context.Context, r Reader, userID, appID string) (ro
 	if err != nil {
 		return nil, nil, err
 	}
-	b := newBundle()
+	b = newBundle()
 	for _, e := range enrolls {
 		b.add(e.Role)
 	}
@@ -60,8 +70,7 @@ func (s *Service) roles(ctx context.Context, r Reader, userID, appID string) (ro
 			orgs = append(orgs, m.OrganizationID)
 		}
 	}
-	slices.Sort(b.roles)
-	return b.roles, orgs, nil
+	return b, orgs, nil
 }
 
 // rank puts memberships that an account made itself before those that others have given to it.
@@ -125,20 +134,9 @@ func (s *Service) fits(ctx context.Context, r Reader, userID, role, appID string
 	if appID == AnyApp {
 		appID = "" // beside those of every app
 	}
-	enrolls, err := s.effective(ctx, r, EnrollQuery{UserIDs: []string{userID}, AppID: appID})
+	b, _, err := s.bundle(ctx, r, userID, appID)
 	if err != nil {
 		return err
-	}
-	memberships, err := r.Memberships(ctx, userID, appID)
-	if err != nil {
-		return err
-	}
-	b := newBundle()
-	for _, e := range enrolls {
-		b.add(e.Role)
-	}
-	for _, m := range memberships {
-		b.add(orgRole(m.OrganizationID, m.Role))
 	}
 	if !b.add(role) {
 		return errRolesFull

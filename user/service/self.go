@@ -76,7 +76,7 @@ func (s *Service) ListUsers(ctx context.Context, q AccountQuery, count bool) (Us
 	for _, c := range contacts {
 		page.Contacts[c.UserID] = append(page.Contacts[c.UserID], c)
 	}
-	enrolls, err := s.store.Enrolls(ctx, EnrollQuery{UserIDs: ids})
+	enrolls, err := s.effective(ctx, s.store, EnrollQuery{UserIDs: ids})
 	if err != nil {
 		return UsersPage{}, err
 	}
