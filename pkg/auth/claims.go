@@ -62,16 +62,6 @@ func (c *Claims) Owns(name string) bool {
 	return ok && prefix != "" && (c.Slug == prefix || c.HasRole(prefix+":admin") || c.IsAdmin())
 }
 
-// orgOf returns the id of the organization that a role belongs to, or "".
-func orgOf(role string) string {
-	rest, ok := strings.CutPrefix(role, "user-svc:org:{")
-	if !ok {
-		return ""
-	}
-	id, _, _ := strings.Cut(rest, "}:")
-	return id
-}
-
 type contextKey struct{}
 
 type caller struct {

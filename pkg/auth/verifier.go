@@ -218,7 +218,10 @@ func (v *Verifier) notRevoked(c *Claims) (*Claims, error) {
 		}
 	}
 	less.roleList = strings.Join(less.Roles, ",")
-	if slices.ContainsFunc(lost, func(r string) bool { return orgOf(r) == less.ActiveOrg }) {
+	if less.ActiveOrg != "" && slices.ContainsFunc(lost, func(r string) bool {
+		id, ok := ident.OrganizationOf(r)
+		return ok && id == less.ActiveOrg
+	}) {
 		less.ActiveOrg = "" // the caller left it, or it is gone
 	}
 	return &less, nil

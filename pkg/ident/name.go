@@ -67,6 +67,16 @@ func OrganizationID(s string) error {
 	return nil
 }
 
+// OrganizationOf returns the id of the organization that a role belongs to: "acme" of "user-svc:org:{acme}:admin".
+func OrganizationOf(role string) (id string, ok bool) {
+	rest, ok := strings.CutPrefix(role, "user-svc:org:{")
+	if !ok {
+		return "", false
+	}
+	id, _, ok = strings.Cut(rest, "}:")
+	return id, ok && OrganizationID(id) == nil
+}
+
 // Platform checks the name of a platform of contacts: email, or [a-z0-9-]{1,32}.
 func Platform(s string) error {
 	ok := s != "" && len(s) <= 32

@@ -90,7 +90,7 @@ func mayGrant(ctx context.Context, r Reader, c Caller, role string) error {
 	if c.Owns(role) {
 		return nil
 	}
-	if id, ok := orgOf(role); ok {
+	if id, ok := ident.OrganizationOf(role); ok {
 		return mayManage(ctx, r, c, id)
 	}
 	return errs.Forbiddenf("you can't give the role %s: it takes the account %s, or its admin role", role, firstSegment(role))

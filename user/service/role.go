@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"slices"
-	"strings"
 	"time"
 
 	"micromesh/pkg/errs"
@@ -24,16 +23,6 @@ var errRolesFull = errs.New(errs.Conflict, "ROLES_FULL",
 
 // orgPrefix returns the beginning of all roles of an organization, up to the last colon.
 func orgPrefix(organizationID string) string { return "user-svc:org:{" + organizationID + "}" }
-
-// orgOf returns the id of the organization that a role belongs to.
-func orgOf(role string) (id string, ok bool) {
-	rest, ok := strings.CutPrefix(role, "user-svc:org:{")
-	if !ok {
-		return "", false
-	}
-	id, _, ok = strings.Cut(rest, "}:")
-	return id, ok && ident.OrganizationID(id) == nil
-}
 
 // orgRole is the role of an organization's members, in the form that clients of this API know: with the braces.
 func orgRole(organizationID, role string) string {
