@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -35,7 +36,10 @@ type board struct {
 
 var _ service.Board = (*board)(nil)
 
-type subject struct{ slug, id string }
+type subject struct {
+	slug, id string
+	first    bool // published before what was told after it
+}
 
 // instances is what the board publishes.
 type instances interface {
@@ -60,13 +64,20 @@ func newBoard(js jetstream.JetStream, log *slog.Logger) *board {
 }
 
 // Changed implements service.Board.
-func (b *board) Changed(slug, id string) {
-	key := routing.InstanceKey(slug, id)
+func (b *board) Changed(slug, id string) { b.add(subject{slug: slug, id: id}) }
+
+// Displaced implements service.Board. A gateway that learnt of the other first would send it requests for this one's slug.
+func (b *board) Displaced(slug, id string) { b.add(subject{slug, id, true}) }
+
+func (b *board) add(s subject) {
+	key := routing.InstanceKey(s.slug, s.id)
 	b.mu.Lock()
-	if _, known := b.waiting[key]; !known {
-		b.waiting[key] = subject{slug, id}
+	was, known := b.waiting[key]
+	if !known {
 		b.order = append(b.order, key)
 	}
+	s.first = s.first || was.first
+	b.waiting[key] = s
 	b.mu.Unlock()
 	select {
 	case b.woken <- struct{}{}:
@@ -135,20 +146,27 @@ func (b *board) publish(ctx context.Context, from instances, whole bool) error {
 			return err
 		}
 	}
-	var g errgroup.Group
+	g := new(errgroup.Group)
 	g.SetLimit(atOnce)
 	for {
 		key, s, ok := b.next()
 		if !ok {
 			return g.Wait()
 		}
-		g.Go(func() error {
+		put := func() error {
 			err := b.put(ctx, from, key, s)
 			if err != nil {
-				b.Changed(s.slug, s.id) // waits again
+				b.add(s) // waits again
 			}
 			return err
-		})
+		}
+		if !s.first {
+			g.Go(put)
+			continue
+		}
+		if err := errors.Join(g.Wait(), put()); err != nil {
+			return err
+		}
 		if ctx.Err() != nil {
 			return g.Wait()
 		}

@@ -82,6 +82,8 @@ type Checker interface {
 type Board interface {
 	// Changed tells that an instance was added, has changed, or is gone. It returns at once.
 	Changed(slug, id string)
+	// Displaced is Changed for an instance that has left its URL to another: nobody learns of the other before.
+	Displaced(slug, id string)
 }
 
 // Peers are the registries on the same database.

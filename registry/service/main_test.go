@@ -261,6 +261,8 @@ func (w *world) Check(ctx context.Context, u routing.URL, _ string) service.Heal
 	return service.Health{Status: status, Details: "as told", Refused: status == routing.Unreachable}
 }
 
+func (w *world) Displaced(slug, id string) { w.Changed(slug, id) }
+
 func (w *world) Changed(_, id string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -36,6 +36,10 @@ func (s *Service) accompanied() bool {
 // tell lets everybody know of a change that is stored.
 func (s *Service) tell(in Instance) {
 	s.board.Changed(in.Slug, in.ID)
+	s.tellPeers(in)
+}
+
+func (s *Service) tellPeers(in Instance) {
 	if !s.peers.Alone() {
 		s.peers.Tell(in.ID)
 	}

@@ -85,5 +85,7 @@ func (s *Service) displacedBy(over *member) {
 		return
 	}
 	s.leave(over)
-	s.tell(*over.current.Load())
+	in := *over.current.Load()
+	s.board.Displaced(in.Slug, in.ID)
+	s.tellPeers(in)
 }
