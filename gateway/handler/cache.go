@@ -60,7 +60,7 @@ func (c *cache) clear() {
 }
 
 // varies are the request headers that are part of the key, in lower case.
-var varies = []string{"accept", "accept-encoding", "accept-language", "origin"}
+var varies = []string{"accept", "accept-encoding", "accept-language", "origin", "x-org-id"}
 
 // keepable tells whether a request may be answered by what is kept: a plain GET of a whole.
 func keepable(x *http1.Exchange) bool {

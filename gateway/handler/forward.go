@@ -9,8 +9,11 @@ import (
 	"unsafe"
 
 	"micromesh/gateway/http1"
+	"micromesh/gateway/http1/wire"
 	"micromesh/gateway/service"
 	"micromesh/pkg/auth"
+	"micromesh/pkg/errs"
+	"micromesh/pkg/ident"
 )
 
 const (
@@ -31,7 +34,11 @@ func (g *Gateway) forward(x *http1.Exchange, group *service.Group, rec http1.Rec
 		x.Fail(http.StatusForbidden, "FOREIGN_ORIGIN", "pages of another origin may not open a connection here")
 		return false
 	}
-	caller := g.identify(x, hops, group.Name)
+	caller, err := g.identify(x, hops, group.Name)
+	if err != nil {
+		g.fail(x, err)
+		return false
+	}
 	x.SetBodyLimit(g.cfg.MaxBody)
 	var (
 		room  [maxTries]*service.Backend
@@ -139,28 +146,62 @@ var hopNames = [maxHops]string{"0", "1", "2", "3", "4"}
 // identify sets what the instance is told beside the client's own header: who calls, where the token is valid, and
 // what ties the request to others. What a client sends under these names never arrives. It returns the caller's id, or
 // nothing for an anonymous caller.
-func (g *Gateway) identify(x *http1.Exchange, hops, slug string) string {
+//
+// Errors: NotAMember if the caller asks to act for an organization of others.
+func (g *Gateway) identify(x *http1.Exchange, hops, slug string) (caller string, err error) {
 	h := x.UpstreamHeader() // empty as yet: each name is added once
 	h.Add(headerRequestID, requestID(x))
 	h.Add("Traceparent", traceparent(x))
 	h.Add(headerHops, hops)
 	token := auth.Bearer(view(x.Get("authorization")))
 	if token == "" {
-		return ""
+		return "", nil
 	}
 	c, err := g.cfg.Verifier.Verify(token) // which keeps a copy of its own
 	if err != nil {
 		g.replaceToken(x, nil, token, slug)
-		return "" // a service that sees the token says itself what is wrong with it
+		return "", nil // a service that sees the token says itself what is wrong with it
 	}
 	h.Add("X-User-ID", c.UserID)
 	h.Add("X-User-Slug", c.Slug)
-	if c.ActiveOrg != "" {
-		h.Add("X-Org-ID", c.ActiveOrg)
+	organization, err := actsFor(x, c)
+	if err != nil {
+		return "", err
+	}
+	if organization != "" {
+		h.Add("X-Org-ID", organization)
 	}
 	h.Add("X-Roles", c.RoleList())
 	g.replaceToken(x, c, token, slug)
-	return c.UserID
+	return c.UserID, nil
+}
+
+// errNotMember is NotAMember: a request names an organization that its caller is not in.
+var errNotMember = errs.New(errs.Forbidden, "NOT_A_MEMBER", "X-Org-ID must be the id of one organization that you are a member of")
+
+// actsFor returns the organization that a request is made for: the one that the caller names in X-Org-ID, or else the active one of the
+// token.
+func actsFor(x *http1.Exchange, c *auth.Claims) (string, error) {
+	named := false
+	var organization string
+	for _, f := range x.Fields() {
+		if !wire.EqualFold(f.Name, "x-org-id") {
+			continue
+		}
+		role := slices.IndexFunc(c.Roles, func(role string) bool {
+			id, ok := ident.OrganizationOf(role)
+			return ok && id == view(f.Value)
+		})
+		if role < 0 || named {
+			return "", errNotMember
+		}
+		named = true
+		organization, _ = ident.OrganizationOf(c.Roles[role])
+	}
+	if named {
+		return organization, nil
+	}
+	return c.ActiveOrg, nil
 }
 
 // view is a piece of a request as text, without a copy: only for what does not outlive the request. A token has about

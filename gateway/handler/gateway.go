@@ -173,7 +173,7 @@ func (g *Gateway) nowhere(x *http1.Exchange, slug []byte) {
 	x.Fail(http.StatusNotFound, "NO_INSTANCE", "no service with a live instance has the slug "+quote(slug))
 }
 
-// edge serves host routes alone (RFC 9110, 15.5.20 for a host that is none of ours).
+// edge serves host routes alone.
 func (g *Gateway) edge(x *http1.Exchange, path string) route {
 	host := string(x.Host())
 	if group := g.cfg.Table.Host(host, path); group != nil {
@@ -182,7 +182,7 @@ func (g *Gateway) edge(x *http1.Exchange, path string) route {
 	if g.cfg.Table.KnowsHost(host) {
 		x.Fail(http.StatusNotFound, "NO_ROUTE", "no route of this host fits the path")
 	} else {
-		x.Fail(http.StatusMisdirectedRequest, "UNKNOWN_HOST", "no route is configured for this host")
+		x.Fail(http.StatusNotFound, "UNKNOWN_HOST", "no route is configured for this host")
 	}
 	return routeNone
 }

@@ -94,8 +94,15 @@ func (g *Gateway) routed(x *http1.Exchange, set *routeSet) (way route, taken boo
 	if d.Route == nil {
 		return routeNone, false
 	}
+	if d.Route.Method != "" {
+		x.WithholdAll(methodOverrides)
+	}
 	return g.follow(x, set, d.Route), true
 }
+
+// methodOverrides are fields by which some frameworks take a request for one of another method. Where a route names the method, an
+// upstream that obeyed them would answer what the route has not allowed.
+var methodOverrides = http1.NewHeaderFilter("X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override")
 
 // caller verifies the token of a request. Where nothing depends on it, it is not asked for: a token that is not good costs a check of
 // its signature each time.

@@ -29,9 +29,10 @@ type Exchange struct {
 	c   *conn
 	req wire.Request
 
-	header   HeaderList // of the answer
-	upstream HeaderList // for the forwarded request
-	withheld string     // the client's field that the upstream doesn't get, in lower case
+	header   HeaderList    // of the answer
+	upstream HeaderList    // for the forwarded request
+	withheld string        // the client's field that the upstream doesn't get, in lower case
+	without  *HeaderFilter // further such fields, or nil
 	value    any
 
 	body     body
@@ -105,6 +106,9 @@ func (x *Exchange) UpstreamHeader() *HeaderList { return &x.upstream }
 // Withhold keeps a field of the client's, named in lower case, from the upstream.
 func (x *Exchange) Withhold(lower string) { x.withheld = lower }
 
+// WithholdAll keeps the fields that a filter drops from the upstream, beside that of Withhold.
+func (x *Exchange) WithholdAll(f *HeaderFilter) { x.without = f }
+
 // SetValue keeps a value of the handler's for the exchange, for ErrorBody to find. It is nil at the start of each request.
 func (x *Exchange) SetValue(v any) { x.value = v }
 
@@ -130,7 +134,7 @@ func (x *Exchange) start() {
 	cfg := &x.c.srv.cfg
 	x.header.Reset()
 	x.upstream.Reset()
-	x.value, x.withheld = nil, ""
+	x.value, x.withheld, x.without = nil, "", nil
 	x.body.start(&x.c.in, x.req.Length)
 	x.SetBodyLimit(cfg.MaxBodyBytes)
 	x.body.idle, x.body.minRate = cfg.BodyTimeout, cfg.MinBodyRate

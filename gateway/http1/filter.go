@@ -36,7 +36,7 @@ func NewHeaderFilter(names ...string) *HeaderFilter {
 func DefaultHeaderFilter() *HeaderFilter {
 	return NewHeaderFilter(
 		"X-User-ID", "X-User-Slug", "X-Org-ID", "X-Roles", "X-Scopes", "X-Forwarded", "X-Forwarded-*", "Forwarded", "X-Real-IP",
-		"Micro-*", "Timeout", "Remote", "Mesh-Nonce",
+		"Micro-*", "Mesh-Nonce",
 		"Content-Length", "Transfer-Encoding", "Proxy-Connection", "Proxy-Authorization", "Keep-Alive", "HTTP2-Settings",
 	)
 }

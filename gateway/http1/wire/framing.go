@@ -45,6 +45,7 @@ type options struct {
 func (m *Message) frame() error {
 	var opts options
 	var codings, lengths, upgrades int
+	var unread error // of the transfer codings
 	m.Length, m.HasLength, m.Upgrade, m.Named = 0, false, nil, m.Named[:0]
 	for i := range m.Fields {
 		f := &m.Fields[i]
@@ -56,9 +57,7 @@ func (m *Message) frame() error {
 			m.Length, err = parseLength(f.Value)
 		case TransferEncoding:
 			codings++
-			if !EqualFold(f.Value, "chunked") {
-				err = unsupportedCoding()
-			}
+			unread = readCodings(f.Value)
 		case Connection:
 			err = m.connection(f.Value, &opts)
 		case Upgrade:
@@ -66,7 +65,7 @@ func (m *Message) frame() error {
 			m.Upgrade = f.Value
 		default:
 		}
-		if err != nil && (f.ID != TransferEncoding || m.Minor > 0) { // in HTTP/1.0 it is refused below, whatever it says
+		if err != nil {
 			return err
 		}
 	}
@@ -74,7 +73,33 @@ func (m *Message) frame() error {
 	if !opts.upgrade || upgrades != 1 || m.Minor == 0 {
 		m.Upgrade = nil
 	}
-	return m.checkFraming(codings, lengths)
+	if err := m.checkFraming(codings, lengths); err != nil {
+		return err
+	}
+	return unread
+}
+
+// readCodings reads a Transfer-Encoding field (RFC 9112, 6.1 and 6.3), of which only the chunked coding is understood. The end of a body
+// is unknown unless chunked is its last coding, applied once.
+func readCodings(list []byte) error {
+	if EqualFold(list, "chunked") {
+		return nil
+	}
+	chunked, several := 0, bytes.IndexByte(list, ',') >= 0
+	var coding []byte
+	for item := range bytes.SplitSeq(list, []byte{','}) {
+		coding = trim(item)
+		if !IsToken(coding) {
+			return malformed("Transfer-Encoding is not a list of tokens")
+		}
+		if EqualFold(coding, "chunked") {
+			chunked++
+		}
+	}
+	if several && (chunked != 1 || !EqualFold(coding, "chunked")) {
+		return malformed("Transfer-Encoding must end in chunked, and name it once")
+	}
+	return unsupportedCoding()
 }
 
 func (m *Message) checkFraming(codings, lengths int) error {
@@ -86,7 +111,7 @@ func (m *Message) checkFraming(codings, lengths int) error {
 	case lengths > 1:
 		return malformed("the message has more than one Content-Length")
 	case codings > 1:
-		return unsupportedCoding()
+		return malformed("the message has more than one Transfer-Encoding")
 	case codings == 1:
 		m.Length = Chunked
 	}
