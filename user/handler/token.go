@@ -21,9 +21,15 @@ func (h *Handler) Login(ctx context.Context, in *userpb.LoginRequest, out *userp
 	return nil
 }
 
-// RefreshToken implements userpb.UserServiceHandler. The call carries the token itself, or the refresh token in its place.
-func (h *Handler) RefreshToken(ctx context.Context, _ *userpb.RefreshTokenRequest, out *userpb.RefreshTokenResponse) error {
-	t, err := h.refresh(ctx, auth.TokenFromContext(ctx))
+// RefreshToken implements userpb.UserServiceHandler. The call carries the token itself, or the refresh token in its place or in the body.
+func (h *Handler) RefreshToken(ctx context.Context, in *userpb.RefreshTokenRequest, out *userpb.RefreshTokenResponse) error {
+	var t service.Token
+	var err error
+	if secret := in.GetRefreshToken(); secret != "" {
+		t, err = h.svc.RefreshBySecret(ctx, secret)
+	} else {
+		t, err = h.refresh(ctx, auth.TokenFromContext(ctx))
+	}
 	if err != nil {
 		return err
 	}

@@ -2067,7 +2067,9 @@ func (x *RotateKeysResponse) GetActiveFrom() string {
 }
 
 type RefreshTokenRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The refresh token, for callers that don't send it as the bearer token. Access tokens are refused here.
+	RefreshToken  string `protobuf:"bytes,1,opt,name=refresh_token,json=refreshToken,proto3" json:"refresh_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2100,6 +2102,13 @@ func (x *RefreshTokenRequest) ProtoReflect() protoreflect.Message {
 // Deprecated: Use RefreshTokenRequest.ProtoReflect.Descriptor instead.
 func (*RefreshTokenRequest) Descriptor() ([]byte, []int) {
 	return file_user_v1_user_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *RefreshTokenRequest) GetRefreshToken() string {
+	if x != nil {
+		return x.RefreshToken
+	}
+	return ""
 }
 
 type RefreshTokenResponse struct {
@@ -5103,8 +5112,9 @@ const file_user_v1_user_proto_rawDesc = "" +
 	"\x12RotateKeysResponse\x12\x15\n" +
 	"\x06key_id\x18\x01 \x01(\tR\x05keyId\x12\x1f\n" +
 	"\vactive_from\x18\x02 \x01(\tR\n" +
-	"activeFrom\"\x15\n" +
-	"\x13RefreshTokenRequest\"<\n" +
+	"activeFrom\"E\n" +
+	"\x13RefreshTokenRequest\x12.\n" +
+	"\rrefresh_token\x18\x01 \x01(\tB\t\xda\xc1\x18\x05\x10\x80\b(\x03R\frefreshToken\"<\n" +
 	"\x14RefreshTokenResponse\x12$\n" +
 	"\x05token\x18\x01 \x01(\v2\x0e.user.v1.TokenR\x05token\"\xe6\x01\n" +
 	"\x0fRegisterRequest\x12!\n" +

@@ -38,7 +38,7 @@ type UserService interface {
 	ListApps(ctx context.Context, in *ListAppsRequest, opts ...client.CallOption) (*ListAppsResponse, error)
 	// DeleteApp deletes an app with its sessions, enrolls, permits and organizations. The app "unnamed" stays.
 	DeleteApp(ctx context.Context, in *DeleteAppRequest, opts ...client.CallOption) (*DeleteAppResponse, error)
-	// ChangePassword sets the caller's password and ends every other session of the caller.
+	// ChangePassword sets the caller's password and ends every session of the caller, that of the call included.
 	ChangePassword(ctx context.Context, in *ChangePasswordRequest, opts ...client.CallOption) (*ChangePasswordResponse, error)
 	// SaveEnrolls gives roles to accounts, or to contacts that may register later. The caller must own each role.
 	SaveEnrolls(ctx context.Context, in *SaveEnrollsRequest, opts ...client.CallOption) (*SaveEnrollsResponse, error)
@@ -490,7 +490,7 @@ type UserServiceHandler interface {
 	ListApps(context.Context, *ListAppsRequest, *ListAppsResponse) error
 	// DeleteApp deletes an app with its sessions, enrolls, permits and organizations. The app "unnamed" stays.
 	DeleteApp(context.Context, *DeleteAppRequest, *DeleteAppResponse) error
-	// ChangePassword sets the caller's password and ends every other session of the caller.
+	// ChangePassword sets the caller's password and ends every session of the caller, that of the call included.
 	ChangePassword(context.Context, *ChangePasswordRequest, *ChangePasswordResponse) error
 	// SaveEnrolls gives roles to accounts, or to contacts that may register later. The caller must own each role.
 	SaveEnrolls(context.Context, *SaveEnrollsRequest, *SaveEnrollsResponse) error

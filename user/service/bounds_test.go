@@ -41,6 +41,11 @@ func TestForeignGrantsDontLockAnybodyOut(t *testing.T) {
 	if refused < 50 {
 		t.Errorf("only %d grants were refused", refused)
 	}
+	w.fine("a role by an admin", w.enroll(w.admin, service.NewEnroll{Role: "registry-svc:node:view", UserID: victim.UserID}))
+	_, made := w.saveOrg(victim, service.NewOrganization{Slug: "victims-org"})
+	if !slices.Contains(made.Roles, "registry-svc:node:view") || !slices.ContainsFunc(made.Roles, func(r string) bool { return strings.HasSuffix(r, ":admin") }) {
+		t.Errorf("strangers have kept it from an organization of its own: %v", made.Roles)
+	}
 	got := w.login("victim")
 	if size := len(strings.Join(got.Roles, `","`)); size > 4200 {
 		t.Errorf("the token has %d bytes of roles", size)
@@ -56,6 +61,10 @@ func TestForeignGrantsDontLockAnybodyOut(t *testing.T) {
 	all, err := w.ListOrganizations(w.ctx, got, nil, w.time.AddDate(-1, 0, 0), 1000)
 	w.fine("its organizations", err)
 	for _, o := range all {
+		if o.Slug == "victims-org" {
+			w.fine("delete its own", w.DeleteOrganization(w.ctx, got, o.ID))
+			continue
+		}
 		w.fine("leave "+o.ID, w.DeleteMembership(w.ctx, got, o.ID, got.UserID))
 	}
 	if got = w.login("victim"); !slices.Equal(got.Roles, []string{"user-svc:user"}) {
@@ -104,6 +113,35 @@ func TestRolesThatAContactWaitsFor(t *testing.T) {
 	w.fine("a role of another owner", w.enroll(w.admin, service.NewEnroll{Role: "user-svc:admin", ContactID: "boss@x.example"}))
 	if boss := w.as(w.must(w.Register(w.ctx, "1.1.1.1", service.Registration{Slug: "boss", Contact: w.send("boss@x.example")}))); !boss.IsAdmin() {
 		t.Errorf("it has %v", boss.Roles)
+	}
+}
+
+// TestStrangersDontCrowdOutRolesThatWait has strangers give a contact more than a token takes, before the owner of a service comes.
+func TestStrangersDontCrowdOutRolesThatWait(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	shop := w.register("shop-svc")
+	for i := range 5 {
+		eve := w.register(fmt.Sprint("eve-", i))
+		for n := range 8 {
+			w.fine("a stranger's", w.enroll(eve, service.NewEnroll{Role: fmt.Sprintf("%s:%d%s", eve.Slug, n, strings.Repeat("x", 100)), ContactID: "ann@x.example"}))
+		}
+	}
+	w.fine("the owner's", w.enroll(shop, service.NewEnroll{Role: "shop-svc:editor", ContactID: "ann@x.example"}))
+	ann := w.as(w.must(w.Register(w.ctx, "1.1.1.1", service.Registration{Slug: "ann", Contact: w.send("ann@x.example")})))
+	if size := len(strings.Join(ann.Roles, `","`)); !slices.Contains(ann.Roles, "shop-svc:editor") || size > 2200 {
+		t.Fatalf("she has %d bytes of %v", size, ann.Roles)
+	}
+	had := len(ann.Roles)
+	mine, err := w.ListEnrolls(w.ctx, ann, service.EnrollQuery{UserIDs: []string{ann.UserID}})
+	w.fine("list", err)
+	for _, e := range mine {
+		if e.Role != "shop-svc:editor" {
+			w.fine("delete "+e.ID, w.DeleteEnrolls(w.ctx, ann, []string{e.ID}))
+		}
+	}
+	if ann = w.as(w.must(w.byCode(w.send("ann@x.example")))); len(ann.Roles) < had {
+		t.Errorf("those that waited did not come: %v", ann.Roles)
 	}
 }
 

@@ -17,7 +17,7 @@ import (
 // Bounds of a one-time code.
 const (
 	codeLife  = 10 * time.Minute
-	codeTries = 5
+	codeTries = 6 // the wrong one that makes it useless
 )
 
 // Code is a one-time code that was mailed to a contact. Six digits hide badly in any hash: what guards them is that they

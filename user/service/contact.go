@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -109,15 +110,28 @@ func (s *Service) dispossess(ctx context.Context, w *work, held Contact, now tim
 	return w.Emit(ctx, Event{UserID: a.ID, Slug: a.Slug, What: ContactLost{ContactID: held.ID}})
 }
 
-// claim makes the holder of a contact the holder of the enrolls that wait for it.
+// claim makes the holder of a contact the holder of the enrolls that wait for it, as far as they fit into a token. Those of grantors that have
+// given little come first, so that nobody's roles are crowded out by many of others.
 func (s *Service) claim(ctx context.Context, w *work, c Contact, now time.Time) error {
 	waiting, err := w.Enrolls(ctx, EnrollQuery{ContactID: c.ID})
 	if err != nil {
 		return err
 	}
+	given := map[string]int{}
+	for _, e := range waiting {
+		given[grantor(e.Role)] += len(e.Role)
+	}
+	slices.SortStableFunc(waiting, func(a, b Enroll) int { return given[grantor(a.Role)] - given[grantor(b.Role)] })
 	for _, e := range waiting {
 		if e.UserID == c.UserID || !s.claims(c, e.Role) {
 			continue
+		}
+		err := s.fits(ctx, w, c.UserID, e.Role, e.AppID, false)
+		if errors.Is(err, errRolesFull) {
+			continue
+		}
+		if err != nil {
+			return err
 		}
 		if err := w.AssignEnroll(ctx, e.ID, c.UserID, now); err != nil {
 			return err

@@ -151,7 +151,7 @@ func (s *Service) grant(ctx context.Context, w *work, actor string, e Enroll) er
 		}
 	}
 	if e.UserID != "" {
-		err = s.fits(ctx, w, e.UserID, e.Role, e.AppID)
+		err = s.fits(ctx, w, e.UserID, e.Role, e.AppID, false)
 	} else {
 		err = fitsContact(ctx, w, e.ContactID, e.Role)
 	}

@@ -143,6 +143,7 @@ func (s *Service) loginByCode(ctx context.Context, ip string, app App, contact C
 	if err != nil {
 		return Token{}, err
 	}
+	wrong := cr.Password != "" && known.ID == ""
 	now := s.now()
 	var t Token
 	var denied error
@@ -150,7 +151,7 @@ func (s *Service) loginByCode(ctx context.Context, ip string, app App, contact C
 		if denied, err = s.prove(ctx, w, &contact, cr.Contact, ip, now); denied != nil || err != nil {
 			return err // a wrong code is counted
 		}
-		a, err := s.holder(ctx, w, app, contact, known, now)
+		a, err := s.holder(ctx, w, app, contact, known, wrong, now)
 		if err != nil {
 			return err
 		}
@@ -166,8 +167,12 @@ func (s *Service) loginByCode(ctx context.Context, ip string, app App, contact C
 	return t, errors.Join(err, denied)
 }
 
-// alsoByPassword finds the account that holds a contact, where the password of that account comes with the code. Any other password is
-// none: the code alone signs in then.
+// errOtherPassword is told to those alone who have proved the contact. Their code is not used up.
+var errOtherPassword = errs.New(errs.Unauthenticated, "INVALID_CREDENTIALS",
+	"the password is not that of the account which has named this contact: send the code without a password to have an account of your own")
+
+// alsoByPassword finds the account that holds a contact, where the password of that account comes with the code. It returns the zero
+// account for any other password.
 func (s *Service) alsoByPassword(ctx context.Context, ip string, contact Contact, password string) (Account, error) {
 	if password == "" {
 		return Account{}, nil
@@ -184,8 +189,8 @@ func (s *Service) alsoByPassword(ctx context.Context, ip string, contact Contact
 }
 
 // holder finds the account of someone who has proved a contact. An account that merely named the contact is theirs only where they know its
-// password as well: known is that account. Without one they get an account of their own.
-func (s *Service) holder(ctx context.Context, w *work, app App, contact Contact, known Account, now time.Time) (Account, error) {
+// password as well: known is that account. Without a password they get an account of their own; wrong reports another password.
+func (s *Service) holder(ctx context.Context, w *work, app App, contact Contact, known Account, wrong bool, now time.Time) (Account, error) {
 	c, err := w.Contact(ctx, contact.ID)
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return Account{}, err
@@ -197,8 +202,8 @@ func (s *Service) holder(ctx context.Context, w *work, app App, contact Contact,
 		}
 		return a, err
 	}
-	if err != nil && !s.cfg.VerifyContacts {
-		return Account{}, errBadCredentials
+	if err == nil && wrong {
+		return Account{}, errOtherPassword
 	}
 	a := Account{ID: newID("usr"), Slug: slugFor(contact), CreatedAt: now, UpdatedAt: now}
 	return a, s.create(ctx, w, a, app.ID, a.ID)
@@ -225,7 +230,7 @@ func slugFor(c Contact) string {
 	return name + "-" + strings.ToLower(rand.Text()[:8])
 }
 
-// ChangePassword sets the caller's password and ends all other sessions of the caller.
+// ChangePassword sets the caller's password and ends all sessions of the caller, that of the call included.
 //
 // Errors: Invalid, Unauthenticated for a wrong current password, TooMany, Unavailable.
 func (s *Service) ChangePassword(ctx context.Context, c Caller, current, next string) error {
@@ -268,11 +273,7 @@ func (s *Service) setPassword(ctx context.Context, c Caller, userID, next string
 		if err := w.UpdateAccount(ctx, a); err != nil {
 			return err
 		}
-		except := Session{UserID: userID}
-		if !reset {
-			except.ID = c.SessionID
-		}
-		if err := s.endSessions(ctx, w, a, c.UserID, except, "password changed", now); err != nil {
+		if err := s.endSessions(ctx, w, a, c.UserID, Session{UserID: userID}, "password changed", now); err != nil {
 			return err
 		}
 		return w.Emit(ctx, Event{UserID: a.ID, Slug: a.Slug, ActorID: c.UserID, What: PasswordChanged{Reset: reset}})

@@ -47,7 +47,7 @@ func (s *Service) join(ctx context.Context, w *work, m Membership, appID string,
 		return err
 	}
 	role := orgRole(m.OrganizationID, m.Role)
-	if err := s.fits(ctx, w, m.UserID, role, appID); err != nil {
+	if err := s.fits(ctx, w, m.UserID, role, appID, m.Role == OrgAdmin); err != nil {
 		return err
 	}
 	if err := give(ctx, w, m.UserID, role); err != nil {

@@ -116,8 +116,11 @@ func TestProofTakesAnAddress(t *testing.T) {
 		"registers with a code": func(w *world) service.Caller {
 			return w.as(w.must(w.Register(w.ctx, "1.1.1.1", service.Registration{Slug: "victim", Contact: w.send("victim@x.example")})))
 		},
-		"signs in by a code and a password of their own": func(w *world) service.Caller {
-			return w.as(w.must(w.Login(w.ctx, "1.1.1.1", service.Credentials{Contact: w.send("Victim@x.example"), Password: "not that of eve"})))
+		"signs in by a code, at first with a password of their own": func(w *world) service.Caller {
+			proof := w.send("Victim@x.example")
+			_, err := w.Login(w.ctx, "1.1.1.1", service.Credentials{Contact: proof, Password: "not that of eve"})
+			w.want("a password that is not that of the account", err, errs.Unauthenticated, "INVALID_CREDENTIALS")
+			return w.as(w.must(w.Login(w.ctx, "1.1.1.1", service.Credentials{Contact: proof})))
 		},
 		"is created by an admin": func(w *world) service.Caller {
 			_, err := w.CreateUser(w.ctx, w.admin, service.NewAccount{

@@ -13,13 +13,15 @@ import (
 // Bounds of the roles that a token carries, in bytes of JSON. With them no grant makes a token larger than verifiers accept. Grants beyond
 // them are refused; what an older version has saved beyond them takes no effect.
 const (
-	maxOwnRoles     = 2048 // of the mesh's own services, those of organizations included
-	maxForeignRoles = 2048 // of all other accounts together
-	maxRolesOf      = 1024 // of one other account
+	maxOwnRoles     = 2048 // of the mesh's own services, and of organizations that the account made itself
+	maxForeignRoles = 2048 // of all other accounts and organizations together
+	maxRolesOf      = 1024 // of one of them
+
+	maxWaiting = 64 << 10 // of all that waits for one contact
 )
 
 var errRolesFull = errs.New(errs.Conflict, "ROLES_FULL",
-	"the account has as many roles as a token can carry: delete an enroll, or leave an organization, first")
+	"the account has as many roles of others as a token can carry: the account or an admin must delete an enroll, or leave an organization, first")
 
 // orgPrefix returns the beginning of all roles of an organization, up to the last colon.
 func orgPrefix(organizationID string) string { return "user-svc:org:{" + organizationID + "}" }
@@ -51,23 +53,14 @@ func (s *Service) bundle(ctx context.Context, r Reader, userID, appID string) (b
 	}
 	b = newBundle()
 	for _, e := range enrolls {
-		b.add(e.Role)
+		b.add(e.Role, false)
 	}
-	slices.SortStableFunc(memberships, func(a, b Membership) int { return rank(a) - rank(b) })
 	for _, m := range memberships {
-		if b.add(orgRole(m.OrganizationID, m.Role)) {
+		if b.add(orgRole(m.OrganizationID, m.Role), m.Role == OrgAdmin) {
 			orgs = append(orgs, m.OrganizationID)
 		}
 	}
 	return b, orgs, nil
-}
-
-// rank puts memberships that an account made itself before those that others have given to it.
-func rank(m Membership) int {
-	if m.Role == OrgAdmin {
-		return 0
-	}
-	return 1
 }
 
 // effective lists the enrolls of an account that count: those that wait for a contact count only while the account may claim them.
@@ -97,18 +90,19 @@ type bundle struct {
 
 func newBundle() *bundle { return &bundle{roles: []string{RoleUser}, by: map[string]int{}} }
 
-// add adds a role, and reports whether it is in the bundle now.
-func (b *bundle) add(role string) bool {
+// add adds a role, and reports whether it is in the bundle now. Mine are roles that only the account itself can have caused: no stranger uses
+// up their room.
+func (b *bundle) add(role string, mine bool) bool {
 	if slices.Contains(b.roles, role) {
 		return true
 	}
-	owner, size := firstSegment(role), len(role)+len(`"",`)
+	owner, size := grantor(role), len(role)+len(`"",`)
 	switch {
 	case ident.Role(role) != nil:
 		return false
-	case ident.Own(owner) && b.own+size <= maxOwnRoles:
+	case (mine || ident.Own(owner)) && b.own+size <= maxOwnRoles:
 		b.own += size
-	case !ident.Own(owner) && b.foreign+size <= maxForeignRoles && b.by[owner]+size <= maxRolesOf:
+	case !mine && !ident.Own(owner) && b.foreign+size <= maxForeignRoles && b.by[owner]+size <= maxRolesOf:
 		b.foreign += size
 		b.by[owner] += size
 	default:
@@ -118,8 +112,16 @@ func (b *bundle) add(role string) bool {
 	return true
 }
 
+// grantor returns the account or the organization that gives a role out.
+func grantor(role string) string {
+	if id, ok := ident.OrganizationOf(role); ok {
+		return orgPrefix(id)
+	}
+	return firstSegment(role)
+}
+
 // fits refuses a role that would not take effect beside those that an account has.
-func (s *Service) fits(ctx context.Context, r Reader, userID, role, appID string) error {
+func (s *Service) fits(ctx context.Context, r Reader, userID, role, appID string, mine bool) error {
 	if appID == AnyApp {
 		appID = "" // beside those of every app
 	}
@@ -127,23 +129,28 @@ func (s *Service) fits(ctx context.Context, r Reader, userID, role, appID string
 	if err != nil {
 		return err
 	}
-	if !b.add(role) {
+	if !b.add(role, mine) {
 		return errRolesFull
 	}
 	return nil
 }
 
-// fitsContact refuses a role that could not take effect beside those that wait for a contact already.
+// fitsContact refuses a role if its grantor has given as much to a contact as a token takes. Roles of others don't matter: what doesn't
+// fit into the token of the holder waits.
 func fitsContact(ctx context.Context, r Reader, contactID, role string) error {
 	waiting, err := r.Enrolls(ctx, EnrollQuery{ContactID: contactID})
 	if err != nil {
 		return err
 	}
+	total := 0
 	b := newBundle()
 	for _, e := range waiting {
-		b.add(e.Role)
+		total += len(e.Role)
+		if grantor(e.Role) == grantor(role) {
+			b.add(e.Role, false)
+		}
 	}
-	if !b.add(role) {
+	if !b.add(role, false) || total+len(role) > maxWaiting {
 		return errRolesFull
 	}
 	return nil

@@ -98,7 +98,18 @@ func (c *commands) user() *cli.Command {
 				return nil, "", err
 			}
 			err = api.do(ctx, http.MethodPost, "/user-svc/change-password", map[string]any{"currentPassword": current, "newPassword": password}, &raw)
-			return raw, "changed the password", err
+			if err != nil || api.token != "" {
+				return raw, "changed the password; all sign-ins of the account have ended", err
+			}
+			var out struct{ Token signIn }
+			err = api.send(ctx, http.MethodPost, "/user-svc/login", "", map[string]any{
+				"slug": api.env.Slug, "password": password, "appHost": cmd.String("app"), "device": device,
+			}, &out)
+			if err != nil {
+				return nil, "", fmt.Errorf("the password was changed, but signing in with it failed: %w", err)
+			}
+			api.keep(out.Token)
+			return raw, "changed the password, and signed in again; all other sign-ins of the account have ended", nil
 		}),
 	)
 }
