@@ -182,12 +182,9 @@ func (g *Gateway) tokenFor(ctx context.Context, service, bearer string) string {
 
 // ours reports whether a bearer token is one of the mesh's that is not valid now: expired, revoked, or a refresh token.
 func (g *Gateway) ours(bearer string) bool {
-	if strings.HasPrefix(bearer, refreshTokenPrefix) {
+	if strings.HasPrefix(bearer, ident.RefreshTokenPrefix) {
 		return true
 	}
 	_, err := g.cfg.Verifier.VerifySigned(bearer)
 	return err == nil
 }
-
-// refreshTokenPrefix is the beginning of refresh tokens.
-const refreshTokenPrefix = "mrt_"

@@ -90,6 +90,9 @@ func alike(r rune) byte {
 	case '‐', '‑', '‒', '–', '—', '−':
 		return '-'
 	}
+	if r > 0xa0 && unicode.IsSpace(r) { // line separators and Ogham's space have no decomposition
+		return ' '
+	}
 	return 0
 }
 

@@ -33,6 +33,12 @@ func TestReadings(t *testing.T) {
 		"/admin%e0%80%afusers":       "/admin/users",
 		"/admin%f0%80%80%afusers":    "/admin/users",
 		"/admin%EF%BC%8Fusers":       "/admin/users",
+		"/admin/users%E2%80%A8":      "/admin/users", // every white space of Unicode
+		"/admin/%E2%80%A9users":      "/admin/users",
+		"/admin%E1%9A%80/users":      "/admin/users",
+		"/admin/users%E3%80%80":      "/admin/users",
+		"/admin/users%EF%BB%BF":      "/admin/users", // which JavaScript trims too
+		"/admin/users%E1%A0%8E":      "/admin/users",
 		"/admin%EF%BC%85%32fusers":   "/admin/users", // a fullwidth percent sign
 		"/admin%E2%88%95users":       "/admin/users",
 		"/admin//users":              "/admin/users",

@@ -38,6 +38,7 @@ type Source interface {
 type Verifier struct {
 	source     Source
 	maxSession time.Duration // how old an expired token may be; 0 refuses every expired one
+	audience   string        // accepted beside the mesh's own
 	now        func() time.Time
 	parser     *jwt.Parser // of the signature; times are checked at each use, since a cached token ages
 	cache      *otter.Cache[string, *Claims]
@@ -51,6 +52,11 @@ type VerifierOption func(*Verifier)
 // auto refresh". A revoked session's tokens stay refused.
 func AcceptExpired(maxSession time.Duration) VerifierOption {
 	return func(v *Verifier) { v.maxSession = maxSession }
+}
+
+// ForAudience accepts tokens for one service too, by its slug. Without it, tokens for the whole mesh alone are accepted.
+func ForAudience(slug string) VerifierOption {
+	return func(v *Verifier) { v.audience = slug }
 }
 
 // WithLogger sets the logger. The default is slog's.
@@ -80,11 +86,13 @@ func unauthenticated(code, msg string) *errs.Error {
 
 // Errors that Verify gives; all but ErrNotReady are Unauthenticated.
 var (
-	ErrMissingToken = unauthenticated("UNAUTHENTICATED", "sign in first: send `Authorization: Bearer <token>`")
-	ErrBadToken     = unauthenticated("INVALID_TOKEN", "the token is not valid: sign in again")
-	ErrExpiredToken = unauthenticated("TOKEN_EXPIRED", "the token has expired: refresh it, or sign in again")
-	ErrRevokedToken = unauthenticated("TOKEN_REVOKED", "the token was revoked: sign in again")
-	ErrNotReady     = errs.New(errs.Unavailable, "NOT_READY", "the mesh is starting: try again in a moment").After(time.Second)
+	ErrMissingToken  = unauthenticated("UNAUTHENTICATED", "sign in first: send `Authorization: Bearer <token>`")
+	ErrBadToken      = unauthenticated("INVALID_TOKEN", "the token is not valid: sign in again")
+	errRefreshToken  = unauthenticated("INVALID_TOKEN", "this is a refresh token: it is good for POST /user-svc/refresh-token alone")
+	errOtherAudience = unauthenticated("INVALID_TOKEN", "the token is for another service: its audience is not this one")
+	ErrExpiredToken  = unauthenticated("TOKEN_EXPIRED", "the token has expired: refresh it, or sign in again")
+	ErrRevokedToken  = unauthenticated("TOKEN_REVOKED", "the token was revoked: sign in again")
+	ErrNotReady      = errs.New(errs.Unavailable, "NOT_READY", "the mesh is starting: try again in a moment").After(time.Second)
 )
 
 // Verify gives the claims of a token: its signature, times, issuer, audience and revocation were checked, and roles
@@ -128,6 +136,9 @@ func (v *Verifier) VerifySigned(token string) (*Claims, error) {
 }
 
 func (v *Verifier) parse(token string) (*Claims, error) {
+	if strings.HasPrefix(token, ident.RefreshTokenPrefix) {
+		return nil, errRefreshToken
+	}
 	// Before anything is split or decoded: a token of dots alone would otherwise cost memory (CVE-2025-30204).
 	if len(token) > maxToken || strings.Count(token, ".") != 2 {
 		return nil, ErrBadToken
@@ -145,8 +156,11 @@ func (v *Verifier) parse(token string) (*Claims, error) {
 		return nil, ErrBadToken.Because(err)
 	}
 	c.kid, _ = t.Header["kid"].(string)
-	if c.Issuer != Issuer || len(c.Audience) != 1 || c.Audience[0] != Audience {
-		return nil, ErrBadToken.Because(errors.New("wrong issuer or audience"))
+	if c.Issuer != Issuer || len(c.Audience) != 1 || c.Audience[0] == "" {
+		return nil, ErrBadToken.Because(errors.New("wrong issuer, or no single audience"))
+	}
+	if c.Audience[0] != Audience && c.Audience[0] != v.audience {
+		return nil, errOtherAudience
 	}
 	if c.UserID == "" || c.UserID != c.Subject || c.ID == "" || c.SessionID == "" || c.ExpiresAt == nil || c.IssuedAt == nil {
 		return nil, ErrBadToken.Because(errors.New("a claim is missing"))

@@ -67,6 +67,9 @@ func OrganizationID(s string) error {
 	return nil
 }
 
+// RefreshTokenPrefix is the beginning of refresh tokens.
+const RefreshTokenPrefix = "mrt_"
+
 // OrganizationOf returns the id of the organization that a role belongs to: "acme" of "user-svc:org:{acme}:admin".
 func OrganizationOf(role string) (id string, ok bool) {
 	rest, ok := strings.CutPrefix(role, "user-svc:org:{")

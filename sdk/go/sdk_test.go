@@ -274,6 +274,21 @@ func TestUnknownKeyWhileRevocationsAreFetched(t *testing.T) {
 	}
 }
 
+// TestTokensForOneService has a service be sent tokens whose audience is one slug.
+func TestTokensForOneService(t *testing.T) {
+	m := meshtest.Start(t)
+	svc := open(t, config(t, m, "hello-svc"))
+	joe := m.Register(t, "joe")
+	m.Register(t, "other-svc")
+	for slug, good := range map[string]bool{"hello-svc": true, "other-svc": false} {
+		r := httptest.NewRequestWithContext(t.Context(), "GET", "/", nil)
+		r.Header.Set("Authorization", "Bearer "+m.Do(t, "POST", "/user-svc/token/issue", joe, obj{"slug": slug}).Must(t, 200).Text("token"))
+		if c, err := svc.Verify(r); (err == nil && c.Slug == "joe") != good {
+			t.Errorf("a token for %s: %v", slug, err)
+		}
+	}
+}
+
 // TestStopWhileTheMeshIsAway ends a service that still waits to be registered: that is no failure.
 func TestStopWhileTheMeshIsAway(t *testing.T) {
 	m := meshtest.Start(t)

@@ -50,7 +50,7 @@ func Open(ctx context.Context, cfg Config) (*Service, error) {
 	s.account = &account{svc: s, creds: creds}
 	s.answers = newAnswers(s)
 	s.keys = newKeys(s)
-	s.verifier = auth.NewVerifier(s.keys)
+	s.verifier = auth.NewVerifier(s.keys, auth.ForAudience(cfg.Slug))
 	if err := s.persist(ctx, "sign in", func() error { _, err := s.Token(ctx); return err }); err != nil {
 		return nil, err
 	}

@@ -308,7 +308,9 @@ class Service:
         audience = claims.get("aud") if isinstance(claims, dict) else None
         if isinstance(audience, str):
             audience = [audience]
-        if not isinstance(claims, dict) or claims.get("iss") != "micromesh" or "micromesh" not in (audience or []):
+        if not isinstance(claims, dict) or claims.get("iss") != "micromesh":
+            raise bad
+        if audience not in (["micromesh"], [self.slug]):
             raise bad
         if not _number(claims.get("exp")) or not _number(claims.get("iat")) or not _number(claims.get("nbf", 0)):
             raise bad

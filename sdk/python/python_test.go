@@ -68,6 +68,7 @@ func TestServiceInPython(t *testing.T) {
 	}
 	m.MustProve(t, "pets-py")
 	joe, admin := m.Register(t, "joe"), m.Admin(t)
+	m.Register(t, "cats-py")
 	id := m.Do(t, "POST", "/user-svc/self", joe, nil).Must(t, 200).Text("user", "id")
 
 	t.Run("callers", func(t *testing.T) {
@@ -86,6 +87,12 @@ func TestServiceInPython(t *testing.T) {
 			}
 		}
 		m.Do(t, "GET", "/pets-py/mine", "", nil).Must(t, 401)
+		for slug, want := range map[string]int{"pets-py": 200, "cats-py": 401} {
+			token := m.Do(t, "POST", "/user-svc/token/issue", joe, obj{"slug": slug}).Must(t, 200).Text("token")
+			if a := m.Do(t, "GET", "/pets-py/hello", token, nil); a.Status != want || want == 200 && a.Text("hello") != "joe" {
+				t.Errorf("a token for %s: %d %s", slug, a.Status, a.Body)
+			}
+		}
 	})
 	t.Run("roles", func(t *testing.T) {
 		rex := obj{"name": "Rex"}

@@ -261,7 +261,15 @@ func (s *Service) ListEnrolls(ctx context.Context, c Caller, q EnrollQuery) ([]E
 		q.ContactID = id
 	}
 	q.Limit = maxPage
-	return s.store.Enrolls(ctx, q)
+	enrolls, err := s.store.Enrolls(ctx, q)
+	if err != nil || q.Prefixes == nil || len(q.UserIDs) > 0 {
+		return enrolls, err
+	}
+	q.Prefixes, q.UserIDs = nil, []string{c.UserID}
+	mine, err := s.store.Enrolls(ctx, q)
+	return append(enrolls, slices.DeleteFunc(mine, func(e Enroll) bool {
+		return slices.ContainsFunc(enrolls, func(o Enroll) bool { return o.ID == e.ID })
+	})...), err
 }
 
 func nonEmpty(s string) []string {

@@ -67,7 +67,10 @@ func TestEnrolls(t *testing.T) {
 	if n := list(pet, service.EnrollQuery{}); n != 1 {
 		t.Errorf("the owner sees %d enrolls", n)
 	}
-	if n := list(joe, service.EnrollQuery{}); n != 0 {
+	if n := list(joe, service.EnrollQuery{}); n != 1 {
+		t.Errorf("the account that has the role sees %d enrolls", n)
+	}
+	if n := list(w.register("ann"), service.EnrollQuery{}); n != 0 {
 		t.Errorf("a stranger sees %d enrolls", n)
 	}
 	if n := list(w.admin, service.EnrollQuery{}); n != 2 {

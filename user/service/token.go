@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"micromesh/pkg/errs"
+	"micromesh/pkg/ident"
 )
 
 // rotationGrace is the time after its use for which a refresh token still returns its successor: for an answer that was lost, and for clients
@@ -94,23 +95,20 @@ func (s *Service) sign(ctx context.Context, t Token) (Token, error) {
 }
 
 // Refresh tokens are "mrt_<token id>_<MAC>": nothing of them is stored, and the same one can be given again.
-const (
-	refreshPrefix = "mrt_"
-	refreshUse    = "refresh token"
-)
+const refreshUse = "refresh token"
 
 // IsRefreshToken tells a refresh token from an access token.
-func IsRefreshToken(s string) bool { return strings.HasPrefix(s, refreshPrefix) }
+func IsRefreshToken(s string) bool { return strings.HasPrefix(s, ident.RefreshTokenPrefix) }
 
 func (s *Service) refreshSecret(tokenID string) string {
 	mac := s.sealer.MAC([]byte(tokenID), refreshUse)
-	return refreshPrefix + tokenID + "_" + base64.RawURLEncoding.EncodeToString(mac)
+	return ident.RefreshTokenPrefix + tokenID + "_" + base64.RawURLEncoding.EncodeToString(mac)
 }
 
 // tokenOfSecret gives the id of the token that a refresh token was given with.
 func (s *Service) tokenOfSecret(secret string) (id string, ok bool) {
 	macLen := base64.RawURLEncoding.EncodedLen(sha256.Size)
-	id = strings.TrimPrefix(secret, refreshPrefix)
+	id = strings.TrimPrefix(secret, ident.RefreshTokenPrefix)
 	if len(id) <= macLen+1 || len(id) > 128 {
 		return "", false
 	}

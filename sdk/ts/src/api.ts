@@ -275,7 +275,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** ChangePassword sets the caller's password and ends every other session of the caller. */
+        /** ChangePassword sets the caller's password and ends every session of the caller, that of the call included. */
         post: operations["changePassword"];
         delete?: never;
         options?: never;
@@ -1198,7 +1198,10 @@ export interface components {
             tokenCount?: number;
             user?: components["schemas"]["User"];
         };
-        RefreshTokenRequest: Record<string, never>;
+        RefreshTokenRequest: {
+            /** @description The refresh token, for callers that don't send it as the bearer token. Access tokens are refused here. */
+            refreshToken?: string;
+        };
         RefreshTokenResponse: {
             token?: components["schemas"]["Token"];
         };

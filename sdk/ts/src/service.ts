@@ -53,7 +53,7 @@ export class Service {
     }
     this.file = config.credentials ?? `${this.slug}.credentials.json`;
     this.log = config.log ?? ((message) => console.error(message));
-    this.verifier = new Verifier(new Client({ server: this.server }));
+    this.verifier = new Verifier(new Client({ server: this.server }), this.slug);
   }
 
   /** The service's own sign-in, to call others with. It is there once {@link open} has ended. */

@@ -52,7 +52,11 @@ export class Verifier {
   private fetching: Promise<void> | undefined;
   private timers: ReturnType<typeof setInterval>[] = [];
 
-  constructor(private readonly client: Client) {}
+  /** audience is the slug of the service, whose own tokens are accepted beside those for the whole mesh. */
+  constructor(
+    private readonly client: Client,
+    private readonly audience?: string,
+  ) {}
 
   /**
    * Fetches keys and revocations, and goes on doing so until {@link stop}.
@@ -106,7 +110,7 @@ export class Verifier {
   private check(c: Claims, bad: () => MeshError): void {
     const now = Date.now() / 1000;
     const audience = Array.isArray(c.aud) ? c.aud : [c.aud];
-    if (c.iss !== "micromesh" || !audience.includes("micromesh")) throw bad();
+    if (c.iss !== "micromesh" || audience.length !== 1 || (audience[0] !== "micromesh" && audience[0] !== this.audience)) throw bad();
     if (typeof c.exp !== "number" || typeof c.iat !== "number" || typeof (c.nbf ?? 0) !== "number") throw bad();
     if (c.iat > now + leeway || (c.nbf ?? 0) > now + leeway) throw bad();
     if (c.exp < now - leeway) throw new MeshError(401, "TOKEN_EXPIRED", "the token has expired: sign in again");

@@ -79,6 +79,10 @@ test("a service answers behind the gateway, and knows its callers", async () => 
   const token = await ann.token();
   assert.deepEqual((await ask("GET", "/ts-hello-svc/hello")).json, { hello: "world" });
   assert.deepEqual((await ask("GET", "/ts-hello-svc/hello", token)).json, { hello: "ts-ann" });
+  for (const [slug, status] of [["ts-hello-svc", 403], ["ts-ann", 401]]) {
+    const issued = await ann.client.call("POST /user-svc/token/issue", { body: { slug } });
+    assert.equal((await ask("GET", "/ts-hello-svc/pet", issued.token)).status, status, `a token for ${slug}`);
+  }
   const large = "x".repeat(300_000);
   const echo = await ask("POST", "/ts-hello-svc/echo", undefined, large);
   assert.equal(echo.text, large);
