@@ -1,6 +1,7 @@
 package service
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -137,6 +138,18 @@ func (f *fleet) drop(m *member) {
 		delete(f.byURL, u)
 	}
 	f.uncount(in.Slug)
+}
+
+// has reports whether a slug has instances.
+func (f *fleet) has(slug string) bool {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return f.bySlug[slug] > 0
+}
+
+// of returns the members of a slug.
+func (f *fleet) of(slug string) []*member {
+	return slices.DeleteFunc(f.all(), func(m *member) bool { return m.current.Load().Slug != slug })
 }
 
 // all gives the members of the moment.

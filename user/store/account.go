@@ -101,6 +101,13 @@ func (s *Store) Slugs(ctx context.Context) ([]string, error) {
 	return all(ctx, s.reader, "list slugs", scanText, "SELECT slug FROM slugs")
 }
 
+// DeletedSlugs returns the slugs of the accounts that were deleted.
+//
+// Errors: Unavailable.
+func (s *Store) DeletedSlugs(ctx context.Context) ([]string, error) {
+	return all(ctx, s.reader, "list slugs of deleted accounts", scanText, "SELECT slug FROM accounts WHERE deleted_at IS NOT NULL")
+}
+
 // InsertAccount implements service.Tx.
 func (t *tx) InsertAccount(ctx context.Context, a service.Account) error {
 	return t.insert(ctx, "insert account", `INSERT INTO accounts (id, slug, name, labels, thumbnail, password, search, created_at, updated_at)
