@@ -29,6 +29,7 @@ type Table struct {
 
 	mu      sync.Mutex // of Update and Close
 	closing Closing
+	places  *guardedPlaces // by which instances were barred last
 	left    func(address string)
 	current atomic.Pointer[tables]
 	changed atomic.Pointer[chan struct{}] // closed, and replaced, by Update
@@ -75,13 +76,15 @@ func (t *Table) Update(slugs map[string][]Instance, hosts []HostRoute) {
 	old := t.current.Load()
 	led := map[spot]bool{} // of the groups that change
 	next := &tables{slugs: make(map[string]*Group, len(slugs)), hosts: map[string][]hostRoute{}, ids: map[string]string{}}
+	changed := []*Group{}
 	for slug, instances := range slugs {
 		if before := old.slugs[slug]; before != nil && identical(before.of, instances) {
 			next.slugs[slug] = before
 			continue
 		}
 		old.slugs[slug].spots(led)
-		next.slugs[slug] = t.group(old.slugs[slug], slug, instances, accounts)
+		g := t.group(old.slugs[slug], slug, instances, accounts)
+		next.slugs[slug], changed = g, append(changed, g)
 	}
 	for slug, g := range old.slugs {
 		if next.slugs[slug] == nil {
@@ -101,7 +104,7 @@ func (t *Table) Update(slugs map[string][]Instance, hosts []HostRoute) {
 	for _, routes := range next.hosts {
 		slices.SortFunc(routes, func(a, b hostRoute) int { return cmp.Compare(len(b.path), len(a.path)) })
 	}
-	t.mark(next)
+	t.mark(next, changed)
 	left := next.without(led)
 	t.forget(left)
 	t.current.Store(next)
