@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -92,6 +93,15 @@ func (t *tx) ReserveSlug(ctx context.Context, slug, owner string) error {
 		err = service.ErrTaken
 	}
 	return err
+}
+
+// HadSlug implements service.Tx.
+func (t *tx) HadSlug(ctx context.Context, owner string) (bool, error) {
+	_, err := one("look for an owner of slugs", t.q.QueryRow(ctx, "SELECT owner FROM slugs WHERE owner = ? LIMIT 1", owner), scanText)
+	if errors.Is(err, service.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // Slugs returns every slug that was ever given to an account or an organization.
