@@ -71,7 +71,7 @@ func New(ctx context.Context, h *host.Host, cfg Config) (*App, error) {
 		cfg: cfg, host: h, log: h.Logger.With("service", Name), cancel: cancel, reload: make(chan struct{}, 1),
 		table:   service.NewTable(h.Logger),
 		routes:  handler.NewRoutes(),
-		entries: kv.Watch(watch, h.JS, kv.Routing, h.Logger, routing.DecodeEntry),
+		entries: kv.Watch(watch, h.JS, kv.Routing, h.Logger, routing.DecodeEntry, kv.SealedBy(h.Seal())),
 	}
 	if err := errors.Join(a.measure(), a.build(ctx)); err != nil {
 		return nil, errors.Join(err, a.Close())

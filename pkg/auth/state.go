@@ -76,11 +76,11 @@ type State struct {
 var _ Source = (*State)(nil)
 
 // Watch watches the three buckets until ctx ends.
-func Watch(ctx context.Context, js jetstream.JetStream, log *slog.Logger) *State {
+func Watch(ctx context.Context, js jetstream.JetStream, log *slog.Logger, opts ...kv.WatchOption) *State {
 	return &State{
-		keys:        kv.Watch(ctx, js, kv.Keys, log, decodeKey),
-		permits:     kv.Watch(ctx, js, kv.Permits, log, decode[Permit]),
-		revocations: kv.Watch(ctx, js, kv.Revocations, log, decode[Revocation]),
+		keys:        kv.Watch(ctx, js, kv.Keys, log, decodeKey, opts...),
+		permits:     kv.Watch(ctx, js, kv.Permits, log, decode[Permit], opts...),
+		revocations: kv.Watch(ctx, js, kv.Revocations, log, decode[Revocation], opts...),
 	}
 }
 

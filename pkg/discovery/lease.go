@@ -10,6 +10,7 @@ import (
 	"go-micro.dev/v5/registry"
 
 	"micromesh/pkg/errs"
+	"micromesh/pkg/kv"
 )
 
 // sweep is how often leases are looked at.
@@ -19,6 +20,7 @@ const sweep = 250 * time.Millisecond
 type registration struct {
 	key, id   string
 	value     []byte
+	seal      kv.Seal       // nil where it is not sealed
 	ttl       time.Duration // 0: refreshed by the Registry until it is deregistered
 	asked     time.Time     // when its owner registered it last
 	refreshed time.Time     // when it was written last
@@ -42,14 +44,18 @@ func (r *Registry) Register(s *registry.Service, opts ...registry.RegisterOption
 	now := time.Now()
 	var regs []*registration
 	for _, n := range s.Nodes {
-		key, value, err := encode(s, n, orDefault(o.TTL, r.cfg.TTL))
+		seal, voucher, err := r.guestSeal(n)
+		if err != nil {
+			return errs.New(errs.Unavailable, "", "node %s could not be sealed", n.Id).Because(err)
+		}
+		key, value, err := encode(s, n, orDefault(o.TTL, r.cfg.TTL), voucher)
 		if err != nil {
 			return err
 		}
 		if len(value) > maxValue {
 			return errs.Invalidf("the endpoints and metadata of %s are larger than %d bytes", s.Name, maxValue)
 		}
-		regs = append(regs, &registration{key: key, id: n.Id, value: value, ttl: o.TTL, asked: now})
+		regs = append(regs, &registration{key: key, id: n.Id, value: value, seal: seal, ttl: o.TTL, asked: now})
 	}
 	r.mu.Lock()
 	for _, reg := range regs {
@@ -96,9 +102,9 @@ func (r *Registry) write(ctx context.Context, reg *registration) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.Timeout)
 	defer cancel()
-	kv, err := r.store(ctx)
+	value, err := reg.sealed()
 	if err == nil {
-		_, err = kv.Put(ctx, reg.key, reg.value)
+		err = r.put(ctx, reg.key, value)
 	}
 	if err != nil {
 		return errs.New(errs.Unavailable, "", "node %s could not be registered", reg.id).Because(err)
@@ -109,16 +115,24 @@ func (r *Registry) write(ctx context.Context, reg *registration) error {
 	return nil
 }
 
+func (r *Registry) put(ctx context.Context, key string, value []byte) error {
+	b, err := r.store(ctx)
+	if err == nil {
+		_, err = b.Put(ctx, key, value)
+	}
+	return err
+}
+
 func (r *Registry) erase(ctx context.Context, key string) error {
 	r.writing.Lock()
 	defer r.writing.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.Timeout)
 	defer cancel()
-	kv, err := r.store(ctx)
+	b, err := r.store(ctx)
 	if err != nil {
 		return err
 	}
-	return kv.Delete(ctx, key)
+	return b.Delete(ctx, key)
 }
 
 // keep refreshes own registrations and lets foreign leases run out, until ctx ends.
@@ -198,11 +212,11 @@ func (r *Registry) expire(ctx context.Context) {
 func (r *Registry) refreshed(ctx context.Context, e *entry) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.Timeout)
 	defer cancel()
-	kv, err := r.store(ctx)
+	b, err := r.store(ctx)
 	if err != nil {
 		return false, err
 	}
-	got, err := kv.Get(ctx, e.key)
+	got, err := b.Get(ctx, e.key)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
 		return false, nil
 	}

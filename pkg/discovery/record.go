@@ -24,7 +24,8 @@ const maxValue = 512 << 10
 // record is the value of a key: the service as its one node registered it, and how long that holds without a refresh.
 type record struct {
 	registry.Service
-	TTL int64 `json:"ttl"` // milliseconds
+	TTL     int64           `json:"ttl"`               // milliseconds
+	Voucher json.RawMessage `json:"voucher,omitempty"` // for the key of a guest's seal
 }
 
 // Key is the key under which a service's node is stored: "<service>.<node>", both escaped.
@@ -89,13 +90,13 @@ func unescape(s string) (string, error) {
 }
 
 // encode gives the key and the value of one node of a service.
-func encode(s *registry.Service, n *registry.Node, ttl time.Duration) (key string, value []byte, err error) {
+func encode(s *registry.Service, n *registry.Node, ttl time.Duration, voucher []byte) (key string, value []byte, err error) {
 	if err := check(s, n); err != nil {
 		return "", nil, err
 	}
 	one := *s
 	one.Nodes = []*registry.Node{n}
-	value, err = json.Marshal(record{Service: one, TTL: ttl.Milliseconds()})
+	value, err = json.Marshal(record{Service: one, TTL: ttl.Milliseconds(), Voucher: voucher})
 	if err != nil {
 		return "", nil, fmt.Errorf("encode node %s: %w", n.Id, err)
 	}

@@ -74,6 +74,7 @@ type Registry struct {
 	js   jetstream.JetStream
 	cfg  Config
 	log  *slog.Logger
+	seal kv.Seal // opens guests; nil where they have no seals
 	seed []*registry.Service
 	seen time.Time // when the bucket was made that was seen whole last; of the watch
 
@@ -86,6 +87,7 @@ type Registry struct {
 	bucket    jetstream.KeyValue
 	created   time.Time // when the bucket was made
 	own       map[string]*registration
+	sealer    kv.Seal // of guests that this process registers; nil seals none
 	watchers  map[*watcher]struct{}
 	listeners map[*func(string)]struct{}
 
@@ -228,7 +230,7 @@ func (r *Registry) plant() {
 	now := time.Now()
 	for _, s := range r.seed {
 		for _, n := range s.Nodes {
-			key, value, err := encode(s, n, r.cfg.TTL)
+			key, value, err := encode(s, n, r.cfg.TTL, nil)
 			if err == nil {
 				err = r.table.put(key, value, 0, now)
 			}

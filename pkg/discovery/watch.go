@@ -202,7 +202,12 @@ func (r *Registry) apply(t *table, e jetstream.KeyValueEntry) {
 		t.remove(e.Key())
 		return
 	}
-	if err := t.put(e.Key(), e.Value(), e.Revision(), time.Now()); err != nil {
+	value, err := r.unseal(t, e)
+	if err != nil {
+		r.seal.Refused(r.cfg.Bucket, e.Key(), err)
+		return
+	}
+	if err := t.put(e.Key(), value, e.Revision(), time.Now()); err != nil {
 		r.log.Warn("discovery_record_refused", "key", e.Key(), "error", err)
 	}
 }

@@ -28,6 +28,7 @@ import (
 	"micromesh/pkg/kv"
 	rpcclient "micromesh/pkg/rpc/client"
 	"micromesh/pkg/rpc/identity"
+	"micromesh/pkg/seal"
 	"micromesh/pkg/secret"
 )
 
@@ -80,6 +81,7 @@ type Host struct {
 	Metrics  *prometheus.Registry
 
 	cfg    Config
+	seals  *seal.Reader // nil where processes have no certificates
 	cancel context.CancelFunc
 
 	mu      sync.Mutex
@@ -94,8 +96,15 @@ func New(ctx context.Context, cfg Config) (*Host, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open JetStream: %w", err)
 	}
-	js := replicated{plain, cfg.Replicas}
-	nodes, err := discovery.New(js, discovery.Config{Bucket: kv.Nodes}, discovery.WithLogger(cfg.Logger))
+	js, metrics := replicated{plain, cfg.Replicas}, newMetrics(cfg.NATS)
+	h := &Host{
+		ID: rand.Text()[:12], NATS: cfg.NATS, JS: js, Secrets: cfg.Secrets, Logger: cfg.Logger, Metrics: metrics,
+		Events: events.NewVerifier(js, cfg.voucher(), cfg.Logger, metrics), cfg: cfg,
+	}
+	if cfg.Identity != nil {
+		h.seals = seal.NewReader(cfg.Identity, cfg.Logger, metrics)
+	}
+	nodes, err := discovery.New(js, discovery.Config{Bucket: kv.Nodes}, discovery.WithLogger(cfg.Logger), discovery.WithSeal(h.Seal()))
 	if err != nil {
 		return nil, fmt.Errorf("open discovery: %w", err)
 	}
@@ -108,17 +117,13 @@ func New(ctx context.Context, cfg Config) (*Host, error) {
 		return nil, errors.Join(fmt.Errorf("open RPC client: %w", err), nodes.Close())
 	}
 	watch, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	state := auth.Watch(watch, js, cfg.Logger)
+	h.Auth, h.cancel = auth.Watch(watch, js, cfg.Logger, kv.SealedBy(h.Seal())), cancel
 	opts := []auth.VerifierOption{auth.WithLogger(cfg.Logger)}
 	if cfg.TokenSession > 0 {
 		opts = append(opts, auth.AcceptExpired(cfg.TokenSession))
 	}
-	metrics := newMetrics(cfg.NATS)
-	return &Host{
-		ID: rand.Text()[:12], Events: events.NewVerifier(js, cfg.voucher(), cfg.Logger, metrics), NATS: cfg.NATS, JS: js, Registry: nodes, Nodes: nodes, Client: rpc, RPC: rpc,
-		Auth: state, Verifier: auth.NewVerifier(state, opts...), Secrets: cfg.Secrets, Logger: cfg.Logger, Metrics: metrics,
-		cfg: cfg, cancel: cancel,
-	}, nil
+	h.Registry, h.Nodes, h.Client, h.RPC, h.Verifier = nodes, nodes, rpc, rpc, auth.NewVerifier(h.Auth, opts...)
+	return h, nil
 }
 
 // voucher ties keys to certificates; nil where there are none.
@@ -139,6 +144,22 @@ func (h *Host) SecretKey() SecretKey {
 // Signer signs the events of a service that runs in this process.
 func (h *Host) Signer(slug string) *events.Signer {
 	return events.NewSigner(slug, h.Secrets, h.cfg.voucher())
+}
+
+// Seal opens entries of buckets that their owners have sealed; nil where processes have no certificates, and seal nothing.
+func (h *Host) Seal() kv.Seal {
+	if h.seals == nil {
+		return nil
+	}
+	return h.seals
+}
+
+// Keeper seals the entries of a service that runs in this process; nil where processes have no certificates.
+func (h *Host) Keeper(slug string) *kv.Keeper {
+	if h.seals == nil {
+		return nil
+	}
+	return kv.NewKeeper(h.seals.Sealer(slug, h.Secrets))
 }
 
 // Listen opens the listener of a service's RPC server.

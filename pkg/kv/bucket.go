@@ -32,6 +32,7 @@ const (
 type Options struct {
 	TTL      time.Duration // how long an entry lives; 0 is for ever
 	Replicas int           // of the stream; 0 is 1
+	Keeper   *Keeper       // seals its entries; nil seals none
 }
 
 // Open gives a bucket, created where there is none. Only its owner calls it. One that exists is not changed: who may change
@@ -52,7 +53,7 @@ func Open(ctx context.Context, js jetstream.JetStream, bucket string, o Options)
 	if err != nil {
 		return nil, fmt.Errorf("open bucket %s: %w", bucket, err)
 	}
-	return b, nil
+	return o.Keeper.keeps(js, b), nil
 }
 
 var encoding = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPadding(base32.NoPadding)
@@ -118,20 +119,20 @@ func write(ctx context.Context, b jetstream.KeyValue, key string, read func(have
 		if err := yield(ctx, round); err != nil {
 			return entry{}, err
 		}
-		have, revision, err := get(ctx, b, key)
+		have, err := get(ctx, b, key)
 		if err != nil {
 			return entry{}, err
 		}
-		want, err := read(have)
+		want, err := read(have.value)
 		if err != nil {
 			return entry{}, err
 		}
-		now, ok, err := swap(ctx, b, key, have, want, revision)
-		if err == nil && ok && revision == 0 && want != nil {
+		now, ok, err := swap(ctx, b, key, have, want)
+		if err == nil && ok && have.none() && want != nil {
 			ok, err = still(want, read)
 		}
 		if ok || err != nil {
-			return entry{want, now}, err
+			return entry{value: want, revision: now, deleted: want == nil}, err
 		}
 	}
 	return entry{}, fmt.Errorf("write %s to bucket %s: others write it all the time", key, b.Bucket())
@@ -152,11 +153,11 @@ func WriteAll(ctx context.Context, b jetstream.KeyValue, keys []string, load fun
 		}
 		have := make(map[string]entry, len(keys))
 		for _, k := range keys {
-			value, revision, err := get(ctx, b, k)
+			e, err := get(ctx, b, k)
 			if err != nil {
 				return err
 			}
-			have[k] = entry{value, revision}
+			have[k] = e
 		}
 		want, err := load()
 		if err != nil {
@@ -171,33 +172,56 @@ func WriteAll(ctx context.Context, b jetstream.KeyValue, keys []string, load fun
 
 // entry is what a bucket holds under a key; revision 0 is nothing.
 type entry struct {
-	value    []byte
+	value    []byte // nil where it was deleted or is foreign
 	revision uint64
+	deleted  bool // it is what a deletion has left
+	foreign  bool // somebody else than the owner has written it
 }
 
-func get(ctx context.Context, b jetstream.KeyValue, key string) (value []byte, revision uint64, err error) {
+// none reports whether nothing is there.
+func (e entry) none() bool { return e.revision == 0 || e.deleted }
+
+// is reports whether the owner has written what is wanted, nil for nothing.
+func (e entry) is(want []byte) bool {
+	switch {
+	case e.foreign:
+		return false
+	case want == nil || e.none():
+		return want == nil && e.none()
+	}
+	return bytes.Equal(e.value, want)
+}
+
+func get(ctx context.Context, b jetstream.KeyValue, key string) (entry, error) {
+	if k, ok := b.(kept); ok {
+		return k.last(ctx, key)
+	}
 	e, err := b.Get(ctx, key)
 	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		return nil, 0, nil
+		return entry{}, nil
 	}
 	if err != nil {
-		return nil, 0, fmt.Errorf("read %s of bucket %s: %w", key, b.Bucket(), err)
+		return entry{}, fmt.Errorf("read %s of bucket %s: %w", key, b.Bucket(), err)
 	}
-	return e.Value(), e.Revision(), nil
+	return entry{value: e.Value(), revision: e.Revision()}, nil
 }
 
 // swap replaces a value if its revision is still the same, 0 for none, and tells whether it is as wanted now, and the revision
 // that it has.
-func swap(ctx context.Context, b jetstream.KeyValue, key string, have, want []byte, revision uint64) (now uint64, ok bool, err error) {
+func swap(ctx context.Context, b jetstream.KeyValue, key string, have entry, want []byte) (now uint64, ok bool, err error) {
+	if have.is(want) {
+		return have.revision, true, nil
+	}
+	k, sealed := b.(kept)
 	switch {
-	case want == nil && revision == 0, want != nil && revision != 0 && bytes.Equal(have, want):
-		return revision, true, nil
+	case sealed:
+		now, err = k.write(ctx, key, want, have.revision)
 	case want == nil:
-		err = b.Delete(ctx, key, jetstream.LastRevision(revision))
-	case revision == 0:
+		err = b.Delete(ctx, key, jetstream.LastRevision(have.revision))
+	case have.revision == 0:
 		now, err = b.Create(ctx, key, want)
 	default:
-		now, err = b.Update(ctx, key, want, revision)
+		now, err = b.Update(ctx, key, want, have.revision)
 	}
 	if outrun(err) {
 		return 0, false, nil
@@ -226,7 +250,9 @@ func Sync(ctx context.Context, b jetstream.KeyValue, load func(have map[string][
 		}
 		values := make(map[string][]byte, len(have))
 		for k, e := range have {
-			values[k] = e.value
+			if !e.deleted && !e.foreign {
+				values[k] = e.value
+			}
 		}
 		want, err := load(values)
 		if err != nil {
@@ -246,7 +272,7 @@ func Sync(ctx context.Context, b jetstream.KeyValue, load func(have map[string][
 // adds reports whether want has an entry that have lacks. Then another round is due, for the reason of still.
 func adds(have map[string]entry, want map[string][]byte) bool {
 	for k := range want {
-		if have[k].revision == 0 {
+		if have[k].none() {
 			return true
 		}
 	}
@@ -262,11 +288,11 @@ func replace(ctx context.Context, b jetstream.KeyValue, have map[string]entry, w
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(writers)
 	write := func(key string) {
-		if e := have[key]; e.revision != 0 && bytes.Equal(e.value, want[key]) && want[key] != nil {
+		if have[key].is(want[key]) {
 			return
 		}
 		g.Go(func() error {
-			_, ok, err := swap(ctx, b, key, have[key].value, want[key], have[key].revision)
+			_, ok, err := swap(ctx, b, key, have[key], want[key])
 			if !ok {
 				outrun.Store(true)
 			}
@@ -285,13 +311,19 @@ func replace(ctx context.Context, b jetstream.KeyValue, have map[string]entry, w
 	return err == nil && !outrun.Load(), err
 }
 
+// contents returns what a bucket holds. Of one whose entries are sealed, that is also what deletions have left.
 func contents(ctx context.Context, b jetstream.KeyValue) (map[string]entry, error) {
-	w, err := b.WatchAll(ctx, jetstream.IgnoreDeletes())
+	k, sealed := b.(kept)
+	opts := []jetstream.WatchOpt{jetstream.IgnoreDeletes()}
+	if sealed {
+		opts = nil
+	}
+	w, err := b.WatchAll(ctx, opts...)
 	if err != nil {
 		return nil, fmt.Errorf("read bucket %s: %w", b.Bucket(), err)
 	}
 	defer func() { _ = w.Stop() }()
-	have := map[string]entry{}
+	var all []jetstream.KeyValueEntry
 	for {
 		select {
 		case e, ok := <-w.Updates():
@@ -299,10 +331,10 @@ func contents(ctx context.Context, b jetstream.KeyValue) (map[string]entry, erro
 				return nil, fmt.Errorf("read bucket %s: the connection was lost", b.Bucket())
 			}
 			if e == nil {
-				return have, nil
+				return k.entries(ctx, all)
 			}
-			if e.Key() != markKey {
-				have[e.Key()] = entry{e.Value(), e.Revision()}
+			if !reserved(e.Key()) {
+				all = append(all, e)
 			}
 		case <-ctx.Done():
 			return nil, ctx.Err()

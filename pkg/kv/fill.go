@@ -38,6 +38,9 @@ func Fill(ctx context.Context, js jetstream.JetStream, bucket string, o Options,
 	if err != nil {
 		return nil, err
 	}
+	if err := o.Keeper.vouch(ctx, b); err != nil {
+		return nil, err
+	}
 	begin, end := filling(info.Created), filled(info.Created)
 	is, err := Write(ctx, b, markKey, func(have []byte) ([]byte, error) {
 		if string(have) == string(end) {
@@ -58,8 +61,9 @@ func Fill(ctx context.Context, js jetstream.JetStream, bucket string, o Options,
 	return b, err
 }
 
-// Filled reports whether a bucket exists and is marked as complete. If not, its owner has to fill it.
-func Filled(ctx context.Context, js jetstream.JetStream, bucket string) (bool, error) {
+// Filled reports whether a bucket exists and is marked as complete. If not, its owner has to fill it. With a seal, a mark counts only if
+// the owner has sealed it.
+func Filled(ctx context.Context, js jetstream.JetStream, bucket string, seal Seal) (bool, error) {
 	s, err := js.Stream(ctx, stream(bucket))
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return false, nil
@@ -67,14 +71,22 @@ func Filled(ctx context.Context, js jetstream.JetStream, bucket string) (bool, e
 	if err != nil {
 		return false, fmt.Errorf("open bucket %s: %w", bucket, err)
 	}
-	is, err := s.GetLastMsgForSubject(ctx, "$KV."+bucket+"."+markKey)
+	is, err := s.GetLastMsgForSubject(ctx, subject(bucket, markKey))
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return false, nil
 	}
 	if err != nil {
 		return false, fmt.Errorf("read mark of bucket %s: %w", bucket, err)
 	}
-	return string(is.Data) == string(filled(s.CachedInfo().Created)), nil
+	mark := is.Data
+	if seal != nil {
+		o, err := openOnce(ctx, seal, vouchersOf(bucket, s), Place{bucket, s.CachedInfo().Created, markKey}, mark)
+		if err != nil {
+			return false, nil
+		}
+		mark = o.Value
+	}
+	return string(mark) == string(filled(s.CachedInfo().Created)), nil
 }
 
 // Look is the interval at which owners check that their bucket is [Filled], and watchers that it is the [Same].

@@ -98,12 +98,12 @@ func TestAMapIsWhatItsBucketIsFilledWithAgain(t *testing.T) {
 			t.Parallel()
 			srv, js, m := lost(t, true)
 			c.lose(t, srv, js)
-			if whole, err := kv.Filled(t.Context(), js, "things"); whole || err != nil {
+			if whole, err := kv.Filled(t.Context(), js, "things", nil); whole || err != nil {
 				t.Errorf("the bucket is said to be filled: %v, %v", whole, err)
 			}
 			fill(t, js, c.then)
 			soon(t, m, c.then)
-			if whole, err := kv.Filled(t.Context(), js, "things"); !whole || err != nil {
+			if whole, err := kv.Filled(t.Context(), js, "things", nil); !whole || err != nil {
 				t.Errorf("the bucket is said not to be filled: %v, %v", whole, err)
 			}
 		})

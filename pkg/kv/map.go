@@ -26,6 +26,7 @@ type Map[V any] struct {
 	bucket string
 	decode func(key string, value []byte) (V, error)
 	log    *slog.Logger
+	seal   Seal // nil where entries have none
 
 	current   atomic.Pointer[map[string]V]
 	synced    atomic.Bool
@@ -34,6 +35,9 @@ type Map[V any] struct {
 
 	marked  bool      // its owner marks what it has filled; of the goroutine that watches, as what follows
 	created time.Time // when the bucket was made that was last seen whole
+	chain   chain     // of the entries that were taken up
+	made    time.Time // when the bucket was made that chain is of
+	highest uint64    // revision that was seen of it
 
 	mu      sync.Mutex
 	changed chan struct{} // closed, and replaced, with each change
@@ -44,10 +48,19 @@ type Map[V any] struct {
 // batch bounds how many changes one new snapshot takes up.
 const batch = 4096
 
+// WatchOption is an option of [Watch].
+type WatchOption func(*Seal)
+
+// SealedBy makes a map refuse what the bucket's owner has not sealed: it keeps the entry that it had. A nil seal accepts everything.
+func SealedBy(seal Seal) WatchOption { return func(s *Seal) { *s = seal } }
+
 // Watch watches a bucket until ctx ends; Wait tells when its goroutine is gone. A value that decode refuses is logged
 // and left out. The bucket is created by its owner: until it exists the map is empty and not synced.
-func Watch[V any](ctx context.Context, js jetstream.JetStream, bucket string, log *slog.Logger, decode func(key string, value []byte) (V, error)) *Map[V] {
+func Watch[V any](ctx context.Context, js jetstream.JetStream, bucket string, log *slog.Logger, decode func(key string, value []byte) (V, error), opts ...WatchOption) *Map[V] {
 	m := &Map[V]{bucket: bucket, decode: decode, log: log.With("bucket", bucket), changed: make(chan struct{}), done: make(chan struct{})}
+	for _, o := range opts {
+		o(&m.seal)
+	}
 	m.current.Store(&map[string]V{})
 	m.confirm()
 	go func() {
@@ -140,7 +153,7 @@ func (m *Map[V]) run(ctx context.Context, js jetstream.JetStream) {
 		if ctx.Err() != nil {
 			return
 		}
-		if !errors.Is(err, jetstream.ErrBucketNotFound) && !errors.Is(err, errReconnected) {
+		if !errors.Is(err, jetstream.ErrBucketNotFound) && !errors.Is(err, errReconnected) && !errors.Is(err, errVouched) {
 			m.log.Warn("watch_interrupted", "error", err)
 		}
 		if time.Since(started) > slowest {
@@ -187,7 +200,7 @@ func (m *Map[V]) watch(ctx context.Context, js jetstream.JetStream) error {
 	defer js.Conn().RemoveStatusListener(connected)
 	check := time.NewTicker(Look)
 	defer check.Stop()
-	r := newReading(m, info.Created)
+	r := newReading(m, bucket, info)
 	defer r.due.Stop()
 	for {
 		select {
@@ -209,23 +222,30 @@ func (m *Map[V]) watch(ctx context.Context, js jetstream.JetStream) error {
 			if !ok {
 				return errClosed
 			}
-			if err := r.takeUp(e, watcher.Updates()); err != nil {
+			if err := r.takeUp(ctx, e, watcher.Updates()); err != nil {
 				return err
 			}
 		}
 	}
 }
 
-func (m *Map[V]) apply(s map[string]V, e jetstream.KeyValueEntry) {
-	if e.Operation() != jetstream.KeyValuePut {
-		delete(s, e.Key())
+// apply takes up a change. Where it is refused, what is known of the entry stays.
+func (m *Map[V]) apply(s map[string]V, c change) {
+	switch {
+	case c.refused != nil:
+		if known, ok := m.Get(c.key); ok {
+			s[c.key] = known
+		}
+		return
+	case c.deleted:
+		delete(s, c.key)
 		return
 	}
-	v, err := m.decode(e.Key(), e.Value())
+	v, err := m.decode(c.key, c.value)
 	if err != nil {
-		m.log.Error("value_refused", "key", e.Key(), "error", err)
-		delete(s, e.Key())
+		m.log.Error("value_refused", "key", c.key, "error", err)
+		delete(s, c.key)
 		return
 	}
-	s[e.Key()] = v
+	s[c.key] = v
 }

@@ -3,6 +3,7 @@ package kv
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -27,6 +28,7 @@ const (
 // has not written yet. Once whole, the map equals the bucket.
 type reading[V any] struct {
 	m       *Map[V]
+	bucket  jetstream.KeyValue
 	created time.Time // of the bucket
 	due     *time.Timer
 
@@ -37,10 +39,16 @@ type reading[V any] struct {
 	mark     string // what the owner says; empty is nothing
 	marked   uint64 // the revision of the mark
 	first    time.Time
+	missed   map[string]bool // ids of keys for whose seals there was no voucher
 }
 
-func newReading[V any](m *Map[V], created time.Time) *reading[V] {
-	r := &reading[V]{m: m, created: created, due: time.NewTimer(time.Hour), fresh: map[string]V{}, snapshot: true}
+func newReading[V any](m *Map[V], bucket jetstream.KeyValue, info *jetstream.StreamInfo) *reading[V] {
+	r := &reading[V]{
+		m: m, bucket: bucket, created: info.Created, due: time.NewTimer(time.Hour), fresh: map[string]V{}, snapshot: true, missed: map[string]bool{},
+	}
+	if !m.made.Equal(info.Created) || info.State.LastSeq < m.highest { // it is another one, or was restored from a backup
+		m.chain, m.made, m.highest = chain{}, info.Created, 0
+	}
 	r.due.Stop()
 	return r
 }
@@ -49,23 +57,14 @@ func newReading[V any](m *Map[V], created time.Time) *reading[V] {
 var errClosed = errors.New("the watcher was closed")
 
 // takeUp takes up an update and all that wait behind it.
-func (r *reading[V]) takeUp(e jetstream.KeyValueEntry, updates <-chan jetstream.KeyValueEntry) error {
-	changes, closed := []jetstream.KeyValueEntry{e}, false
-	for more := e != nil; more && len(changes) < batch; {
-		select {
-		case e, ok := <-updates:
-			closed = !ok
-			if more = ok && e != nil; ok {
-				changes = append(changes, e)
-			}
-		default:
-			more = false
-		}
-	}
-	ended := !closed && changes[len(changes)-1] == nil // the snapshot, by a nil entry
+func (r *reading[V]) takeUp(ctx context.Context, e jetstream.KeyValueEntry, updates <-chan jetstream.KeyValueEntry) error {
+	waiting, ended, closed := waitingBehind(e, updates)
 	if ended {
-		changes = changes[:len(changes)-1]
 		r.snapshot = false
+	}
+	changes, err := r.unseal(ctx, waiting)
+	if err != nil {
+		return err
 	}
 	changes, again := r.takeMarks(changes)
 	r.count(changes)
@@ -84,23 +83,116 @@ func (r *reading[V]) takeUp(e jetstream.KeyValueEntry, updates <-chan jetstream.
 	return nil
 }
 
+// waitingBehind returns an update and all that wait behind it. It reports whether the snapshot ends there, with a nil update, and whether the
+// watcher has ended.
+func waitingBehind(e jetstream.KeyValueEntry, updates <-chan jetstream.KeyValueEntry) (all []jetstream.KeyValueEntry, ended, closed bool) {
+	for {
+		if e == nil {
+			return all, true, false
+		}
+		if all = append(all, e); len(all) == batch {
+			return all, false, false
+		}
+		var ok bool
+		select {
+		case e, ok = <-updates:
+			if !ok {
+				return all, false, true
+			}
+		default:
+			return all, false, false
+		}
+	}
+}
+
+// errVouched means that a voucher has come for entries that were refused without it.
+var errVouched = errors.New("a voucher was missing")
+
+// unseal opens updates, and leaves out vouchers. What the owner has not written is refused.
+func (r *reading[V]) unseal(ctx context.Context, updates []jetstream.KeyValueEntry) ([]change, error) {
+	changes := make([]change, 0, len(updates))
+	for _, e := range updates {
+		r.m.highest = max(r.m.highest, e.Revision())
+		id, voucher := isVoucher(e.Key())
+		switch {
+		case !voucher:
+			changes = append(changes, changeOf(e))
+		case r.m.seal != nil && r.m.seal.Learn(r.m.bucket, e.Value()) == nil && r.missed[id]:
+			return nil, errVouched
+		}
+	}
+	if r.m.seal == nil {
+		return changes, nil
+	}
+	open := func(i int) {
+		changes[i] = changes[i].opened(r.m.seal.Open(Place{r.m.bucket, r.created, changes[i].key}, changes[i].value))
+	}
+	sealed := make([][]byte, len(changes))
+	for i, c := range changes {
+		sealed[i] = c.value
+	}
+	each(len(changes), open)
+	for i, c := range changes {
+		if unknown, ok := errors.AsType[*UnknownSealError](c.refused); ok {
+			changes[i].value = sealed[i]
+			if err := r.vouch(ctx, unknown.ID); err != nil {
+				return nil, err
+			}
+			open(i)
+		}
+		r.judge(&changes[i])
+	}
+	return changes, nil
+}
+
+// vouch looks for a voucher that the watch has not brought yet.
+func (r *reading[V]) vouch(ctx context.Context, id string) error {
+	if r.missed[id] {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, Look)
+	defer cancel()
+	e, err := r.bucket.Get(ctx, sealKey+id)
+	switch {
+	case err == nil && r.m.seal.Learn(r.m.bucket, e.Value()) == nil:
+		return nil
+	case err == nil, errors.Is(err, jetstream.ErrKeyNotFound), errors.Is(err, jetstream.ErrInvalidKey):
+	default:
+		return fmt.Errorf("read voucher: %w", err)
+	}
+	if len(r.missed) < batch { // else somebody makes them up
+		r.missed[id] = true
+	}
+	return nil
+}
+
+// judge refuses a change that was replayed, and reports one that is refused.
+func (r *reading[V]) judge(c *change) {
+	if c.refused == nil && !r.m.chain.follows(c.key, c.number, c.revision) {
+		c.refused = errReplayed
+	}
+	if c.refused != nil {
+		r.m.seal.Refused(r.m.bucket, c.key, c.refused)
+	}
+}
+
 // takeMarks removes the owner's marks from changes, and reports whether there was one. Only owners of older versions, which know no
 // marks, delete a mark.
-func (r *reading[V]) takeMarks(changes []jetstream.KeyValueEntry) (others []jetstream.KeyValueEntry, marked bool) {
-	return slices.DeleteFunc(changes, func(e jetstream.KeyValueEntry) bool {
-		if e.Key() != markKey {
-			return false
+func (r *reading[V]) takeMarks(changes []change) (others []change, marked bool) {
+	return slices.DeleteFunc(changes, func(c change) bool {
+		if c.key != markKey || c.refused != nil {
+			return c.key == markKey
 		}
 		r.mark, r.marked = "", 0
-		if r.m.marked = e.Operation() == jetstream.KeyValuePut; r.m.marked {
-			r.mark, r.marked = string(e.Value()), e.Revision()
+		if r.m.marked = !c.deleted; r.m.marked {
+			r.mark, r.marked = string(c.value), c.revision
 			marked = true
 		}
 		return true
 	}), marked
 }
 
-func (r *reading[V]) count(changes []jetstream.KeyValueEntry) {
+func (r *reading[V]) count(changes []change) {
 	if r.entries == 0 {
 		r.first = time.Now()
 	}
@@ -108,15 +200,15 @@ func (r *reading[V]) count(changes []jetstream.KeyValueEntry) {
 }
 
 // with applies changes to a map, and returns it.
-func (r *reading[V]) with(s map[string]V, changes []jetstream.KeyValueEntry) map[string]V {
-	for _, e := range changes {
-		r.m.apply(s, e)
+func (r *reading[V]) with(s map[string]V, changes []change) map[string]V {
+	for _, c := range changes {
+		r.m.apply(s, c)
 	}
 	return s
 }
 
 // advance goes on to the next state, if it is time.
-func (r *reading[V]) advance(changes []jetstream.KeyValueEntry, ended bool) {
+func (r *reading[V]) advance(changes []change, ended bool) {
 	switch {
 	case r.snapshot:
 	case r.isWhole(ended):
@@ -152,7 +244,7 @@ func (r *reading[V]) complete() {
 }
 
 // fill publishes the known state with new entries above it, and sets the time at which a bucket without a mark counts as whole.
-func (r *reading[V]) fill(all map[string]V, changes []jetstream.KeyValueEntry) {
+func (r *reading[V]) fill(all map[string]V, changes []change) {
 	if len(all) > 0 || len(changes) > 0 {
 		next := maps.Clone(r.m.Load())
 		maps.Copy(next, all)
@@ -178,7 +270,7 @@ func (r *reading[V]) same(ctx context.Context, js jetstream.JetStream) (bool, er
 	if info == nil || err != nil {
 		return false, err
 	}
-	if info.State.Msgs == 0 && r.entries > 0 || r.marked > 0 && info.State.FirstSeq > r.marked {
+	if info.State.Msgs == 0 && r.entries > 0 || info.State.LastSeq < r.m.highest || r.marked > 0 && info.State.FirstSeq > r.marked {
 		return false, errGone
 	}
 	return true, nil

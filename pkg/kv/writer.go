@@ -29,12 +29,12 @@ func (w *Writer) Write(ctx context.Context, key string, read func(have []byte) (
 		return err
 	}
 	if !bytes.Equal(was.value, want) { // else only the bucket knows whether it is still there
-		revision, ok, err := swap(ctx, w.bucket, key, was.value, want, was.revision)
+		revision, ok, err := swap(ctx, w.bucket, key, was, want)
 		if err != nil {
 			return err
 		}
 		if ok {
-			w.remember(key, entry{want, revision})
+			w.remember(key, entry{value: want, revision: revision})
 			return nil
 		}
 	}

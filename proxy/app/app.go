@@ -50,7 +50,7 @@ func (a *App) open(ctx context.Context, h *host.Host) error {
 		return err
 	}
 	a.Publish(schema)
-	a.table = newTable(h.JS, st, a.Log)
+	a.table = newTable(h.JS, st, h.Keeper(Name), a.Log)
 	if err := a.Listen(ctx, proxypb.File_proxy_v1_proxy_proto); err != nil {
 		return err
 	}
@@ -73,4 +73,4 @@ func sealed(st *store.Store) backend.Sealed {
 }
 
 // Run serves until ctx ends.
-func (a *App) Run(ctx context.Context) error { return a.Backend.Run(ctx, a.table.run) }
+func (a *App) Run(ctx context.Context) error { return a.Backend.Run(ctx, a.table.run, a.table.guard) }

@@ -24,8 +24,10 @@ import (
 type table struct {
 	js      jetstream.JetStream
 	store   service.Store
+	keeper  *kv.Keeper
 	log     *slog.Logger
 	changed chan struct{} // routes have changed
+	wrong   chan struct{} // somebody else has written to the bucket
 
 	bucket    jetstream.KeyValue // that was filled last
 	published map[string][]byte  // what the bucket holds, as far as this process knows; nil is unknown
@@ -42,8 +44,10 @@ const (
 	gap      = 5 * time.Millisecond // between two updates, at least
 )
 
-func newTable(js jetstream.JetStream, st service.Store, log *slog.Logger) *table {
-	return &table{js: js, store: st, log: log, changed: make(chan struct{}, 1), slugs: map[string]slugEntry{}}
+func newTable(js jetstream.JetStream, st service.Store, keeper *kv.Keeper, log *slog.Logger) *table {
+	return &table{
+		js: js, store: st, keeper: keeper, log: log, changed: make(chan struct{}, 1), wrong: make(chan struct{}, 1), slugs: map[string]slugEntry{},
+	}
 }
 
 // RoutesChanged implements service.Table.
@@ -54,9 +58,19 @@ func (t *table) RoutesChanged(context.Context) {
 	}
 }
 
+// guard watches the bucket for what others write to it, until ctx ends.
+func (t *table) guard(ctx context.Context) {
+	t.keeper.Guard(ctx, t.js, kv.Routing, t.log, func() {
+		select {
+		case t.wrong <- struct{}{}:
+		default:
+		}
+	})
+}
+
 // run publishes until ctx ends.
 func (t *table) run(ctx context.Context) {
-	instances := kv.Watch(ctx, t.js, kv.Instances, t.log, decodeInstance)
+	instances := kv.Watch(ctx, t.js, kv.Instances, t.log, decodeInstance, kv.SealedBy(t.keeper.Seal()))
 	defer instances.Wait()
 	again := time.NewTicker(resync)
 	defer again.Stop()
@@ -87,6 +101,8 @@ func (t *table) run(ctx context.Context) {
 			case <-look.C:
 				waits = !t.lost(ctx)
 			case <-again.C:
+				t.published = nil
+			case <-t.wrong:
 				t.published = nil
 			case <-reconnected:
 				t.published = nil
@@ -119,7 +135,7 @@ func (t *table) publish(ctx context.Context, instances *kv.Map[*routing.Instance
 		return t.update(ctx, instances)
 	}
 	var want map[string][]byte
-	bucket, err := kv.Fill(ctx, t.js, kv.Routing, kv.Options{}, func(map[string][]byte) (_ map[string][]byte, err error) {
+	bucket, err := kv.Fill(ctx, t.js, kv.Routing, kv.Options{Keeper: t.keeper}, func(map[string][]byte) (_ map[string][]byte, err error) {
 		want, err = t.want(ctx, instances.Load())
 		return want, err
 	})
@@ -136,7 +152,7 @@ func (t *table) lost(ctx context.Context) bool {
 	}
 	ctx, cancel := context.WithTimeout(ctx, kv.Look)
 	defer cancel()
-	whole, err := kv.Filled(ctx, t.js, kv.Routing)
+	whole, err := kv.Filled(ctx, t.js, kv.Routing, t.keeper.Seal())
 	if err != nil || whole {
 		return false
 	}

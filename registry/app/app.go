@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"micromesh/pkg/backend"
 	"micromesh/pkg/host"
@@ -32,7 +31,7 @@ type App struct {
 	peers   *peers
 	svc     *service.Service
 
-	js        jetstream.JetStream
+	owners    owners
 	stock     *stock.Bridge // nil where there is none
 	stockNATS *nats.Conn
 }
@@ -49,7 +48,7 @@ func New(ctx context.Context, h *host.Host, cfg Config) (*App, error) {
 	if err != nil {
 		return nil, errors.Join(err, b.Close())
 	}
-	a := &App{Backend: b, js: h.JS, network: network, checker: health.New(cfg.CheckTimeout, network.Policy)}
+	a := &App{Backend: b, owners: owners{h.JS, h.Seal()}, network: network, checker: health.New(cfg.CheckTimeout, network.Policy)}
 	if err := a.open(ctx, h, cfg); err != nil {
 		return nil, errors.Join(err, a.Close())
 	}
@@ -69,7 +68,7 @@ func (a *App) open(ctx context.Context, h *host.Host, cfg Config) error {
 		return err
 	}
 	a.Publish(schema)
-	a.board = newBoard(h.JS, a.Log)
+	a.board = newBoard(h.JS, h.Keeper(Name), a.Log)
 	a.peers = newPeers(h.Nodes, h.NATS, h.ID, a.Log)
 	a.svc, err = service.New(ctx, service.Config{
 		Lease: cfg.Lease, CheckInterval: cfg.CheckInterval, MaxInstances: maxInstances,
@@ -98,10 +97,10 @@ func (a *App) open(ctx context.Context, h *host.Host, cfg Config) error {
 func (a *App) Run(ctx context.Context) error {
 	board := func(ctx context.Context) { a.board.run(ctx, a.svc) }
 	peers := func(ctx context.Context) { a.peers.run(ctx, a.svc) }
-	deleted := func(ctx context.Context) { owners{a.js}.followDeleted(ctx, a.svc.Orphaned) }
-	parts := []func(context.Context){a.svc.RunFlush, a.svc.RunChecks, a.svc.RunOrphans, board, peers, a.node.run, deleted}
+	deleted := func(ctx context.Context) { a.owners.followDeleted(ctx, a.svc.Orphaned) }
+	parts := []func(context.Context){a.svc.RunFlush, a.svc.RunChecks, a.svc.RunOrphans, board, a.board.guard, peers, a.node.run, deleted}
 	if a.stock != nil {
-		parts = append(parts, a.stock.Run, func(ctx context.Context) { owners{a.js}.follow(ctx, a.stock.Recheck) })
+		parts = append(parts, a.stock.Run, func(ctx context.Context) { a.owners.follow(ctx, a.stock.Recheck) })
 	}
 	return a.Backend.Run(ctx, parts...)
 }

@@ -23,8 +23,10 @@ import (
 // boards of all registries write the same bucket: none takes back what another knows better. That is whoever knows the
 // later generation of an instance, and of two who know the same one, the one that checks it.
 type board struct {
-	js  jetstream.JetStream
-	log *slog.Logger
+	js     jetstream.JetStream
+	keeper *kv.Keeper
+	log    *slog.Logger
+	wrong  chan struct{} // somebody else has written to the bucket
 
 	mu      sync.Mutex
 	waiting map[string]subject // by key
@@ -59,8 +61,8 @@ const (
 	atOnce   = 16 // changes that are published at the same time
 )
 
-func newBoard(js jetstream.JetStream, log *slog.Logger) *board {
-	return &board{js: js, log: log, waiting: map[string]subject{}, woken: make(chan struct{}, 1)}
+func newBoard(js jetstream.JetStream, keeper *kv.Keeper, log *slog.Logger) *board {
+	return &board{js: js, keeper: keeper, log: log, wrong: make(chan struct{}, 1), waiting: map[string]subject{}, woken: make(chan struct{}, 1)}
 }
 
 // Changed implements service.Board.
@@ -99,6 +101,16 @@ func (b *board) next() (key string, s subject, ok bool) {
 	return key, s, true
 }
 
+// guard watches the bucket for what others write to it, until ctx ends.
+func (b *board) guard(ctx context.Context) {
+	b.keeper.Guard(ctx, b.js, kv.Instances, b.log, func() {
+		select {
+		case b.wrong <- struct{}{}:
+		default:
+		}
+	})
+}
+
 // run publishes until ctx ends.
 func (b *board) run(ctx context.Context, from instances) {
 	again := time.NewTicker(resync)
@@ -127,6 +139,8 @@ func (b *board) run(ctx context.Context, from instances) {
 		case <-look.C:
 			whole = b.lost(ctx)
 		case <-again.C:
+			whole = true
+		case <-b.wrong:
 			whole = true
 		case <-reconnected:
 			whole = true
@@ -177,7 +191,7 @@ func (b *board) publish(ctx context.Context, from instances, whole bool) error {
 func (b *board) sync(ctx context.Context, from instances) error {
 	ctx, cancel := context.WithTimeout(ctx, syncTime)
 	defer cancel()
-	bucket, err := kv.Fill(ctx, b.js, kv.Instances, kv.Options{}, func(have map[string][]byte) (map[string][]byte, error) {
+	bucket, err := kv.Fill(ctx, b.js, kv.Instances, kv.Options{Keeper: b.keeper}, func(have map[string][]byte) (map[string][]byte, error) {
 		if err := from.Refresh(ctx); err != nil {
 			return nil, err
 		}
@@ -205,7 +219,7 @@ func (b *board) lost(ctx context.Context) bool {
 	}
 	ctx, cancel := context.WithTimeout(ctx, kv.Look)
 	defer cancel()
-	whole, err := kv.Filled(ctx, b.js, kv.Instances)
+	whole, err := kv.Filled(ctx, b.js, kv.Instances, b.keeper.Seal())
 	return err == nil && !whole
 }
 

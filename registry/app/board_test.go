@@ -42,7 +42,7 @@ func TestDisplacedInstancesLeaveFirst(t *testing.T) {
 	for i := range n {
 		add("cats-svc", i)
 	}
-	b := newBoard(js, slog.New(slog.DiscardHandler))
+	b := newBoard(js, nil, slog.New(slog.DiscardHandler))
 	if err := b.publish(t.Context(), all, true); err != nil {
 		t.Fatal(err)
 	}

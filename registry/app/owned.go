@@ -13,7 +13,10 @@ import (
 )
 
 // owners tells which names are owned, by the slugs that user-svc publishes.
-type owners struct{ js jetstream.JetStream }
+type owners struct {
+	js   jetstream.JetStream
+	seal kv.Seal // nil where entries have none
+}
 
 // of returns the owner of a name. Names that differ from a slug only in the case of letters, or in `_` or `.` for `-`, are owned too.
 func (o owners) of(ctx context.Context, name string) stock.Owner {
@@ -27,18 +30,14 @@ func (o owners) of(ctx context.Context, name string) stock.Owner {
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	b, err := o.js.KeyValue(ctx, kv.Accounts)
-	if err != nil {
-		return stock.Unknown
-	}
-	_, err = b.Get(ctx, kv.Key(ident.Fold(name)))
+	entry, err := kv.Lookup(ctx, o.js, kv.Accounts, kv.Key(ident.Fold(name)), o.seal)
 	switch {
-	case err == nil:
-		return stock.Account
-	case !errors.Is(err, jetstream.ErrKeyNotFound):
+	case err != nil:
 		return stock.Unknown
+	case entry != nil:
+		return stock.Account
 	}
-	if whole, err := kv.Filled(ctx, o.js, kv.Accounts); err != nil || !whole {
+	if whole, err := kv.Filled(ctx, o.js, kv.Accounts, o.seal); err != nil || !whole {
 		return stock.Unknown
 	}
 	return stock.Nobody
@@ -54,10 +53,15 @@ func (o owners) follow(ctx context.Context, taken func()) {
 // followDeleted calls deleted with the slug of each account that was deleted, until ctx ends. It calls it again after each time that it
 // could have missed one.
 func (o owners) followDeleted(ctx context.Context, deleted func(slug string, at time.Time)) {
-	o.watching(ctx, func(ctx context.Context, b jetstream.KeyValue) (jetstream.KeyWatcher, error) {
-		return b.Watch(ctx, kv.DeletedAccounts, jetstream.IgnoreDeletes(), jetstream.MetaOnly())
+	var written func(context.Context, jetstream.KeyValueEntry) error
+	o.watching(ctx, func(ctx context.Context, b jetstream.KeyValue) (_ jetstream.KeyWatcher, err error) {
+		if written, err = kv.Opener(ctx, o.js, kv.Accounts, o.seal); err != nil {
+			return nil, err
+		}
+		return b.Watch(ctx, kv.DeletedAccounts, jetstream.IgnoreDeletes())
 	}, func(e jetstream.KeyValueEntry) {
-		if slug, ok := kv.SlugOfDeleted(e.Key()); ok {
+		slug, ok := kv.SlugOfDeleted(e.Key())
+		if ok && written(ctx, e) == nil {
 			deleted(slug, e.Created())
 		}
 	})

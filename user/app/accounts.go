@@ -22,11 +22,12 @@ const (
 // slugs publishes every slug that an account or an organization has, or ever had, in the bucket [kv.Accounts], and which accounts were
 // deleted. So others know which names are owned, without a list of them in memory.
 type slugs struct {
-	js    jetstream.JetStream
-	nats  *nats.Conn
-	store slugStore
-	log   *slog.Logger
-	dirty chan struct{}
+	js     jetstream.JetStream
+	nats   *nats.Conn
+	store  slugStore
+	keeper *kv.Keeper
+	log    *slog.Logger
+	dirty  chan struct{}
 }
 
 // slugStore lists what slugs publishes.
@@ -35,8 +36,8 @@ type slugStore interface {
 	DeletedSlugs(ctx context.Context) ([]string, error)
 }
 
-func newSlugs(js jetstream.JetStream, nc *nats.Conn, store slugStore, log *slog.Logger) *slugs {
-	return &slugs{js: js, nats: nc, store: store, log: log, dirty: make(chan struct{}, 1)}
+func newSlugs(js jetstream.JetStream, nc *nats.Conn, store slugStore, keeper *kv.Keeper, log *slog.Logger) *slugs {
+	return &slugs{js: js, nats: nc, store: store, keeper: keeper, log: log, dirty: make(chan struct{}, 1)}
 }
 
 // soon asks run for a comparison.
@@ -71,9 +72,9 @@ func (s *slugs) put(ctx context.Context, added, deleted []string) {
 }
 
 func (s *slugs) write(ctx context.Context, keys []string) error {
-	b, err := s.js.KeyValue(ctx, kv.Accounts)
+	b, err := s.keeper.Bucket(ctx, s.js, kv.Accounts)
 	if err != nil {
-		return fmt.Errorf("open bucket %s: %w", kv.Accounts, err)
+		return err
 	}
 	for _, key := range keys {
 		if _, err := kv.Write(ctx, b, key, func([]byte) ([]byte, error) { return []byte("{}"), nil }); err != nil {
@@ -123,7 +124,7 @@ func (s *slugs) lost(ctx context.Context) bool {
 	}
 	ctx, cancel := context.WithTimeout(ctx, kv.Look)
 	defer cancel()
-	whole, err := kv.Filled(ctx, s.js, kv.Accounts)
+	whole, err := kv.Filled(ctx, s.js, kv.Accounts, s.keeper.Seal())
 	return err == nil && !whole
 }
 
@@ -135,7 +136,7 @@ func (s *slugs) fill(ctx context.Context) error {
 	defer end()
 	ctx, cancel := context.WithTimeout(ctx, slugsTimeout)
 	defer cancel()
-	_, err = kv.Fill(ctx, s.js, kv.Accounts, kv.Options{}, func(map[string][]byte) (map[string][]byte, error) {
+	_, err = kv.Fill(ctx, s.js, kv.Accounts, kv.Options{Keeper: s.keeper}, func(map[string][]byte) (map[string][]byte, error) {
 		all, err := s.store.Slugs(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("read slugs: %w", err)

@@ -65,8 +65,9 @@ func (a *App) open(ctx context.Context, h *host.Host, cfg Config) error {
 		return err
 	}
 	st := store.New(a.DB, subscriber.Encode)
-	a.replica = newReplicator(h.JS, h.NATS, h.Auth, st, a.Log)
-	a.replica.slugs = newSlugs(h.JS, h.NATS, st, a.Log)
+	keeper := h.Keeper(Name)
+	a.replica = newReplicator(h.JS, h.NATS, h.Auth, st, keeper, a.Log)
+	a.replica.slugs = newSlugs(h.JS, h.NATS, st, keeper, a.Log)
 	a.Service, err = service.New(cfg.domain(), service.Ports{
 		Store: st, Sealer: h.Secrets, Signer: signer{}, Mailer: mailer, Permits: permits{h.Auth}, Replica: a.replica,
 	})
@@ -123,7 +124,7 @@ func (a *App) AdminPassword() string { return a.madeUp }
 
 // Run serves until ctx ends.
 func (a *App) Run(ctx context.Context) error {
-	return a.Backend.Run(ctx, a.replica.run, a.replica.slugs.run, a.housekeep)
+	return a.Backend.Run(ctx, append(a.replica.guards(), a.replica.run, a.replica.slugs.run, a.housekeep)...)
 }
 
 // housekeep deletes what has expired, and rotates the key when that is due, until ctx ends.

@@ -39,6 +39,7 @@ type replicator struct {
 	state  *auth.State
 	reader service.Reader
 	source source // set before anything is called
+	keeper *kv.Keeper
 	log    *slog.Logger
 
 	slugs   *slugs
@@ -57,8 +58,8 @@ type source interface {
 
 var _ service.Replica = (*replicator)(nil)
 
-func newReplicator(js jetstream.JetStream, nc *nats.Conn, state *auth.State, reader service.Reader, log *slog.Logger) *replicator {
-	r := &replicator{js: js, nats: nc, state: state, reader: reader, log: log, locks: map[string]*sync.Mutex{}, dirty: make(chan struct{}, 1)}
+func newReplicator(js jetstream.JetStream, nc *nats.Conn, state *auth.State, reader service.Reader, keeper *kv.Keeper, log *slog.Logger) *replicator {
+	r := &replicator{js: js, nats: nc, state: state, reader: reader, keeper: keeper, log: log, locks: map[string]*sync.Mutex{}, dirty: make(chan struct{}, 1)}
 	for _, bucket := range buckets() {
 		r.locks[bucket] = &sync.Mutex{}
 	}
@@ -180,7 +181,7 @@ func (r *replicator) sync(ctx context.Context) error {
 func (r *replicator) fill(ctx context.Context, bucket string) error {
 	r.locks[bucket].Lock()
 	defer r.locks[bucket].Unlock()
-	_, err := kv.Fill(ctx, r.js, bucket, kv.Options{}, func(map[string][]byte) (map[string][]byte, error) {
+	_, err := kv.Fill(ctx, r.js, bucket, kv.Options{Keeper: r.keeper}, func(map[string][]byte) (map[string][]byte, error) {
 		all, err := r.load(ctx)
 		return all[bucket], err
 	})
@@ -195,7 +196,7 @@ func (r *replicator) lacking(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, kv.Look)
 	defer cancel()
 	for _, bucket := range buckets() {
-		if whole, err := kv.Filled(ctx, r.js, bucket); err == nil && !whole {
+		if whole, err := kv.Filled(ctx, r.js, bucket, r.keeper.Seal()); err == nil && !whole {
 			r.log.Warn("bucket_lost", "bucket", bucket)
 			return true
 		}
@@ -209,6 +210,14 @@ func (r *replicator) soon() {
 	case r.dirty <- struct{}{}:
 	default:
 	}
+}
+
+// guards watch the buckets for what others write to them.
+func (r *replicator) guards() (all []func(context.Context)) {
+	for _, bucket := range buckets() {
+		all = append(all, func(ctx context.Context) { r.keeper.Guard(ctx, r.js, bucket, r.log, r.soon) })
+	}
+	return append(all, func(ctx context.Context) { r.keeper.Guard(ctx, r.js, kv.Accounts, r.log, r.slugs.soon) })
 }
 
 // run compares everything when it is due, and again until it succeeds, until ctx ends.
@@ -286,9 +295,9 @@ func (r *replicator) write(ctx context.Context, c service.Changes) (entries, err
 	put := func(bucket, key string, read func() ([]byte, error)) error {
 		r.locks[bucket].Lock()
 		defer r.locks[bucket].Unlock()
-		b, err := r.js.KeyValue(ctx, bucket)
+		b, err := r.keeper.Bucket(ctx, r.js, bucket)
 		if err != nil {
-			return fmt.Errorf("open bucket %s: %w", bucket, err)
+			return err
 		}
 		want[bucket][key], err = kv.Write(ctx, b, key, func([]byte) ([]byte, error) { return read() })
 		return err
