@@ -194,7 +194,7 @@ func (k *Keeper) vouch(ctx context.Context, b jetstream.KeyValue) error {
 // How soon the owner of a bucket is told that an entry isn't as it wrote it: at first, and while others go on writing.
 const (
 	firstAlarm = 100 * time.Millisecond
-	lastAlarm  = 5 * time.Second
+	lastAlarm  = time.Second
 	calm       = 30 * time.Second
 )
 
