@@ -33,7 +33,7 @@ import (
 	gateway "micromesh/gateway/app"
 )
 
-// insider is somebody who has the login of a service on NATS, and has the server write where that login may not.
+// insider has the login of a service on NATS, and has the server write where that login may not.
 type insider struct {
 	t  *testing.T
 	nc *nats.Conn
@@ -53,7 +53,7 @@ func newInsider(t *testing.T, s natsServer) *insider {
 	return &insider{t: t, nc: nc, js: js}
 }
 
-// write writes an entry: it has an entry of its own, with the same value and headers, read to the other's subject.
+// write writes an entry: it has another entry, with the same value and headers, read to its subject.
 func (i *insider) write(bucket, key string, value []byte, headers nats.Header) {
 	i.t.Helper()
 	i.n++
@@ -177,7 +177,7 @@ func TestALoginOnNATSWritesNoStateOfOthers(t *testing.T) {
 			}
 		}
 		if may := call(t, 200, "POST", url+"/user-svc/self/has/joe:pet:view", joe, nil)["authorized"]; may == true {
-			t.Error("joe has a permit that nobody saved")
+			t.Error("joe has a permit that was never saved")
 		}
 		if observer.Nodes.Lookup("payments") != nil {
 			t.Error("a guest is known that the registry has not brought in")

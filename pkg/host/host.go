@@ -101,8 +101,8 @@ func New(ctx context.Context, cfg Config) (*Host, error) {
 		ID: rand.Text()[:12], NATS: cfg.NATS, JS: js, Secrets: cfg.Secrets, Logger: cfg.Logger, Metrics: metrics,
 		Events: events.NewVerifier(js, cfg.voucher(), cfg.Logger, metrics), cfg: cfg,
 	}
-	if cfg.Identity != nil {
-		h.seals = seal.NewReader(cfg.Identity, cfg.Logger, metrics)
+	if seals := seal.NewReader(cfg.voucher(), cfg.Logger, metrics); cfg.Identity != nil {
+		h.seals = seals
 	}
 	nodes, err := discovery.New(js, discovery.Config{Bucket: kv.Nodes}, discovery.WithLogger(cfg.Logger), discovery.WithSeal(h.Seal()))
 	if err != nil {

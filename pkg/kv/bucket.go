@@ -174,8 +174,8 @@ func WriteAll(ctx context.Context, b jetstream.KeyValue, keys []string, load fun
 type entry struct {
 	value    []byte // nil where it was deleted or is foreign
 	revision uint64
-	deleted  bool // it is what a deletion has left
-	foreign  bool // somebody else than the owner has written it
+	deleted  bool // a deletion has left it
+	foreign  bool // the owner has not written it
 }
 
 // none reports whether nothing is there.

@@ -81,10 +81,10 @@ func Filled(ctx context.Context, js jetstream.JetStream, bucket string, seal Sea
 	mark := is.Data
 	if seal != nil {
 		o, err := openOnce(ctx, seal, vouchersOf(bucket, s), Place{bucket, s.CachedInfo().Created, markKey}, mark)
-		if err != nil {
-			return false, nil
+		if _, unread := errors.AsType[*unreadError](err); unread {
+			return false, err
 		}
-		mark = o.Value
+		mark = o.Value // none if others have written it
 	}
 	return string(mark) == string(filled(s.CachedInfo().Created)), nil
 }

@@ -191,7 +191,7 @@ func (k *Keeper) vouch(ctx context.Context, b jetstream.KeyValue) error {
 	return nil
 }
 
-// How soon the owner of a bucket is told that an entry isn't as it wrote it: at first, and while others go on writing.
+// Times from a foreign entry to the comparison with the database: the first, and those while others go on writing.
 const (
 	firstAlarm = 100 * time.Millisecond
 	lastAlarm  = time.Second
@@ -199,7 +199,7 @@ const (
 )
 
 // Guard watches a bucket until ctx ends, and calls wrong when its owner must compare it with the database: after each time that the watch
-// could have missed something, and when somebody else has put, deleted or replayed an entry.
+// could have missed something, and when others have put, deleted or replayed an entry.
 func (k *Keeper) Guard(ctx context.Context, js jetstream.JetStream, bucket string, log *slog.Logger, wrong func()) {
 	if k == nil {
 		return

@@ -160,13 +160,13 @@ func (r *reading[V]) vouch(ctx context.Context, id string) error {
 	default:
 		return fmt.Errorf("read voucher: %w", err)
 	}
-	if len(r.missed) < batch { // else somebody makes them up
+	if len(r.missed) < batch { // else they are made up
 		r.missed[id] = true
 	}
 	return nil
 }
 
-// judge refuses a change that was replayed, and reports one that is refused.
+// judge refuses a replayed change, and reports a refused one.
 func (r *reading[V]) judge(c *change) {
 	if c.refused == nil && !r.m.chain.follows(c.key, c.number, c.revision) {
 		c.refused = errReplayed

@@ -42,7 +42,7 @@ type Seal interface {
 	Refused(bucket, key string, why error)
 }
 
-// Place is where an entry lies.
+// Place is the place of an entry.
 type Place struct {
 	Bucket string
 	Made   time.Time // when the bucket was made: entries of a bucket that was lost are void in the next one
@@ -116,6 +116,13 @@ func openOnce(ctx context.Context, seal Seal, voucher voucherOf, at Place, raw [
 // unreadError means that NATS didn't answer.
 type unreadError struct{ error }
 
+// report reports a refused entry, unless NATS alone is to blame.
+func report(seal Seal, bucket, key string, why error) {
+	if _, unread := errors.AsType[*unreadError](why); !unread {
+		seal.Refused(bucket, key, why)
+	}
+}
+
 // change is an update of a bucket.
 type change struct {
 	key      string
@@ -132,7 +139,7 @@ func changeOf(e jetstream.KeyValueEntry) change {
 	return change{key: e.Key(), value: e.Value(), revision: e.Revision(), deleted: e.Operation() != jetstream.KeyValuePut}
 }
 
-// opened is a change without its seal, or one that is refused.
+// opened returns the change without its seal, or refused.
 func (c change) opened(o Opened, err error) change {
 	if err == nil && c.deleted != (len(o.Value) == 0) {
 		err = errShape
@@ -142,7 +149,7 @@ func (c change) opened(o Opened, err error) change {
 }
 
 // chain holds the revisions of a bucket's entries. Each seal names the revision that its entry replaces, and the owner writes by compare and
-// swap: so an entry that names an older revision than one that was seen was replayed.
+// swap: so an entry was replayed if it names a revision older than the last one seen.
 type chain map[string]uint64
 
 // follows reports whether an entry is no replay, and remembers it.
@@ -177,7 +184,7 @@ func each(n int, work func(i int)) {
 	wg.Wait()
 }
 
-// Lookup returns an entry of a bucket, nil where there is none. With a seal, it fails if the owner hasn't written what is there.
+// Lookup returns an entry of a bucket, or nil if it doesn't exist. With a seal, it fails if the owner hasn't written what is there.
 func Lookup(ctx context.Context, js jetstream.JetStream, bucket, key string, seal Seal) ([]byte, error) {
 	s, err := js.Stream(ctx, stream(bucket))
 	if err != nil {
@@ -193,7 +200,7 @@ func Lookup(ctx context.Context, js jetstream.JetStream, bucket, key string, sea
 	}
 	switch {
 	case c.refused != nil:
-		seal.Refused(bucket, key, c.refused)
+		report(seal, bucket, key, c.refused)
 		return nil, fmt.Errorf("%s of bucket %s is refused: %w", key, bucket, c.refused)
 	case c.deleted:
 		return nil, nil
@@ -214,7 +221,7 @@ func Opener(ctx context.Context, js jetstream.JetStream, bucket string, seal Sea
 		c := changeOf(e)
 		o, err := openOnce(ctx, seal, vouchersOf(bucket, s), Place{bucket, s.CachedInfo().Created, c.key}, c.value)
 		if c = c.opened(o, err); c.refused != nil {
-			seal.Refused(bucket, c.key, c.refused)
+			report(seal, bucket, c.key, c.refused)
 		}
 		return c.refused
 	}, nil

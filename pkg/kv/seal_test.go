@@ -3,12 +3,9 @@ package kv_test
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"fmt"
 	"log/slog"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -18,68 +15,15 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/prometheus/client_golang/prometheus"
 
 	"micromesh/pkg/kv"
 	"micromesh/pkg/natsconn/natstest"
 	"micromesh/pkg/rpc/identity"
-	"micromesh/pkg/seal"
+	"micromesh/pkg/seal/sealtest"
 	"micromesh/pkg/secret"
 )
 
 const sealed = kv.Permits // a bucket that user-svc owns
-
-// party is a process with a certificate.
-type party struct {
-	*seal.Sealer
-	metrics *prometheus.Registry
-}
-
-func newAuthority(t *testing.T) *identity.Authority {
-	t.Helper()
-	a, err := identity.NewAuthority("test")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return a
-}
-
-// newParty makes a process whose certificate is of one service, and whose seals are of a service.
-func newParty(t *testing.T, by *identity.Authority, cert, slug string, box *secret.Box) party {
-	t.Helper()
-	dir := t.TempDir()
-	files := identity.Files{Cert: filepath.Join(dir, "cert.pem"), Key: filepath.Join(dir, "key.pem"), CA: filepath.Join(dir, "ca.pem")}
-	c, key, err := by.Sign(time.Hour, cert)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ca, _, err := by.PEM()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for file, content := range map[string][]byte{files.Cert: c, files.Key: key, files.CA: ca} {
-		if err := os.WriteFile(file, content, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	id, err := identity.Load(files)
-	if err != nil {
-		t.Fatal(err)
-	}
-	metrics := prometheus.NewRegistry()
-	return party{seal.NewReader(id, slog.New(slog.NewTextHandler(t.Output(), nil)), metrics).Sealer(slug, box), metrics}
-}
-
-func newBox(t *testing.T) *secret.Box {
-	t.Helper()
-	key := make([]byte, 32)
-	_, _ = rand.Read(key) // never fails
-	b, err := secret.New(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
 
 // owned is a bucket with its owner and a reader.
 type owned struct {
@@ -89,7 +33,7 @@ type owned struct {
 	mesh   *identity.Authority
 	box    *secret.Box
 	keeper *kv.Keeper
-	reader party
+	reader sealtest.Party
 
 	mu    sync.Mutex
 	want  map[string][]byte // what the database says
@@ -99,9 +43,9 @@ type owned struct {
 func newOwned(t *testing.T, want map[string]string) *owned {
 	t.Helper()
 	_, js := natstest.Start(t).Connect()
-	o := &owned{t: t, js: js, mesh: newAuthority(t), box: newBox(t), want: raw(want)}
-	o.keeper = kv.NewKeeper(newParty(t, o.mesh, "user-svc", "user-svc", o.box))
-	o.reader = newParty(t, o.mesh, "gateway-svc", "gateway-svc", newBox(t))
+	o := &owned{t: t, js: js, mesh: sealtest.Authority(t), box: sealtest.Box(t), want: raw(want)}
+	o.keeper = kv.NewKeeper(sealtest.New(t, o.mesh, "user-svc", "user-svc", o.box))
+	o.reader = sealtest.New(t, o.mesh, "gateway-svc", "gateway-svc", sealtest.Box(t))
 	o.fill()
 	var err error
 	if o.raw, err = js.KeyValue(t.Context(), sealed); err != nil {
@@ -190,17 +134,17 @@ func (o *owned) attacks(old, deleted []byte) map[string]func() {
 		}
 		return kv.Place{Bucket: sealed, Made: info.CachedInfo().Created, Key: key}
 	}
-	by := func(p party, place kv.Place) []byte {
+	by := func(p sealtest.Party, place kv.Place) []byte {
 		value, err := p.Sign(place, 1<<40, []byte("evil"))
 		if err != nil {
 			o.t.Fatal(err)
 		}
 		return value
 	}
-	own := newParty(o.t, o.mesh, "user-svc", "user-svc", o.box)
-	pretender := newParty(o.t, o.mesh, "shop-svc", "user-svc", newBox(o.t)) // with a certificate of the mesh
-	stranger := newParty(o.t, newAuthority(o.t), "user-svc", "user-svc", newBox(o.t))
-	vouched := func(p party) func() {
+	own := sealtest.New(o.t, o.mesh, "user-svc", "user-svc", o.box)
+	pretender := sealtest.New(o.t, o.mesh, "shop-svc", "user-svc", sealtest.Box(o.t)) // with a certificate of the mesh
+	stranger := sealtest.New(o.t, sealtest.Authority(o.t), "user-svc", "user-svc", sealtest.Box(o.t))
+	vouched := func(p sealtest.Party) func() {
 		return func() {
 			id, voucher, err := p.Voucher()
 			if err != nil {
@@ -230,7 +174,7 @@ func (o *owned) attacks(old, deleted []byte) map[string]func() {
 		"a deletion with a seal":       func() { o.inject("a", a, "KV-Operation", "DEL") },
 		"a purge":                      func() { o.inject("a", nil, "KV-Operation", "PURGE", "Nats-Rollup", "sub") },
 		"a marker of NATS":             func() { o.inject("a", nil, "Nats-Marker-Reason", "Remove") },
-		"a mark":                       func() { o.inject("_filled", []byte("filling for ever")) },
+		"a mark":                       func() { o.inject("_filled", []byte("filling forever")) },
 		"the deletion of a mark":       func() { o.inject("_filled", nil, "KV-Operation", "DEL") },
 		"the deletion of the vouchers": func() { o.unvouch() },
 	}
@@ -284,28 +228,13 @@ func TestOthersEntriesDontCount(t *testing.T) {
 	if maps.Equal(plain.Load(), m.Load()) {
 		t.Error("a map without seals is the same: nothing was attacked")
 	}
-	late := o.watch(t, newParty(t, o.mesh, "gateway-svc", "gateway-svc", newBox(t)))
+	late := o.watch(t, sealtest.New(t, o.mesh, "gateway-svc", "gateway-svc", sealtest.Box(t)))
 	o.fill()
 	eventually(t, late, texts(o.database())) // with the voucher that came back
 	eventually(t, m, texts(o.database()))
-	if n := refusals(t, o.reader); n < float64(len(attacks)-3) {
+	if n := o.reader.Refusals(t); n < float64(len(attacks)-3) {
 		t.Errorf("%v refusals are counted", n)
 	}
-}
-
-// refusals is how many entries a process has refused.
-func refusals(t *testing.T, p party) (n float64) {
-	t.Helper()
-	families, err := p.metrics.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, f := range families {
-		for _, m := range f.GetMetric() {
-			n += m.GetCounter().GetValue()
-		}
-	}
-	return n
 }
 
 // TestOwnersPutRight has others write to the bucket while its owner guards it.
@@ -317,7 +246,9 @@ func TestOwnersPutRight(t *testing.T) {
 		wrong := make(chan struct{}, 10)
 		ctx, cancel := context.WithCancel(t.Context())
 		var guard sync.WaitGroup
-		guard.Go(func() { o.keeper.Guard(ctx, o.js, sealed, slog.New(slog.DiscardHandler), func() { wrong <- struct{}{} }) })
+		guard.Go(func() {
+			o.keeper.Guard(ctx, o.js, sealed, slog.New(slog.DiscardHandler), func() { wrong <- struct{}{} })
+		})
 		<-wrong // the watch has begun
 		attacks[name]()
 		began := time.Now()
@@ -328,7 +259,7 @@ func TestOwnersPutRight(t *testing.T) {
 		o.fill()
 		cancel()
 		guard.Wait()
-		fresh := newParty(t, o.mesh, "gateway-svc", "gateway-svc", newBox(t))
+		fresh := sealtest.New(t, o.mesh, "gateway-svc", "gateway-svc", sealtest.Box(t))
 		eventually(t, o.watch(t, fresh), texts(o.database()))
 		if whole, err := kv.Filled(t.Context(), o.js, sealed, fresh); err != nil || !whole {
 			t.Errorf("%s: the bucket is filled: %v %v", name, whole, err)
@@ -345,7 +276,7 @@ func TestOwnersPutRight(t *testing.T) {
 // TestOwnersDontAlarmEachOther has two processes of the owner write the same keys at the same time.
 func TestOwnersDontAlarmEachOther(t *testing.T) {
 	o := newOwned(t, map[string]string{"a": "0"})
-	other := kv.NewKeeper(newParty(t, o.mesh, "user-svc", "user-svc", o.box))
+	other := kv.NewKeeper(sealtest.New(t, o.mesh, "user-svc", "user-svc", o.box))
 	var alarms atomic.Int64
 	began := make(chan struct{}, 2)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
@@ -391,7 +322,7 @@ func TestOwnersDontAlarmEachOther(t *testing.T) {
 		t.Errorf("%d alarms", n)
 	}
 	eventually(t, m, texts(o.database()))
-	late := o.watch(t, newParty(t, o.mesh, "gateway-svc", "gateway-svc", newBox(t)))
+	late := o.watch(t, sealtest.New(t, o.mesh, "gateway-svc", "gateway-svc", sealtest.Box(t)))
 	eventually(t, late, texts(o.database()))
 }
 
@@ -401,7 +332,7 @@ func TestAnotherKeySealsAnew(t *testing.T) {
 	m := o.watch(t, o.reader)
 	eventually(t, m, texts(o.database()))
 	replaced := o.stored("a")
-	o.keeper = kv.NewKeeper(newParty(t, o.mesh, "user-svc", "user-svc", newBox(t)))
+	o.keeper = kv.NewKeeper(sealtest.New(t, o.mesh, "user-svc", "user-svc", sealtest.Box(t)))
 	o.fill()
 	if bytes.Equal(o.stored("a"), replaced) {
 		t.Error("the entry is sealed with the former key")

@@ -1,7 +1,7 @@
 // Package seal seals the entries of buckets (kv.Seal) where processes have certificates.
 //
 // A seal is an Ed25519 signature over the entry and its place. It follows the value, so that the value stays readable. The key of a service
-// is derived from its secret key, and its certificate vouches for it: nobody else can seal, whatever NATS lets them write.
+// is derived from its secret key, and its certificate vouches for it: no other service can seal, whatever NATS lets it write.
 package seal
 
 import (
@@ -39,7 +39,7 @@ const (
 	maxKeys = 100              // that are remembered
 )
 
-// A seal is a line of its own behind the value.
+// A seal is the last line, behind the value.
 const (
 	prefix = "\nseal1."
 	length = 8 + ed25519.PublicKeySize + ed25519.SignatureSize // the number, the key, the signature
@@ -51,7 +51,7 @@ var (
 
 	errNoSeal   = errors.New("it has no seal")
 	errForeign  = errors.New("its seal is not of this entry")
-	errNobody   = errors.New("nobody seals entries of this bucket")
+	errUnsealed = errors.New("entries of this bucket have no seals")
 	errReadOnly = errors.New("this process seals nothing")
 )
 
@@ -106,7 +106,7 @@ func (r *Reader) Open(at kv.Place, sealed []byte) (kv.Opened, error) {
 	}
 	owner := kv.Owner(at.Bucket)
 	if owner == "" {
-		return kv.Opened{}, errNobody
+		return kv.Opened{}, errUnsealed
 	}
 	if !r.knows(owner, s.key) {
 		return kv.Opened{}, &kv.UnknownSealError{ID: id(s.key)}
@@ -137,13 +137,13 @@ func (r *Reader) knows(owner string, key ed25519.PublicKey) bool {
 	return true
 }
 
-// voucher is what a bucket holds of a key that seals.
+// voucher is the form of a voucher in a bucket.
 type voucher struct {
 	Key   []byte          `json:"key"`
 	Proof json.RawMessage `json:"proof"` // by the service's certificate
 }
 
-// statement is what a service vouches for.
+// statement returns the statement that a service vouches for.
 func statement(owner string, key ed25519.PublicKey) []byte {
 	return []byte("entries of " + owner + " are sealed by " + hex.EncodeToString(key))
 }
@@ -159,7 +159,7 @@ func (r *Reader) Learn(bucket string, raw []byte) error {
 	}
 	owner := kv.Owner(bucket)
 	if owner == "" {
-		return errNobody
+		return errUnsealed
 	}
 	if err := r.voucher.Vouched(owner, statement(owner, v.Key), v.Proof); err != nil {
 		return err
@@ -278,7 +278,7 @@ func parse(sealed []byte) (parsed, error) {
 	return parsed{value: value, number: number, key: rest[:ed25519.PublicKeySize], signature: rest[ed25519.PublicKeySize:]}, nil
 }
 
-// message is what a seal signs: each part after its length, so that no other entry has the same.
+// message returns the bytes that a seal signs: each part after its length, so that no other entry has the same.
 func message(at kv.Place, number uint64, value []byte) []byte {
 	var made uint64
 	if !at.Made.IsZero() {

@@ -27,7 +27,7 @@ type table struct {
 	keeper  *kv.Keeper
 	log     *slog.Logger
 	changed chan struct{} // routes have changed
-	wrong   chan struct{} // somebody else has written to the bucket
+	wrong   chan struct{} // others have written to the bucket
 
 	bucket    jetstream.KeyValue // that was filled last
 	published map[string][]byte  // what the bucket holds, as far as this process knows; nil is unknown

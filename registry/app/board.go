@@ -26,7 +26,7 @@ type board struct {
 	js     jetstream.JetStream
 	keeper *kv.Keeper
 	log    *slog.Logger
-	wrong  chan struct{} // somebody else has written to the bucket
+	wrong  chan struct{} // others have written to the bucket
 
 	mu      sync.Mutex
 	waiting map[string]subject // by key
