@@ -95,6 +95,41 @@ func (b kept) last(ctx context.Context, key string) (entry, error) {
 
 // write writes a sealed entry, or a sealed deletion where the value is nil, in the place of a revision.
 func (b kept) write(ctx context.Context, key string, value []byte, revision uint64) (uint64, error) {
+	now, err := b.publish(ctx, key, value, revision)
+	if revision == 0 && outrun(err) {
+		if hidden := b.hidden(ctx, key); hidden > 0 {
+			return b.publish(ctx, key, value, hidden)
+		}
+	}
+	return now, err
+}
+
+// hidden returns the revision of a foreign entry that looks to a request as if nothing were there: others choose its headers, and so the
+// status of the answer. Otherwise it returns 0.
+func (b kept) hidden(ctx context.Context, key string) uint64 {
+	ctx, cancel := context.WithTimeout(ctx, Look)
+	defer cancel()
+	s, err := b.open(ctx)
+	if err != nil {
+		return 0
+	}
+	w, err := b.Watch(ctx, key)
+	if err != nil {
+		return 0
+	}
+	select {
+	case e := <-w.Updates():
+		if e == nil || !b.keeper.entry(Place{b.Bucket(), s.CachedInfo().Created, key}, changeOf(e)).foreign {
+			return 0
+		}
+		return e.Revision()
+	case <-ctx.Done():
+		return 0
+	}
+}
+
+// publish is write without regard for entries that can't be seen.
+func (b kept) publish(ctx context.Context, key string, value []byte, revision uint64) (uint64, error) {
 	s, err := b.open(ctx)
 	if err != nil {
 		return 0, err

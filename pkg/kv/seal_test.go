@@ -174,6 +174,8 @@ func (o *owned) attacks(old, deleted []byte) map[string]func() {
 		"a deletion with a seal":       func() { o.inject("a", a, "KV-Operation", "DEL") },
 		"a purge":                      func() { o.inject("a", nil, "KV-Operation", "PURGE", "Nats-Rollup", "sub") },
 		"a marker of NATS":             func() { o.inject("a", nil, "Nats-Marker-Reason", "Remove") },
+		"a status of NATS":             func() { o.inject("a", nil, "Status", "404") },
+		"a mark with a status":         func() { o.inject("_filled", nil, "Status", "404") },
 		"a mark":                       func() { o.inject("_filled", []byte("filling forever")) },
 		"the deletion of a mark":       func() { o.inject("_filled", nil, "KV-Operation", "DEL") },
 		"the deletion of the vouchers": func() { o.unvouch() },

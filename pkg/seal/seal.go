@@ -46,7 +46,7 @@ const (
 )
 
 var (
-	encoding = base64.RawURLEncoding
+	encoding = base64.RawURLEncoding.Strict()
 	whole    = len(prefix) + encoding.EncodedLen(length)
 
 	errNoSeal   = errors.New("it has no seal")
