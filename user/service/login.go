@@ -116,7 +116,7 @@ func (s *Service) tryPassword(ctx context.Context, hash, password, subject, ip s
 	if err := loginLimit.check(ctx, s.store, subject, ip, s.now()); err != nil {
 		return err
 	}
-	leave, err := s.hasher.enter(ctx)
+	leave, err := s.hasher.enter(ctx, ip, subject)
 	if err != nil {
 		return err
 	}
@@ -259,7 +259,7 @@ func (s *Service) ResetPassword(ctx context.Context, c Caller, userID, next stri
 }
 
 func (s *Service) setPassword(ctx context.Context, c Caller, userID, next string, reset bool) error {
-	hash, err := s.hasher.hash(ctx, next)
+	hash, err := s.hasher.hash(ctx, c.IP, userID, next)
 	if err != nil {
 		return err
 	}

@@ -32,7 +32,7 @@ func (s *Service) Register(ctx context.Context, ip string, r Registration) (Toke
 		return Token{}, err
 	}
 	defer done()
-	hash, err := s.hashNew(ctx, slug, r.Password)
+	hash, err := s.hashNew(ctx, ip, slug, r.Password)
 	if err != nil {
 		return Token{}, err
 	}
@@ -105,7 +105,7 @@ func (s *Service) checkRegistration(r Registration) (slug string, contact Contac
 }
 
 // hashNew hashes the password of a new account, if it has one. A slug that is taken costs no hash.
-func (s *Service) hashNew(ctx context.Context, slug, password string) (string, error) {
+func (s *Service) hashNew(ctx context.Context, ip, slug, password string) (string, error) {
 	if password == "" {
 		return "", nil
 	}
@@ -118,7 +118,7 @@ func (s *Service) hashNew(ctx context.Context, slug, password string) (string, e
 		}
 		return "", err
 	}
-	return s.hasher.hash(ctx, password)
+	return s.hasher.hash(ctx, ip, slug, password)
 }
 
 var errSlugInUse = errs.New(errs.Conflict, "SLUG_TAKEN", "a program in plain go-micro runs under this name: choose another one, or have an admin create the account")
@@ -179,7 +179,7 @@ func (s *Service) CreateUser(ctx context.Context, c Caller, n NewAccount) (Accou
 		}
 		contacts[i].Verified = in.Verified
 	}
-	hash, err := s.hashNew(ctx, slug, n.Password)
+	hash, err := s.hashNew(ctx, c.IP, slug, n.Password)
 	if err != nil {
 		return Account{}, err
 	}
