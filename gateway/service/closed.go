@@ -11,6 +11,7 @@ import (
 type Closing struct {
 	Slugs []string // at the addresses of whose instances no host route forwards
 	URLs  []string // at whose addresses none forwards that serves requests without the guard
+	Edge  bool     // whether host routes are served where routes.yaml doesn't apply
 }
 
 // The ways in which a host route is closed.
@@ -50,6 +51,24 @@ func (t *Table) mark(tables *tables) {
 			r.group.access.Store(r.group.accessTo(guarded, prefixes))
 		}
 	}
+	t.report(tables)
+}
+
+// report logs the host routes that were closed or opened since the last call.
+func (t *Table) report(tables *tables) {
+	now := map[string]bool{}
+	for _, list := range tables.hosts {
+		for _, r := range list {
+			if id := r.group.Name; r.group.Closed(t.closing.Edge) {
+				if now[id] = true; !t.reported[id] {
+					t.log.Warn("host_route_closed", "route", id, "reason", "routes.yaml guards its target: see micro gateway check")
+				}
+			} else if t.reported[id] {
+				t.log.Info("host_route_opened", "route", id)
+			}
+		}
+	}
+	t.reported = now
 }
 
 // accessTo returns how a group is closed: by the addresses of guarded instances, and by those of guarded URLs with their paths.
