@@ -17,9 +17,10 @@ import (
 )
 
 const (
-	maxTries   = 3 // instances that one request is tried on
-	headerHops = "X-Mesh-Hops"
-	maxHops    = 5 // gateways that one request may pass: more is a loop
+	maxTries    = 3 // instances that one request is tried on
+	headerHops  = "X-Mesh-Hops"
+	headerRoles = "X-Roles"
+	maxHops     = 5 // gateways that one request may pass: more is a loop
 )
 
 // forward sends the request to one of a group's instances, and to another where the first one failed and the request
@@ -113,9 +114,10 @@ func (g *Gateway) forwardOptions(x *http1.Exchange, caller string) http1.Forward
 }
 
 // mayGoOn reports whether the caller of a request that goes on may still make it. A tunnel and a long answer outlive their request, but
-// neither the token that they were opened with, nor the guard of their path.
+// neither the token that they were opened with, nor a role that the instance was told of, nor the guard of their path.
 func (g *Gateway) mayGoOn(x *http1.Exchange) bool {
-	if _, err := g.caller(x); err != nil {
+	c, err := g.caller(x)
+	if err != nil || x.UpstreamHeader().Get(headerRoles) != c.RoleList() {
 		return false
 	}
 	set := g.cfg.Routes.set()
@@ -171,7 +173,7 @@ func (g *Gateway) identify(x *http1.Exchange, hops, slug string) (caller string,
 	if organization != "" {
 		h.Add("X-Org-ID", organization)
 	}
-	h.Add("X-Roles", c.RoleList())
+	h.Add(headerRoles, c.RoleList())
 	g.replaceToken(x, c, token, slug)
 	return c.UserID, nil
 }

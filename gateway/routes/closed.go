@@ -84,7 +84,7 @@ func (t *Table) Notes() (notes []Note) {
 		}
 		if url := r.Upstream.URL; url != "" && !urls[url] {
 			urls[url] = true
-			notes = append(notes, Note{r.Line, "host routes to this upstream's address are closed if they put another path in front, and all of them on MICRO_EDGE_LISTEN, since this route guards it", false})
+			notes = append(notes, Note{r.Line, "host routes and instances at this upstream's address are closed if they put another path in front, and all host routes on MICRO_EDGE_LISTEN, since this route guards it", false})
 		}
 		notes = append(notes, t.remarks(r)...)
 	}

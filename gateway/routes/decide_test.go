@@ -152,7 +152,7 @@ routes:
 		"7 true this guard holds for GET; the route of line 13 takes POST, PUT, PATCH, DELETE without a guard",
 		"10 true also_open: more-svc can be reached without this guard under /more-svc/…",
 		"11 true user-svc/UserService.ListUsers can be called without this guard under its own path",
-		"12 false host routes to this upstream's address are closed if they put another path in front",
+		"12 false host routes and instances at this upstream's address are closed if they put another path in front",
 		"12 true this guard holds for GET; the route of line 13 takes",
 	} {
 		if i >= len(notes) || !strings.HasPrefix(notes[i], want) {

@@ -25,6 +25,7 @@ type Backend struct {
 
 	group     atomic.Pointer[Group] // that it is one of now
 	live      atomic.Bool
+	barred    atomic.Bool // it would lead past a guard
 	inFlight  atomic.Int64
 	latency   atomic.Int64 // exponentially weighted moving average of the time to the first byte, in ns
 	measured  atomic.Int64 // when, in ns of the clock below
@@ -193,8 +194,8 @@ func (b *Backend) well(now time.Time) bool { return b.Live() && !b.doubted.Load(
 // Ejected tells whether the backend is to be spared for now.
 func (b *Backend) Ejected(now time.Time) bool { return now.UnixNano() < b.until.Load() }
 
-// Live tells whether the registry says that the backend answers.
-func (b *Backend) Live() bool { return b.live.Load() }
+// Live reports whether the backend may get requests: the registry says that it answers, and no guard is led past by it.
+func (b *Backend) Live() bool { return b.live.Load() && !b.barred.Load() }
 
 // load is what P2C compares: how long a new request would wait, roughly.
 func (b *Backend) load(now time.Time) int64 {

@@ -1,17 +1,28 @@
 package service
 
 import (
-	"net"
-	"net/netip"
+	"maps"
 	"net/url"
-	"strings"
+	"slices"
+
+	"micromesh/pkg/routing"
 )
 
-// Closing are upstreams that host routes must not reach past a guard.
+// Closing are upstreams that host routes and other slugs must not reach past a guard.
 type Closing struct {
-	Slugs []string // at the addresses of whose instances no host route forwards
-	URLs  []string // at whose addresses none forwards that serves requests without the guard
+	Slugs []string // at the addresses of whose instances no host route forwards, and no other slug
+	URLs  []string // at whose addresses none forwards that serves requests without the guard, or puts another path in front
 	Edge  bool     // whether host routes are served where routes.yaml doesn't apply
+}
+
+// guardedPlaces are the addresses of guarded upstreams.
+type guardedPlaces struct {
+	slugs    map[string]bool     // of instances of slugs
+	prefixes map[string][]string // of URLs: their paths
+}
+
+func (g *guardedPlaces) equal(o *guardedPlaces) bool {
+	return maps.Equal(g.slugs, o.slugs) && maps.EqualFunc(g.prefixes, o.prefixes, slices.Equal)
 }
 
 // The ways in which a host route is closed.
@@ -26,32 +37,62 @@ func (t *Table) Close(c Closing) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.closing = c
-	t.mark(t.current.Load())
+	t.mark(t.current.Load(), nil)
 }
 
-// mark closes the host routes of a table, and opens the others.
-func (t *Table) mark(tables *tables) {
-	guarded := map[string]bool{}
+// guarded returns the addresses that are guarded in a table.
+func (t *Table) guarded(tables *tables) *guardedPlaces {
+	p := &guardedPlaces{slugs: map[string]bool{}, prefixes: map[string][]string{}}
 	for _, slug := range t.closing.Slugs {
 		if g := tables.slugs[slug]; g != nil {
 			for _, b := range g.backends {
-				guarded[place(b.Address)] = true
+				p.slugs[routing.Place(b.Address)] = true
 			}
 		}
 	}
-	prefixes := map[string][]string{}
 	for _, raw := range t.closing.URLs {
 		if u, err := url.Parse(raw); err == nil {
-			at := place(address(u))
-			prefixes[at] = append(prefixes[at], prefixOf(u))
+			at := routing.Place(address(u))
+			p.prefixes[at] = append(p.prefixes[at], prefixOf(u))
 		}
 	}
+	return p
+}
+
+// mark closes the host routes of a table that lead past a guard, and the instances of other slugs, and opens the rest. Of slugs it looks at
+// those that changed, unless guarded addresses have changed.
+func (t *Table) mark(tables *tables, changed []*Group) {
+	p := t.guarded(tables)
 	for _, list := range tables.hosts {
 		for _, r := range list {
-			r.group.access.Store(r.group.accessTo(guarded, prefixes))
+			r.group.access.Store(p.accessOf(r.group))
 		}
 	}
 	t.report(tables)
+	if t.places != nil && t.places.equal(p) && changed != nil {
+		for _, g := range changed {
+			t.bar(g, p)
+		}
+		return
+	}
+	t.places = p
+	for _, g := range tables.slugs {
+		t.bar(g, p)
+	}
+}
+
+// bar closes the instances of a slug that are at the address of a guarded upstream. Another account has registered them there: what it
+// puts in front of the path would lead past the guard.
+func (t *Table) bar(g *Group, p *guardedPlaces) {
+	for _, b := range g.backends {
+		barred := false
+		if len(p.slugs) > 0 || len(p.prefixes) > 0 {
+			barred = p.access(b) == closed && !slices.Contains(t.closing.Slugs, g.Name)
+		}
+		if b.barred.Swap(barred) != barred && barred {
+			t.log.Warn("instance_closed", "slug", g.Name, "instance", b.ID, "reason", "its address is that of an upstream which routes.yaml guards")
+		}
+	}
 }
 
 // report logs the host routes that were closed or opened since the last call.
@@ -71,20 +112,27 @@ func (t *Table) report(tables *tables) {
 	t.reported = now
 }
 
-// accessTo returns how a group is closed: by the addresses of guarded instances, and by those of guarded URLs with their paths.
-func (g *Group) accessTo(guarded map[string]bool, prefixes map[string][]string) int32 {
+// accessOf returns how a group is closed.
+func (p *guardedPlaces) accessOf(g *Group) int32 {
 	out := open
 	for _, b := range g.backends {
-		at := place(b.Address)
-		if guarded[at] {
+		out = max(out, p.access(b))
+	}
+	return out
+}
+
+// access returns how a backend is closed: by the addresses of guarded instances, and by those of guarded URLs with their paths.
+func (p *guardedPlaces) access(b *Backend) int32 {
+	at := routing.Place(b.Address)
+	if p.slugs[at] {
+		return closed
+	}
+	out := open
+	for _, prefix := range p.prefixes[at] {
+		if prefix != b.Prefix {
 			return closed
 		}
-		for _, p := range prefixes[at] {
-			if p != b.Prefix {
-				return closed
-			}
-			out = beside
-		}
+		out = beside
 	}
 	return out
 }
@@ -93,21 +141,4 @@ func (g *Group) accessTo(guarded map[string]bool, prefixes map[string][]string) 
 func (g *Group) Closed(unguarded bool) bool {
 	a := g.access.Load()
 	return a == closed || a == beside && unguarded
-}
-
-// place is an address in a form in which two spellings of one compare equal; all addresses of loopback are one place.
-func place(address string) string {
-	host, port, err := net.SplitHostPort(address)
-	if err != nil {
-		return address
-	}
-	host = strings.TrimSuffix(strings.ToLower(host), ".")
-	ip, err := netip.ParseAddr(host)
-	switch {
-	case host == "localhost" || err == nil && ip.Unmap().IsLoopback():
-		host = "localhost"
-	case err == nil:
-		host = ip.Unmap().String()
-	}
-	return net.JoinHostPort(host, port)
 }

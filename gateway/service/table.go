@@ -29,6 +29,7 @@ type Table struct {
 
 	mu      sync.Mutex // of Update and Close
 	closing Closing
+	places  *guardedPlaces // by which instances were barred last
 	// reported are the host routes that were logged as closed, by id.
 	reported map[string]bool
 	left     func(address string)
@@ -77,13 +78,15 @@ func (t *Table) Update(slugs map[string][]Instance, hosts []HostRoute) {
 	old := t.current.Load()
 	led := map[spot]bool{} // of the groups that change
 	next := &tables{slugs: make(map[string]*Group, len(slugs)), hosts: map[string][]hostRoute{}, ids: map[string]string{}}
+	changed := []*Group{}
 	for slug, instances := range slugs {
 		if before := old.slugs[slug]; before != nil && identical(before.of, instances) {
 			next.slugs[slug] = before
 			continue
 		}
 		old.slugs[slug].spots(led)
-		next.slugs[slug] = t.group(old.slugs[slug], slug, instances, accounts)
+		g := t.group(old.slugs[slug], slug, instances, accounts)
+		next.slugs[slug], changed = g, append(changed, g)
 	}
 	for slug, g := range old.slugs {
 		if next.slugs[slug] == nil {
@@ -103,7 +106,7 @@ func (t *Table) Update(slugs map[string][]Instance, hosts []HostRoute) {
 	for _, routes := range next.hosts {
 		slices.SortFunc(routes, func(a, b hostRoute) int { return cmp.Compare(len(b.path), len(a.path)) })
 	}
-	t.mark(next)
+	t.mark(next, changed)
 	left := next.without(led)
 	t.forget(left)
 	t.current.Store(next)

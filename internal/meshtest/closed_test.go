@@ -197,3 +197,44 @@ func TestBindingsGuardTheInstanceBesideThem(t *testing.T) {
 		}
 	}
 }
+
+// TestGuardedInstanceHasNoOtherSlug has another account register the address of instances that routes guard, in other spellings.
+func TestGuardedInstanceHasNoOtherSlug(t *testing.T) {
+	web, admins := upstream.Start(t), upstream.Start(t)
+	file := func(more string) string {
+		return fmt.Sprintf(`
+version: 1
+routes:
+  - {path: "/widgets/*", proxy_upstream: widgets-svc, auth_required: true%[2]s}
+  - {path: "/deep/*", proxy_upstream: %[1]q, auth_required: true}
+`, admins.URL+"/base", more)
+	}
+	m, path := routed(t, file(""))
+	eve := m.Register(t, "eve")
+	m.Do(t, "PUT", "/registry-svc/instance", m.Register(t, "widgets-svc"), obj{"url": web.URL}).Must(t, 201)
+	eventually(t, "the instance", func() bool { return ask(t, m, "GET", "/widgets/1", eve).Status == 200 })
+	named := func(url, host string) string { return strings.Replace(url, "127.0.0.1", host, 1) }
+	taken := []string{web.URL, web.URL + "/", named(web.URL, "localhost"), named(web.URL, "LOCALHOST"), named(web.URL, "[::1]"), strings.Replace(web.URL, "http:", "https:", 1)}
+	for _, url := range taken {
+		if a := m.Do(t, "PUT", "/registry-svc/instance", eve, obj{"url": url}); a.Status != 409 && a.Status != 400 {
+			t.Errorf("%s: %d %s", url, a.Status, a.Body)
+		}
+	}
+	led := []string{web.URL + "/widgets", web.URL + "/%77idgets", named(web.URL, "127.0.0.2"), named(web.URL, "localhost") + "/;x", admins.URL + "/base/deep", named(admins.URL, "localhost")}
+	n := web.Requests() + admins.Requests()
+	for _, url := range led {
+		id := m.Do(t, "PUT", "/registry-svc/instance", eve, obj{"url": url}).Must(t, 201).Text("id")
+		for _, p := range []string{"/eve/1", "/eve/widgets/1", "/eve"} {
+			if a := ask(t, m, "GET", p, ""); a.Status != 404 && a.Status != 503 {
+				t.Errorf("%s, %s: %d %s", url, p, a.Status, a.Body)
+			}
+		}
+		m.Do(t, "DELETE", "/registry-svc/instance/"+id, eve, nil).Must(t, 204)
+	}
+	if got := web.Requests() + admins.Requests(); got != n {
+		t.Errorf("%d requests got through", got-n)
+	}
+	m.Do(t, "PUT", "/registry-svc/instance", eve, obj{"url": web.URL + "/widgets"}).Must(t, 201)
+	write(t, path, file(", also_open: true"))
+	eventually(t, "it is open again", func() bool { return ask(t, m, "GET", "/eve/1", "").Status == 200 })
+}

@@ -168,6 +168,22 @@ func TestOrganizationOfARequest(t *testing.T) {
 	}
 }
 
+// TestDeletedAccountHasNoInstances deletes an account whose instances serve, and would go on receiving its callers' tokens.
+func TestDeletedAccountHasNoInstances(t *testing.T) {
+	s := newShop(t)
+	web := upstream.Start(t)
+	owner := s.Register(t, "gone-svc")
+	id := s.Do(t, "POST", "/user-svc/self", owner, nil).Must(t, 200).Text("user", "id")
+	s.Do(t, "PUT", "/registry-svc/instance", owner, obj{"url": web.URL}).Must(t, 201)
+	s.Do(t, "GET", "/gone-svc/x", "", nil).Must(t, 200)
+	s.Do(t, "DELETE", "/user-svc/user/"+id, s.Admin(t), nil).Must(t, 200)
+	meshtest.Soon(t, "its instance gets no requests", func() bool { return s.Do(t, "GET", "/gone-svc/x", "", nil).Status != 200 })
+	s.Do(t, "GET", "/shop-svc/x", "", nil).Must(t, 200)
+	if a := s.Do(t, "GET", "/registry-svc/instances?slug=gone-svc", s.Admin(t), nil).Must(t, 200); strings.Contains(string(a.Body), web.URL) {
+		t.Errorf("it is still listed: %s", a.Body)
+	}
+}
+
 func TestErrorsHaveOneShape(t *testing.T) {
 	s := newShop(t)
 	dead := httptest.NewServer(nil)

@@ -125,3 +125,32 @@ func TestWebSocketEndsWithItsToken(t *testing.T) {
 	sends.ends(t, "sends, expired")
 	nobody.lives(t)
 }
+
+// TestWebSocketEndsWithARole takes roles away that the service behind a WebSocket was told of.
+func TestWebSocketEndsWithARole(t *testing.T) {
+	t.Parallel()
+	m := meshtest.Start(t, func(c *mesh.Config) { c.Gateway.TunnelCheck = 100 * time.Millisecond })
+	s := &shop{Mesh: m, token: m.Register(t, "shop-svc")}
+	s.serve(t, echo(t))
+	id := func(token string) string {
+		return m.Do(t, "POST", "/user-svc/self", token, nil).Must(t, 200).Text("user", "id")
+	}
+	joe, boss, ann := m.Register(t, "joe"), m.Register(t, "boss"), m.Register(t, "ann")
+	saved := m.Do(t, "PUT", "/user-svc/enrolls", s.token, obj{"enrolls": []obj{{"role": "shop-svc:operator", "userId": id(joe)}}}).Must(t, 200)
+	enroll, _ := saved.Field("enrolls").([]any)[0].(obj)["id"].(string)
+	org := m.Do(t, "PUT", "/user-svc/organization", boss, obj{"slug": "acme", "name": "acme"}).Must(t, 200)
+	boss = org.Text("token", "token")
+	member := "/user-svc/organization/" + org.Text("organization", "id") + "/user/" + id(ann)
+	m.Do(t, "PUT", member, boss, obj{}).Must(t, 200)
+	operator, employee := s.open(t, m.Login(t, "joe", "password-of-joe")), s.open(t, m.Login(t, "ann", "password-of-ann"))
+	without := s.open(t, joe) // its token is older than the role
+	for _, c := range []*socket{operator, employee, without} {
+		c.lives(t)
+	}
+	m.Do(t, "DELETE", "/user-svc/enrolls", s.token, obj{"ids": []string{enroll}}).Must(t, 200)
+	operator.ends(t, "a role")
+	employee.lives(t)
+	m.Do(t, "DELETE", member, boss, obj{}).Must(t, 200)
+	employee.ends(t, "a membership")
+	without.lives(t)
+}

@@ -52,8 +52,8 @@ func Permission(s string) error { return Role(s) }
 
 // ID checks an id: [A-Za-z0-9._{}*:-], 1 to 128 bytes, case-sensitive.
 func ID(s string) error {
-	if s == "" || len(s) > MaxID || !only(s, "._{}*:-") {
-		return fmt.Errorf("must be 1 to %d letters, digits and ._{}*:-", MaxID)
+	if strings.Trim(s, ".") == "" || len(s) > MaxID || !only(s, "._{}*:-") {
+		return fmt.Errorf("must be 1 to %d letters, digits and ._{}*:-, and not dots alone", MaxID)
 	}
 	return nil
 }
@@ -61,8 +61,8 @@ func ID(s string) error {
 // OrganizationID checks the id of an organization: [A-Za-z0-9._-], 1 to 64 bytes. It is narrower than [ID], because the id stands between
 // braces and colons in the roles of members, and could otherwise read as another organization's.
 func OrganizationID(s string) error {
-	if s == "" || len(s) > MaxOrganizationID || !only(s, "._-") {
-		return fmt.Errorf("must be 1 to %d letters, digits and ._-", MaxOrganizationID)
+	if strings.Trim(s, ".") == "" || len(s) > MaxOrganizationID || !only(s, "._-") {
+		return fmt.Errorf("must be 1 to %d letters, digits and ._-, and not dots alone", MaxOrganizationID)
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -58,6 +59,25 @@ var encoding = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPaddin
 
 // Key turns any text into a key that a bucket takes.
 func Key(s string) string { return encoding.EncodeToString([]byte(s)) }
+
+// Keys of the bucket Accounts beside those of slugs: one for each account that was deleted.
+const (
+	deletedAccount = "deleted."
+
+	DeletedAccounts = deletedAccount + "*" // the pattern of all of them
+)
+
+// DeletedAccount returns the key that says that the account of a slug was deleted.
+func DeletedAccount(slug string) string { return deletedAccount + Key(slug) }
+
+// SlugOfDeleted returns the slug of a key that [DeletedAccount] made.
+func SlugOfDeleted(key string) (slug string, ok bool) {
+	key, ok = strings.CutPrefix(key, deletedAccount)
+	if !ok {
+		return "", false
+	}
+	return Text(key)
+}
 
 // Text gives the text that Key made a key of; it tells false for any other key.
 func Text(key string) (string, bool) {

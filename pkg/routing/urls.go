@@ -34,6 +34,23 @@ func (u URL) String() string {
 // HostPort is the address to dial.
 func (u URL) HostPort() string { return net.JoinHostPort(u.Host, strconv.Itoa(u.Port)) }
 
+// Place returns a host and port in a form in which two spellings of one address are equal. All addresses of loopback are one.
+func Place(hostPort string) string {
+	host, port, err := net.SplitHostPort(hostPort)
+	if err != nil {
+		return hostPort
+	}
+	host = strings.TrimSuffix(strings.ToLower(host), ".")
+	ip, err := netip.ParseAddr(host)
+	switch {
+	case host == "localhost" || strings.HasSuffix(host, ".localhost") || err == nil && ip.Unmap().IsLoopback():
+		host = "localhost"
+	case err == nil:
+		host = ip.Unmap().String()
+	}
+	return net.JoinHostPort(host, port)
+}
+
 // ParseURL reads a URL and refuses what no instance may be: other schemes, addresses of clouds' metadata services and
 // whatever else is not one unicast host, spellings of addresses that programs read differently, user information,
 // queries, fragments. The error says what is wrong, for the caller.

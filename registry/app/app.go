@@ -98,7 +98,8 @@ func (a *App) open(ctx context.Context, h *host.Host, cfg Config) error {
 func (a *App) Run(ctx context.Context) error {
 	board := func(ctx context.Context) { a.board.run(ctx, a.svc) }
 	peers := func(ctx context.Context) { a.peers.run(ctx, a.svc) }
-	parts := []func(context.Context){a.svc.RunFlush, a.svc.RunChecks, board, peers, a.node.run}
+	deleted := func(ctx context.Context) { owners{a.js}.followDeleted(ctx, a.svc.Orphaned) }
+	parts := []func(context.Context){a.svc.RunFlush, a.svc.RunChecks, a.svc.RunOrphans, board, peers, a.node.run, deleted}
 	if a.stock != nil {
 		parts = append(parts, a.stock.Run, func(ctx context.Context) { owners{a.js}.follow(ctx, a.stock.Recheck) })
 	}

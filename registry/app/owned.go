@@ -46,8 +46,30 @@ func (o owners) of(ctx context.Context, name string) stock.Owner {
 
 // follow calls taken with each slug that is added, until ctx ends.
 func (o owners) follow(ctx context.Context, taken func()) {
+	o.watching(ctx, func(ctx context.Context, b jetstream.KeyValue) (jetstream.KeyWatcher, error) {
+		return b.WatchAll(ctx, jetstream.UpdatesOnly(), jetstream.MetaOnly())
+	}, func(jetstream.KeyValueEntry) { taken() })
+}
+
+// followDeleted calls deleted with the slug of each account that was deleted, until ctx ends. It calls it again after each time that it
+// could have missed one.
+func (o owners) followDeleted(ctx context.Context, deleted func(slug string, at time.Time)) {
+	o.watching(ctx, func(ctx context.Context, b jetstream.KeyValue) (jetstream.KeyWatcher, error) {
+		return b.Watch(ctx, kv.DeletedAccounts, jetstream.IgnoreDeletes(), jetstream.MetaOnly())
+	}, func(e jetstream.KeyValueEntry) {
+		if slug, ok := kv.SlugOfDeleted(e.Key()); ok {
+			deleted(slug, e.Created())
+		}
+	})
+}
+
+// opener opens a watcher of the bucket.
+type opener func(ctx context.Context, b jetstream.KeyValue) (jetstream.KeyWatcher, error)
+
+// watching calls each with the entries of a watcher, which it opens again whenever it ends, until ctx ends.
+func (o owners) watching(ctx context.Context, open opener, each func(jetstream.KeyValueEntry)) {
 	for ctx.Err() == nil {
-		if err := o.watch(ctx, taken); err != nil && ctx.Err() == nil {
+		if err := o.watch(ctx, open, each); err != nil && ctx.Err() == nil {
 			timer := time.NewTimer(kv.Look)
 			select {
 			case <-timer.C:
@@ -58,7 +80,7 @@ func (o owners) follow(ctx context.Context, taken func()) {
 	}
 }
 
-func (o owners) watch(ctx context.Context, taken func()) error {
+func (o owners) watch(ctx context.Context, open opener, each func(jetstream.KeyValueEntry)) error {
 	opening, cancel := context.WithTimeout(ctx, kv.Look)
 	defer cancel()
 	b, err := o.js.KeyValue(opening, kv.Accounts)
@@ -71,7 +93,7 @@ func (o owners) watch(ctx context.Context, taken func()) error {
 	}
 	watching, end := context.WithCancel(ctx)
 	defer end()
-	w, err := b.WatchAll(watching, jetstream.UpdatesOnly(), jetstream.MetaOnly())
+	w, err := open(watching, b)
 	if err != nil {
 		return err
 	}
@@ -84,7 +106,7 @@ func (o owners) watch(ctx context.Context, taken func()) error {
 				return errors.New("the watcher was closed")
 			}
 			if e != nil {
-				taken()
+				each(e)
 			}
 		case <-look.C:
 			if _, err := kv.Same(ctx, o.js, kv.Accounts, created); err != nil {

@@ -132,6 +132,7 @@ func (outside) Prove(context.Context, routing.URL, string, ...[]byte) service.He
 	return service.Health{}
 }
 func (outside) Changed(string, string)      {}
+func (outside) Displaced(string, string)    {}
 func (outside) RPCNodes() []service.RPCNode { return nil }
 func (outside) Mine(string) bool            { return true }
 func (outside) Alone() bool                 { return true }

@@ -150,6 +150,8 @@ type Service struct {
 	awake    atomic.Int64 // when this process was seen to run last: elapsed
 	frozen   atomic.Bool  // so many that it is rather us who are cut off
 
+	orphans orphans
+
 	statuses dirty // whose status is not stored yet
 	// Held while statuses are being stored, and shared by whoever stores another event of an instance: events of one
 	// instance are told in their order.
@@ -162,7 +164,7 @@ type Service struct {
 func New(ctx context.Context, cfg Config, st Store, checker Checker, board Board, nodes Nodes, peers Peers, network Network) (*Service, error) {
 	s := &Service{
 		cfg: cfg, store: st, checker: checker, board: board, nodes: nodes, peers: peers,
-		network: network, started: cfg.Now(), locks: newLocks(),
+		network: network, started: cfg.Now(), locks: newLocks(), orphans: newOrphans(),
 	}
 	s.fleet.init()
 	s.checks.init()

@@ -1,8 +1,13 @@
 package service
 
 import (
+	"iter"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
+
+	"micromesh/pkg/routing"
 )
 
 // member is an instance with what is measured of it.
@@ -55,23 +60,97 @@ func (m *member) change(fn func(*Instance)) Instance {
 	return next
 }
 
-// fleet is all instances, by id and by URL.
+// fleet is all instances, by id and by place.
 type fleet struct {
-	mu     sync.RWMutex
-	byID   map[string]*member
-	byURL  map[string]*member
-	bySlug map[string]int // how many, with those that are being added
+	mu      sync.RWMutex
+	byID    map[string]*member
+	byPlace map[string]*member
+	aliases map[string][]*member // further ones at a place, of the same account
+	bySlug  map[string]int       // how many, with those that are being added
 }
 
 func (f *fleet) init() {
-	f.byID, f.byURL, f.bySlug = map[string]*member{}, map[string]*member{}, map[string]int{}
+	f.byID, f.byPlace, f.aliases, f.bySlug = map[string]*member{}, map[string]*member{}, map[string][]*member{}, map[string]int{}
 }
 
-// find gives the member with an id and the one at a URL, each nil where there is none.
-func (f *fleet) find(id, url string) (byID, byURL *member) {
+// find returns the member with an id and the one at a URL, each nil if there is none. The zero URL has none.
+func (f *fleet) find(id string, url routing.URL) (byID, byURL *member) {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
-	return f.byID[id], f.byURL[url]
+	byID = f.byID[id]
+	if url == (routing.URL{}) {
+		return byID, nil
+	}
+	for m := range f.at(place(url)) {
+		if m.current.Load().URL == url {
+			return byID, m
+		}
+	}
+	return byID, nil
+}
+
+// holder returns the member of another account at the place of a URL, or nil. Its URL may be spelled in another way.
+func (f *fleet) holder(slug string, url routing.URL) *member {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	for m := range f.at(place(url)) {
+		if m.current.Load().Slug != slug {
+			return m
+		}
+	}
+	return nil
+}
+
+// place is what requests for a URL reach: all URLs of one place are of one account. The scheme doesn't matter, and localhost has two
+// addresses. Other addresses of loopback are places of their own, since programs can listen at each.
+func place(url routing.URL) string {
+	if url.Host == "127.0.0.1" || url.Host == "::1" || strings.HasSuffix(url.Host, ".localhost") {
+		url.Host = "localhost"
+	}
+	return url.HostPort() + url.Path
+}
+
+// at returns the members at a place.
+func (f *fleet) at(place string) iter.Seq[*member] {
+	return func(yield func(*member) bool) {
+		if m := f.byPlace[place]; m == nil || !yield(m) {
+			return
+		}
+		for _, m := range f.aliases[place] {
+			if !yield(m) {
+				return
+			}
+		}
+	}
+}
+
+// settle puts a member at the place of its URL.
+func (f *fleet) settle(m *member) {
+	at := place(m.current.Load().URL)
+	switch first := f.byPlace[at]; {
+	case first == nil || first.current.Load().URL == m.current.Load().URL:
+		f.byPlace[at] = m
+	default:
+		others := slices.DeleteFunc(f.aliases[at], func(o *member) bool { return o.current.Load().URL == m.current.Load().URL })
+		f.aliases[at] = append(others, m)
+	}
+}
+
+// unsettle takes a member away from the place of a URL, if it is there.
+func (f *fleet) unsettle(m *member, url routing.URL) {
+	at := place(url)
+	others := slices.DeleteFunc(f.aliases[at], func(o *member) bool { return o == m })
+	if f.byPlace[at] == m {
+		delete(f.byPlace, at)
+		if len(others) > 0 {
+			f.byPlace[at], others = others[0], others[1:]
+		}
+	}
+	if len(others) == 0 {
+		delete(f.aliases, at)
+	} else {
+		f.aliases[at] = others
+	}
 }
 
 // claim counts one more instance of a slug, unless it has as many as it may.
@@ -99,18 +178,18 @@ func (f *fleet) uncount(slug string) {
 }
 
 // put adds a member whose place was claimed, or follows its move from another URL.
-func (f *fleet) put(m *member, movedFrom string) {
+func (f *fleet) put(m *member, movedFrom routing.URL) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if m.gone.Load() {
 		return
 	}
 	in := m.current.Load()
-	if movedFrom != "" && f.byURL[movedFrom] == m {
-		delete(f.byURL, movedFrom)
+	if movedFrom != (routing.URL{}) {
+		f.unsettle(m, movedFrom)
 	}
 	f.byID[in.ID] = m
-	f.byURL[in.URL.String()] = m
+	f.settle(m)
 }
 
 // welcome adds a member that is stored, however many its slug has.
@@ -120,7 +199,7 @@ func (f *fleet) welcome(m *member) {
 	in := m.current.Load()
 	f.bySlug[in.Slug]++
 	f.byID[in.ID] = m
-	f.byURL[in.URL.String()] = m
+	f.settle(m)
 }
 
 // drop takes a member out.
@@ -133,10 +212,20 @@ func (f *fleet) drop(m *member) {
 	}
 	m.gone.Store(true)
 	delete(f.byID, in.ID)
-	if u := in.URL.String(); f.byURL[u] == m {
-		delete(f.byURL, u)
-	}
+	f.unsettle(m, in.URL)
 	f.uncount(in.Slug)
+}
+
+// has reports whether a slug has instances.
+func (f *fleet) has(slug string) bool {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return f.bySlug[slug] > 0
+}
+
+// of returns the members of a slug.
+func (f *fleet) of(slug string) []*member {
+	return slices.DeleteFunc(f.all(), func(m *member) bool { return m.current.Load().Slug != slug })
 }
 
 // all gives the members of the moment.

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"micromesh/pkg/routing"
 )
 
 const (
@@ -138,7 +140,7 @@ func (s *Service) flushSome(ctx context.Context) (more bool, err error) {
 	last := map[string]Instance{} // what was seen last of each
 	var events []Event
 	for _, c := range changes {
-		if m, _ := s.fleet.find(c.instance.ID, ""); m == nil {
+		if m, _ := s.fleet.find(c.instance.ID, routing.URL{}); m == nil {
 			continue // it was removed, which was told already
 		}
 		last[c.instance.ID] = c.instance

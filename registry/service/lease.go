@@ -114,7 +114,7 @@ func (s *Service) watch(m *member) {
 // expire removes an instance in the mesh's own name. Its generation stays good: it may come back.
 func (s *Service) expire(ctx context.Context, m *member) bool {
 	in := s.view(m)
-	defer s.lock(in.ID, in.URL.String())()
+	defer s.lock(in.ID, place(in.URL))()
 	if m.gone.Load() || s.left(m) >= 0 {
 		return false
 	}

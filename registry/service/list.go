@@ -47,7 +47,7 @@ func (s *Service) List(by Caller, f Filter) []Instance {
 
 // Instance gives one instance as everybody may look it up, for whoever publishes it.
 func (s *Service) Instance(id string) (Instance, bool) {
-	m, _ := s.fleet.find(id, "")
+	m, _ := s.fleet.find(id, routing.URL{})
 	if m == nil {
 		return Instance{}, false
 	}
@@ -117,7 +117,7 @@ func (s *Service) Remove(ctx context.Context, by Caller, id string) (Instance, e
 	if !by.owns(in.Slug) {
 		return Instance{}, errs.Forbiddenf("instance %q belongs to another account", id)
 	}
-	unlock, err := s.lockSoon(ctx, in.ID, in.URL.String())
+	unlock, err := s.lockSoon(ctx, in.ID, place(in.URL))
 	if err != nil {
 		return Instance{}, err
 	}
@@ -140,12 +140,12 @@ func (s *Service) Remove(ctx context.Context, by Caller, id string) (Instance, e
 //
 // Errors: NotFound; Unavailable.
 func (s *Service) member(ctx context.Context, id string) (*member, error) {
-	m, _ := s.fleet.find(id, "")
+	m, _ := s.fleet.find(id, routing.URL{})
 	if m == nil && s.accompanied() {
 		if err := s.Learn(ctx, id); err != nil {
 			return nil, err
 		}
-		m, _ = s.fleet.find(id, "")
+		m, _ = s.fleet.find(id, routing.URL{})
 	}
 	if m == nil {
 		return nil, NoInstance(id)

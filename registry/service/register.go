@@ -51,7 +51,7 @@ func (s *Service) Register(ctx context.Context, by Caller, r Registration) (*Res
 		return s.answer(m, false), nil
 	}
 	evidence := s.ask(ctx, in)
-	unlock, err := s.lockSoon(ctx, in.ID, in.URL.String())
+	unlock, err := s.lockSoon(ctx, in.ID, place(in.URL))
 	if err != nil {
 		return nil, err
 	}
@@ -123,7 +123,7 @@ func (s *Service) ownerOf(by Caller, r Registration) (string, error) {
 	case r.Slug != "":
 		return r.Slug, nil
 	case by.Admin && r.ID != "":
-		if m, _ := s.fleet.find(r.ID, ""); m != nil {
+		if m, _ := s.fleet.find(r.ID, routing.URL{}); m != nil {
 			return m.current.Load().Slug, nil
 		}
 	}
@@ -132,7 +132,7 @@ func (s *Service) ownerOf(by Caller, r Registration) (string, error) {
 
 // beats takes note of a heartbeat, and gives nil for anything else.
 func (s *Service) beats(in Instance, known int32) *member {
-	byID, m := s.fleet.find(in.ID, in.URL.String())
+	byID, m := s.fleet.find(in.ID, in.URL)
 	if m == nil || byID != nil && byID != m {
 		return nil
 	}
@@ -149,11 +149,14 @@ func (s *Service) beats(in Instance, known int32) *member {
 
 // register does what needs the locks of the id and the URL.
 func (s *Service) register(ctx context.Context, by Caller, in Instance, known int32, evidence *evidence) (*Result, error) {
-	byID, byURL := s.fleet.find(in.ID, in.URL.String())
+	byID, byURL := s.fleet.find(in.ID, in.URL)
 	if byID != nil && byID.current.Load().Slug != in.Slug {
 		return nil, ErrIDTaken
 	}
 	var over *member // leaves the URL
+	if holder := s.fleet.holder(in.Slug, in.URL); byURL == nil && holder != nil {
+		byURL = holder
+	}
 	if byURL != nil && byURL != byID {
 		is := byURL.current.Load()
 		switch {
@@ -199,7 +202,7 @@ func (s *Service) add(ctx context.Context, by Caller, in Instance, known int32, 
 	m.stored.Store(stored.LastHeartbeat.UnixMicro())
 	s.beat(m)
 	s.watch(m)
-	s.fleet.put(m, "")
+	s.fleet.put(m, routing.URL{})
 	s.soon(m, 0)
 	s.tell(stored)
 	return s.answer(m, true), nil
@@ -230,10 +233,10 @@ func (s *Service) change(ctx context.Context, by Caller, m *member, in Instance,
 	if moved {
 		next.Status, next.Since, next.Details = routing.Unknown, s.cfg.Now(), ""
 	}
-	previous := is.URL.String()
+	previous := is.URL
 	s.telling.RLock()
 	defer s.telling.RUnlock()
-	told := append(s.statuses.pull(next.ID), s.event(next, by.UserID, Changed{previous, next.Generation}))
+	told := append(s.statuses.pull(next.ID), s.event(next, by.UserID, Changed{previous.String(), next.Generation}))
 	displaced := s.displace(by, in, over)
 	if err := s.store.Replace(ctx, next, displaced, told); err != nil {
 		s.restore(displaced)

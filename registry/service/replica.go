@@ -49,7 +49,7 @@ func (s *Service) tellPeers(in Instance) {
 //
 // Errors: Unavailable.
 func (s *Service) Learn(ctx context.Context, ids ...string) error {
-	return s.learn(ctx, ids, "", func(in Instance) func() { return s.lock(in.ID, in.URL.String()) })
+	return s.learn(ctx, ids, "", func(in Instance) func() { return s.lock(in.ID, place(in.URL)) })
 }
 
 // held is for learn where its caller holds the locks of the ids and of the URL.
@@ -73,7 +73,7 @@ func (s *Service) learn(ctx context.Context, ids []string, url string, lock func
 		unlock()
 	}
 	for id := range missing {
-		if m, _ := s.fleet.find(id, ""); m != nil {
+		if m, _ := s.fleet.find(id, routing.URL{}); m != nil {
 			unlock := lock(*m.current.Load())
 			s.forget(m, began)
 			unlock()
@@ -84,7 +84,7 @@ func (s *Service) learn(ctx context.Context, ids []string, url string, lock func
 
 // adopt takes over what the database says of an instance, unless this registry knows better.
 func (s *Service) adopt(in Instance) {
-	m, at := s.fleet.find(in.ID, in.URL.String())
+	m, at := s.fleet.find(in.ID, in.URL)
 	if at != nil && at != m { // it has left this URL, or was removed
 		s.leave(at)
 	}
@@ -96,11 +96,11 @@ func (s *Service) adopt(in Instance) {
 		s.welcome(in, 0)
 		return
 	}
-	previous := ""
+	var previous routing.URL
 	m.change(func(is *Instance) {
 		switch {
 		case is.Generation < in.Generation:
-			previous = is.URL.String()
+			previous = is.URL
 			*is = in
 			return
 		case is.Generation == in.Generation && !s.peers.Mine(in.ID): // whoever checks it knows how it is
@@ -110,7 +110,7 @@ func (s *Service) adopt(in Instance) {
 		is.Beats = is.Beats || is.Generation == in.Generation && in.Beats
 	})
 	m.noted.Store(in.Beats)
-	if previous != "" {
+	if previous != (routing.URL{}) {
 		m.beat.Store(s.elapsed())
 		s.fleet.put(m, previous)
 		s.soon(m, 0)
@@ -151,7 +151,7 @@ func (s *Service) Refresh(ctx context.Context) error {
 	var changed []string
 	for _, p := range pulses {
 		stored[p.ID] = true
-		m, _ := s.fleet.find(p.ID, "")
+		m, _ := s.fleet.find(p.ID, routing.URL{})
 		if m == nil || s.differs(m, p) {
 			changed = append(changed, p.ID)
 			continue
@@ -160,7 +160,7 @@ func (s *Service) Refresh(ctx context.Context) error {
 	}
 	for _, m := range s.fleet.all() {
 		if in := m.current.Load(); !stored[in.ID] {
-			unlock := s.lock(in.ID, in.URL.String())
+			unlock := s.lock(in.ID, place(in.URL))
 			s.forget(m, began)
 			unlock()
 		}
@@ -195,7 +195,7 @@ func (s *Service) heard(m *member, at time.Time) {
 
 // behind tells whether a registration knows a later generation of an instance than this registry.
 func (s *Service) behind(in Instance, known int32) bool {
-	byID, byURL := s.fleet.find(in.ID, in.URL.String())
+	byID, byURL := s.fleet.find(in.ID, in.URL)
 	for _, m := range []*member{byID, byURL} {
 		if m != nil && m.current.Load().Generation < known {
 			return true

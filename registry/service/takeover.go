@@ -19,16 +19,12 @@ type evidence struct {
 // ask asks an address that another account has whether it is rather the caller's. It gives nil where there is no such
 // question. It takes as long as a check, so no locks are held.
 func (s *Service) ask(ctx context.Context, in Instance) *evidence {
-	_, holder := s.fleet.find("", in.URL.String())
+	holder := s.fleet.holder(in.Slug, in.URL)
 	if holder == nil || !in.Proves {
 		return nil
 	}
 	is := holder.current.Load()
-	if is.Slug == in.Slug {
-		return nil
-	}
-	url := in.URL.String()
-	found := s.checker.Prove(ctx, in.URL, in.HealthPath, s.cfg.Key(in.Slug, url), s.cfg.Key(is.Slug, url))
+	found := s.checker.Prove(ctx, in.URL, in.HealthPath, s.cfg.Key(in.Slug, in.URL.String()), s.cfg.Key(is.Slug, is.URL.String()))
 	proved := len(found.Proofs) == 2 && found.Proofs[0] && !found.Proofs[1]
 	return &evidence{holder, is.Generation, proved}
 }

@@ -145,6 +145,40 @@ func TestWhoHasAURLThatAnotherAccountRegisters(t *testing.T) {
 	}
 }
 
+// TestSpellingsOfAURL has another account register the address of an instance in other spellings.
+func TestSpellingsOfAURL(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		if _, err := f.as(pets, "http://localhost:9000/x", false); err != nil {
+			t.Fatal(err)
+		}
+		for _, url := range []string{"http://127.0.0.1:9000/x", "https://localhost:9000/x", "http://LOCALHOST:9000/x/", "http://[::1]:9000/x", "http://a.localhost:9000/x"} {
+			if _, err := f.as(shop, url, false); !errs.Is(err, errs.Conflict) {
+				t.Errorf("%s: %v", url, err)
+			}
+			if _, err := f.as(pets, url, false); err != nil {
+				t.Errorf("%s, by its own account: %v", url, err)
+			}
+		}
+		n := len(f.svc.Instances())
+		for _, in := range f.svc.Instances() {
+			if _, err := f.svc.Remove(t.Context(), pets, in.ID); err != nil {
+				t.Error(err)
+			}
+			if n--; n > 0 {
+				if _, err := f.as(shop, "http://127.0.0.1:9000/x", false); !errs.Is(err, errs.Conflict) {
+					t.Errorf("with %d left: %v", n, err)
+				}
+			}
+		}
+		for _, url := range []string{"http://127.0.0.1:9000/x", "http://127.0.0.1:9001/x", "http://127.0.0.1:9000/y"} {
+			if _, err := f.as(shop, url, false); err != nil {
+				t.Errorf("%s, when it is free: %v", url, err)
+			}
+		}
+	})
+}
+
 func TestTheHolderThatComesBackKeepsItsURL(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t)

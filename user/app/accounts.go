@@ -19,18 +19,24 @@ const (
 	slugsTimeout  = 2 * time.Minute
 )
 
-// slugs publishes every slug that an account or an organization has, or ever had, in the bucket [kv.Accounts]. So others know which
-// names are owned, without a list of them in memory.
+// slugs publishes every slug that an account or an organization has, or ever had, in the bucket [kv.Accounts], and which accounts were
+// deleted. So others know which names are owned, without a list of them in memory.
 type slugs struct {
 	js    jetstream.JetStream
 	nats  *nats.Conn
-	all   func(ctx context.Context) ([]string, error)
+	store slugStore
 	log   *slog.Logger
 	dirty chan struct{}
 }
 
-func newSlugs(js jetstream.JetStream, nc *nats.Conn, all func(context.Context) ([]string, error), log *slog.Logger) *slugs {
-	return &slugs{js: js, nats: nc, all: all, log: log, dirty: make(chan struct{}, 1)}
+// slugStore lists what slugs publishes.
+type slugStore interface {
+	Slugs(ctx context.Context) ([]string, error)
+	DeletedSlugs(ctx context.Context) ([]string, error)
+}
+
+func newSlugs(js jetstream.JetStream, nc *nats.Conn, store slugStore, log *slog.Logger) *slugs {
+	return &slugs{js: js, nats: nc, store: store, log: log, dirty: make(chan struct{}, 1)}
 }
 
 // soon asks run for a comparison.
@@ -41,15 +47,22 @@ func (s *slugs) soon() {
 	}
 }
 
-// put publishes new slugs. A failure is left to run.
-func (s *slugs) put(ctx context.Context, some []string) {
-	if len(some) == 0 {
+// put publishes new slugs, and those of accounts that were deleted. A failure is left to run.
+func (s *slugs) put(ctx context.Context, added, deleted []string) {
+	keys := make([]string, 0, len(added)+len(deleted))
+	for _, slug := range added {
+		keys = append(keys, kv.Key(slug))
+	}
+	for _, slug := range deleted {
+		keys = append(keys, kv.DeletedAccount(slug))
+	}
+	if len(keys) == 0 {
 		return
 	}
 	ctx, end, err := kv.While(ctx, s.nats)
 	if err == nil {
 		defer end()
-		err = s.write(ctx, some)
+		err = s.write(ctx, keys)
 	}
 	if err != nil {
 		s.log.Warn("slugs_wait", "error", err)
@@ -57,13 +70,13 @@ func (s *slugs) put(ctx context.Context, some []string) {
 	}
 }
 
-func (s *slugs) write(ctx context.Context, some []string) error {
+func (s *slugs) write(ctx context.Context, keys []string) error {
 	b, err := s.js.KeyValue(ctx, kv.Accounts)
 	if err != nil {
 		return fmt.Errorf("open bucket %s: %w", kv.Accounts, err)
 	}
-	for _, slug := range some {
-		if _, err := kv.Write(ctx, b, kv.Key(slug), func([]byte) ([]byte, error) { return []byte("{}"), nil }); err != nil {
+	for _, key := range keys {
+		if _, err := kv.Write(ctx, b, key, func([]byte) ([]byte, error) { return []byte("{}"), nil }); err != nil {
 			return err
 		}
 	}
@@ -123,11 +136,18 @@ func (s *slugs) fill(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, slugsTimeout)
 	defer cancel()
 	_, err = kv.Fill(ctx, s.js, kv.Accounts, kv.Options{}, func(map[string][]byte) (map[string][]byte, error) {
-		all, err := s.all(ctx)
+		all, err := s.store.Slugs(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("read slugs: %w", err)
 		}
-		want := make(map[string][]byte, len(all))
+		deleted, err := s.store.DeletedSlugs(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("read slugs: %w", err)
+		}
+		want := make(map[string][]byte, len(all)+len(deleted))
+		for _, slug := range deleted {
+			want[kv.DeletedAccount(slug)] = []byte("{}")
+		}
 		for _, slug := range all {
 			want[kv.Key(slug)] = []byte("{}")
 		}

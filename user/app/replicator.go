@@ -250,7 +250,7 @@ func (r *replicator) Changed(ctx context.Context, c service.Changes) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), replicateTimeout)
 	defer cancel()
-	r.slugs.put(ctx, c.Slugs)
+	r.slugs.put(ctx, c.Slugs, c.Deleted)
 	if err := r.put(ctx, c); err != nil {
 		r.log.Warn("replication_waits", "error", err)
 		r.soon()

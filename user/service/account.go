@@ -143,6 +143,7 @@ func (s *Service) DeleteUser(ctx context.Context, c Caller, id string) error {
 		if err := w.UpdateAccount(ctx, a); err != nil {
 			return err
 		}
+		w.changes.Deleted = append(w.changes.Deleted, a.Slug)
 		return w.Emit(ctx, Event{UserID: a.ID, Slug: a.Slug, ActorID: c.UserID, What: AccountDeleted{}})
 	})
 }

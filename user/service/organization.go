@@ -44,6 +44,8 @@ type NewOrganization struct {
 	AssignCaller bool // an admin of the mesh becomes a member too
 }
 
+var errIDUsed = errs.New(errs.Conflict, "ID_TAKEN", "an organization that was deleted had this id: leave the id out, or choose another one")
+
 var errNoOrganization = errs.NotFoundf("there is no such organization")
 
 func (n NewOrganization) check() error {
@@ -152,6 +154,10 @@ func (s *Service) putOrganization(ctx context.Context, w *work, c Caller, o *Org
 	created = errors.Is(err, ErrNotFound)
 	switch {
 	case created:
+		// Roles, permits and data of others may still name the organization that had the id.
+		if had, err := w.HadSlug(ctx, o.ID); err != nil || had {
+			return false, errors.Join(err, errIDUsed)
+		}
 	case err != nil:
 		return false, err
 	default:

@@ -127,3 +127,22 @@ func TestApps(t *testing.T) {
 		t.Errorf("an account is of every app: %+v, %v", in, err)
 	}
 }
+
+// TestIDsOfDeletedOrganizationsAreNotUsedAgain has a former member try for the id of an organization.
+func TestIDsOfDeletedOrganizationsAreNotUsedAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	joe, eve := w.register("joe"), w.register("eve")
+	for _, id := range []string{"", "chosen"} {
+		o, boss := w.saveOrg(joe, service.NewOrganization{ID: id, Slug: "acme" + id})
+		w.fine("delete", w.DeleteOrganization(w.ctx, boss, o.ID))
+		for _, c := range []service.Caller{eve, joe, w.admin} {
+			_, _, err := w.SaveOrganization(w.ctx, c, service.NewOrganization{ID: o.ID, Slug: "acme-again" + id, AssignCaller: true})
+			w.want(c.Slug+" uses the id again", err, errs.Conflict, "ID_TAKEN")
+		}
+	}
+	for _, id := range []string{".", "..", "..."} {
+		_, _, err := w.SaveOrganization(w.ctx, eve, service.NewOrganization{ID: id, Slug: "dots"})
+		w.want("the id "+id, err, errs.Invalid)
+	}
+}

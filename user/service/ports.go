@@ -59,11 +59,12 @@ type Changes struct {
 	Sessions []string // ids of revoked ones
 	Users    []string // ids of those who lost or regained a role
 	Slugs    []string // that have an owner now
+	Deleted  []string // slugs whose account was deleted
 	Keys     bool
 }
 
 func (c Changes) empty() bool {
-	return len(c.Permits) == 0 && len(c.Sessions) == 0 && len(c.Users) == 0 && len(c.Slugs) == 0 && !c.Keys
+	return len(c.Permits) == 0 && len(c.Sessions) == 0 && len(c.Users) == 0 && len(c.Slugs) == 0 && len(c.Deleted) == 0 && !c.Keys
 }
 
 // Clock tells the time.

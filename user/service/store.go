@@ -86,6 +86,8 @@ type Tx interface {
 
 	// ReserveSlug takes a slug for an account or an organization, for ever. It gives ErrTaken where another owner has it.
 	ReserveSlug(ctx context.Context, slug, owner string) error
+	// HadSlug reports whether an owner has, or ever had, a slug.
+	HadSlug(ctx context.Context, owner string) (bool, error)
 	InsertAccount(ctx context.Context, a Account) error
 	// UpdateAccount saves name, labels, thumbnail, password and times.
 	UpdateAccount(ctx context.Context, a Account) error

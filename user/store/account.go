@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -94,11 +95,27 @@ func (t *tx) ReserveSlug(ctx context.Context, slug, owner string) error {
 	return err
 }
 
+// HadSlug implements service.Tx.
+func (t *tx) HadSlug(ctx context.Context, owner string) (bool, error) {
+	_, err := one("look for an owner of slugs", t.q.QueryRow(ctx, "SELECT owner FROM slugs WHERE owner = ? LIMIT 1", owner), scanText)
+	if errors.Is(err, service.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // Slugs returns every slug that was ever given to an account or an organization.
 //
 // Errors: Unavailable.
 func (s *Store) Slugs(ctx context.Context) ([]string, error) {
 	return all(ctx, s.reader, "list slugs", scanText, "SELECT slug FROM slugs")
+}
+
+// DeletedSlugs returns the slugs of the accounts that were deleted.
+//
+// Errors: Unavailable.
+func (s *Store) DeletedSlugs(ctx context.Context) ([]string, error) {
+	return all(ctx, s.reader, "list slugs of deleted accounts", scanText, "SELECT slug FROM accounts WHERE deleted_at IS NOT NULL")
 }
 
 // InsertAccount implements service.Tx.

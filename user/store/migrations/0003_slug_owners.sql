@@ -1,0 +1,1 @@
+CREATE INDEX slugs_owner ON slugs (owner);
