@@ -1,6 +1,7 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -84,7 +85,7 @@ func unproved(ctx context.Context, r Reader, c Contact, userID string) error {
 // checkRegistration checks all that needs no database.
 func (s *Service) checkRegistration(r Registration) (slug string, contact Contact, err error) {
 	slug = r.Slug
-	if err := checkNewSlug(slug); err != nil {
+	if err := cmp.Or(checkNewSlug(slug), s.unused(slug)); err != nil {
 		return "", Contact{}, err
 	}
 	if err := errors.Join(checkName(r.Name), checkDevice(r.Device)); err != nil {
@@ -119,6 +120,16 @@ func (s *Service) hashNew(ctx context.Context, slug, password string) (string, e
 		return "", err
 	}
 	return s.hasher.hash(ctx, password)
+}
+
+var errSlugInUse = errs.New(errs.Conflict, "SLUG_TAKEN", "a program in plain go-micro runs under this name: choose another one, or have an admin create the account")
+
+// unused refuses the name of a program that has no account: whoever made an account of that name would stop it, and receive its calls.
+func (s *Service) unused(slug string) error {
+	if s.guests != nil && s.guests.Run(slug) {
+		return errSlugInUse
+	}
+	return nil
 }
 
 // create inserts an account under a slug that nobody ever had.
