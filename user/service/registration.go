@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 
 	"micromesh/pkg/errs"
 )
@@ -91,7 +92,7 @@ func (s *Service) checkRegistration(r Registration) (slug string, contact Contac
 		return "", Contact{}, errs.From(err)
 	}
 	if r.Contact != nil {
-		if contact, err = newContact(r.Contact.Platform, r.Contact.Handle); err != nil {
+		if contact, err = newContact(namedContact, r.Contact.Platform, r.Contact.Handle); err != nil {
 			return "", Contact{}, err
 		}
 		if s.cfg.VerifyContacts && !r.Contact.hasCode() {
@@ -173,8 +174,9 @@ func (s *Service) CreateUser(ctx context.Context, c Caller, n NewAccount) (Accou
 	}
 	contacts := make([]Contact, len(n.Contacts))
 	for i, in := range n.Contacts {
+		field := contactFields{fmt.Sprintf("contacts[%d].platform", i), fmt.Sprintf("contacts[%d].handle", i)}
 		var err error
-		if contacts[i], err = newContact(in.Platform, in.Handle); err != nil {
+		if contacts[i], err = newContact(field, in.Platform, in.Handle); err != nil {
 			return Account{}, err
 		}
 		contacts[i].Verified = in.Verified
