@@ -246,7 +246,7 @@ func verdict(o *http1.Outcome) service.Outcome {
 // conclude answers where no instance has.
 func (g *Gateway) conclude(x *http1.Exchange, group *service.Group, tried []*service.Backend, out *http1.Outcome) {
 	if len(tried) == 0 {
-		x.Fail(http.StatusNotFound, "NO_INSTANCE", "no instance of "+quote([]byte(group.Name))+" is live")
+		g.away(x, group.Name)
 		return
 	}
 	switch out.Result {

@@ -67,7 +67,7 @@ func TestOldGenerationBringsNothingBack(t *testing.T) {
 	a := m.Do(t, "PUT", "/registry-svc/instance", token, obj{"id": "shop-1", "url": web.URL}).Must(t, 201)
 	m.Do(t, "DELETE", "/registry-svc/instance/shop-1", token, nil).Must(t, 204)
 	m.Do(t, "PUT", "/registry-svc/instance", token, obj{"id": "shop-1", "url": web.URL, "generation": a.Field("generation")}).Must(t, 409)
-	m.Do(t, "GET", "/shop-svc/", "", nil).Must(t, 404)
+	m.Do(t, "GET", "/shop-svc/", "", nil).Must(t, 503)
 }
 
 // TestLostRoleIsLostAtOnce takes a role away, and sees that the token that still carries it opens nothing any more.

@@ -184,6 +184,27 @@ func TestDeletedAccountHasNoInstances(t *testing.T) {
 	}
 }
 
+// TestInstancesThatAreDownAreAway has the only instance of a slug die, and then leave.
+func TestInstancesThatAreDownAreAway(t *testing.T) {
+	s := newShop(t)
+	s.Do(t, "GET", "/shop-svc/x", "", nil).Must(t, 200)
+	s.web.Stop()
+	away := func(when string) {
+		t.Helper()
+		meshtest.Eventually(t, "503 "+when, func() bool {
+			a := s.Do(t, "GET", "/shop-svc/x", "", nil)
+			return a.Status == 503 && a.Text("code") == "UNAVAILABLE" && a.Header.Get("Retry-After") != "" && s.Do(t, "OPTIONS", "/shop-svc/x", "", nil).Status == 200
+		})
+	}
+	away("while it is down")
+	all, _ := s.Do(t, "GET", "/registry-svc/instances?slug=shop-svc", s.token, nil).Must(t, 200).Field("instances").([]any)
+	for _, in := range all {
+		s.Do(t, "DELETE", "/registry-svc/instance/"+in.(obj)["id"].(string), s.token, nil).Must(t, 204)
+	}
+	away("when it has left")
+	s.Do(t, "GET", "/other-svc/x", "", nil).Must(t, 404)
+}
+
 func TestErrorsHaveOneShape(t *testing.T) {
 	s := newShop(t)
 	dead := httptest.NewServer(nil)
@@ -223,7 +244,7 @@ func TestErrorsHaveOneShape(t *testing.T) {
 			}
 			a := meshtest.Send(t, req)
 			// The dead instance may be known to be dead by now.
-			if a.Status != r.status && (r.name != "instance is dead" || a.Status != 404) {
+			if a.Status != r.status && (r.name != "instance is dead" || a.Status != 503) {
 				t.Fatalf("status %d, want %d: %s", a.Status, r.status, a.Body)
 			}
 			if a.Text("code") != r.code && a.Status == r.status || a.Text("error") == "" || a.Text("requestId") != a.Header.Get("X-Request-Id") {
