@@ -218,8 +218,11 @@ func (b *Bindings) All() []*Binding {
 }
 
 // Match finds the binding for a path as it was sent. Where the path fits but not the method it gives the methods that
-// would. HEAD is never bound: only methods of the contract are.
+// would. HEAD is a GET whose answer is its head (RFC 9110, 9.3.2).
 func (b *Bindings) Match(service, method, path string) (found *Binding, params []string, allowed []string) {
+	if method == http.MethodHead {
+		method = http.MethodGet
+	}
 	for _, n := range b.byService[service] {
 		p, ok := n.match(path)
 		if !ok {

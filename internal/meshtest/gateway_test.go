@@ -205,6 +205,17 @@ func TestInstancesThatAreDownAreAway(t *testing.T) {
 	s.Do(t, "GET", "/other-svc/x", "", nil).Must(t, 404)
 }
 
+// TestHeadOfAMethod asks for the heads of answers of RPC methods.
+func TestHeadOfAMethod(t *testing.T) {
+	m := meshtest.Start(t)
+	get, head := m.Do(t, "GET", "/user-svc/public-key", "", nil).Must(t, 200), m.Do(t, "HEAD", "/user-svc/public-key", "", nil).Must(t, 200)
+	if len(head.Body) > 0 || head.Header.Get("Content-Length") != get.Header.Get("Content-Length") || head.Header.Get("Content-Type") != get.Header.Get("Content-Type") {
+		t.Errorf("%v %s", head.Header, head.Body)
+	}
+	m.Do(t, "HEAD", "/registry-svc/node/self", "", nil).Must(t, 401)
+	m.Do(t, "HEAD", "/user-svc/login", "", nil).Must(t, 405)
+}
+
 func TestErrorsHaveOneShape(t *testing.T) {
 	s := newShop(t)
 	dead := httptest.NewServer(nil)
