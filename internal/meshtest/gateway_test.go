@@ -122,7 +122,7 @@ func TestInstanceLearnsWhoCallsFromAValidTokenAlone(t *testing.T) {
 	meshtest.Soon(t, "a revoked token says no more who calls", func() bool { return with(joe).Get("X-User-Id") == "" })
 }
 
-// TestOrganizationOfARequest names organizations in X-Org-ID. Nobody acts for one of others.
+// TestOrganizationOfARequest names organizations in X-Org-ID. No caller acts for one of others.
 func TestOrganizationOfARequest(t *testing.T) {
 	s := newShop(t)
 	found := func(token, slug string) (id, with string) {
@@ -147,7 +147,7 @@ func TestOrganizationOfARequest(t *testing.T) {
 		"a list":                 {joe, []string{acme + "," + other}, "403"},
 		"one, and one of others": {joe, []string{acme, other}, "403"},
 		"two":                    {joe, []string{acme, second}, "403"},
-		"nobody is signed in":    {"", []string{acme}, ""},
+		"no token":               {"", []string{acme}, ""},
 		"a broken token":         {joe[:len(joe)-6] + "AAAAAA", []string{acme}, ""},
 	} {
 		req := s.request(t, "GET", "/shop-svc/", nil)

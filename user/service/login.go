@@ -172,7 +172,7 @@ func (s *Service) loginByCode(ctx context.Context, ip string, app App, contact C
 
 // errOtherPassword is told to those alone who have proved the contact. Their code is not used up.
 var errOtherPassword = errs.New(errs.Unauthenticated, "INVALID_CREDENTIALS",
-	"the password is not that of the account which has named this contact: send the code without a password to have an account of your own")
+	"the password is not that of the account which has named this contact: send the code without a password to get a separate account")
 
 // alsoByPassword finds the account that holds a contact, where the password of that account comes with the code. It returns the zero
 // account for any other password.
@@ -192,7 +192,7 @@ func (s *Service) alsoByPassword(ctx context.Context, ip string, contact Contact
 }
 
 // holder finds the account of someone who has proved a contact. An account that merely named the contact is theirs only where they know its
-// password as well: known is that account. Without a password they get an account of their own; wrong reports another password.
+// password as well: known is that account. Without a password they get a separate account; wrong reports another password.
 func (s *Service) holder(ctx context.Context, w *work, app App, contact Contact, known Account, wrong bool, now time.Time) (Account, error) {
 	c, err := w.Contact(ctx, contact.ID)
 	if err != nil && !errors.Is(err, ErrNotFound) {

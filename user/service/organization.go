@@ -183,8 +183,8 @@ func (s *Service) putOrganization(ctx context.Context, w *work, c Caller, o *Org
 	return created, w.Emit(ctx, Event{ActorID: c.UserID, What: OrganizationSaved{Organization: *o, Created: created}})
 }
 
-// mayManage refuses callers who are no admin of the organization now, whatever their token says. An admin is a member who has made the
-// organization, or an account that was given the role.
+// mayManage refuses callers who are no admin of the organization now, whatever their token says. An admin is the founder of the
+// organization, or an account with the role.
 func (s *Service) mayManage(ctx context.Context, r Reader, c Caller, organizationID string) error {
 	if c.IsAdmin() {
 		return nil

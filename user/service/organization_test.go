@@ -128,7 +128,7 @@ func TestApps(t *testing.T) {
 	}
 }
 
-// TestIDsOfDeletedOrganizationsAreNotUsedAgain has a former member try for the id of an organization.
+// TestIDsOfDeletedOrganizationsAreNotUsedAgain uses the ids of deleted organizations again.
 func TestIDsOfDeletedOrganizationsAreNotUsedAgain(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
