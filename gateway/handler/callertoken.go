@@ -151,7 +151,7 @@ func (i *issuer) issue(ctx context.Context, bearer, slug string) issuedToken {
 // instance's own business, and pass.
 func (g *Gateway) replaceToken(x *http1.Exchange, c *auth.Claims, bearer, slug string) {
 	mode := g.cfg.CallerTokens.of(slug)
-	if mode == ForwardToken || c == nil && !g.ours(bearer) {
+	if mode == ForwardToken || c == nil && !holdsOurs(bearer) {
 		return
 	}
 	x.Withhold("authorization")
@@ -172,7 +172,7 @@ func (g *Gateway) tokenFor(ctx context.Context, service, bearer string) string {
 	}
 	c, err := g.cfg.Verifier.Verify(bearer)
 	switch {
-	case err != nil && !g.ours(bearer):
+	case err != nil && !holdsOurs(bearer):
 		return bearer
 	case err != nil || mode != AudienceToken:
 		return ""
@@ -180,11 +180,19 @@ func (g *Gateway) tokenFor(ctx context.Context, service, bearer string) string {
 	return g.issuer.token(ctx, c, bearer, service)
 }
 
-// ours reports whether a bearer token is one of the mesh's that is not valid now: expired, revoked, or a refresh token.
-func (g *Gateway) ours(bearer string) bool {
-	if strings.HasPrefix(bearer, ident.RefreshTokenPrefix) {
-		return true
+// holdsOurs reports whether credentials in any form hold a token of the mesh.
+func holdsOurs(credentials string) bool {
+	for part := range strings.FieldsFuncSeq(credentials, func(r rune) bool {
+		return r != '.' && r != '-' && r != '_' && (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z')
+	}) {
+		if ours(strings.Trim(part, ".")) {
+			return true
+		}
 	}
-	_, err := g.cfg.Verifier.VerifySigned(bearer)
-	return err == nil
+	return false
+}
+
+// ours reports whether a token is one of the mesh's, valid or not: expired, revoked, for one service, of a key that is gone, or a refresh token.
+func ours(token string) bool {
+	return strings.HasPrefix(token, ident.RefreshTokenPrefix) || auth.Issued(token)
 }

@@ -62,6 +62,8 @@ type Store interface {
 	DeleteDefinition(ctx context.Context, id string, event Event) error
 	// Definitions gives all definitions by id.
 	Definitions(ctx context.Context) ([]Definition, error)
+	// Defined reports whether there is a definition with an id.
+	Defined(ctx context.Context, id string) (bool, error)
 
 	// SaveNode creates or replaces a node.
 	SaveNode(ctx context.Context, n Node) error
@@ -82,7 +84,7 @@ type Checker interface {
 type Board interface {
 	// Changed tells that an instance was added, has changed, or is gone. It returns at once.
 	Changed(slug, id string)
-	// Displaced is Changed for an instance that has left its URL to another: nobody learns of the other before.
+	// Displaced is Changed for an instance that has left its URL to another: others learn of the new one later.
 	Displaced(slug, id string)
 }
 

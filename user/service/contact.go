@@ -38,15 +38,21 @@ func (p *ContactProof) hasCode() bool { return p.Code != "" }
 
 var errContactTaken = errs.New(errs.Conflict, "CONTACT_TAKEN", "another account has proved this contact: sign in to that account")
 
-// newContact returns the contact that someone wrote. Errors: Invalid.
-func newContact(platform, handle string) (Contact, error) {
+// contactFields are a call's names for a contact's platform and handle.
+type contactFields struct{ platform, handle string }
+
+// namedContact is the contact of a call to register or to sign in.
+var namedContact = contactFields{"contact.platform", "contact.id"}
+
+// newContact returns the contact that someone wrote. Errors: Invalid, about the field that is wrong.
+func newContact(field contactFields, platform, handle string) (Contact, error) {
 	platform, handle = ident.LowerASCII(strings.TrimSpace(platform)), strings.TrimSpace(handle)
 	if err := ident.Platform(platform); err != nil {
-		return Contact{}, errs.Field("contact.platform", "platform", "%s", err)
+		return Contact{}, errs.Field(field.platform, "platform", "%s", err)
 	}
 	id, err := ident.Contact(platform, handle)
 	if err != nil {
-		return Contact{}, errs.Field("contact.id", platform, "%s", err)
+		return Contact{}, errs.Field(field.handle, platform, "%s", err)
 	}
 	return Contact{ID: id, Platform: platform, Handle: handle}, nil
 }
@@ -110,8 +116,8 @@ func (s *Service) dispossess(ctx context.Context, w *work, held Contact, now tim
 	return w.Emit(ctx, Event{UserID: a.ID, Slug: a.Slug, What: ContactLost{ContactID: held.ID}})
 }
 
-// claim makes the holder of a contact the holder of the enrolls that wait for it, as far as they fit into a token. Those of grantors that have
-// given little come first, so that nobody's roles are crowded out by many of others.
+// claim makes the holder of a contact the holder of the enrolls that wait for it, if they fit into a token. Grantors of few bytes come first:
+// many roles of one grantor don't crowd out those of others.
 func (s *Service) claim(ctx context.Context, w *work, c Contact, now time.Time) error {
 	waiting, err := w.Enrolls(ctx, EnrollQuery{ContactID: c.ID})
 	if err != nil {

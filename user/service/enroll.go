@@ -86,22 +86,39 @@ func (n *NewEnroll) check() error {
 
 // mayGrant refuses callers who don't own a role: its account, the holders of that account's admin role, and the admins of an organization for
 // the roles of that organization.
-func mayGrant(ctx context.Context, r Reader, c Caller, role string) error {
+func (s *Service) mayGrant(ctx context.Context, r Reader, c Caller, role string) error {
 	if c.Owns(role) {
 		return nil
 	}
 	if id, ok := ident.OrganizationOf(role); ok {
-		return mayManage(ctx, r, c, id)
+		return s.mayManage(ctx, r, c, id)
 	}
 	return errs.Forbiddenf("you can't give the role %s: it takes the account %s, or its admin role", role, firstSegment(role))
 }
 
+// mayGrantIn refuses an owner of a role or a permission who owns it in other apps alone: by the admin role of its account, which was given for
+// one app.
+func (s *Service) mayGrantIn(ctx context.Context, r Reader, c Caller, name, appID string) error {
+	prefix := firstSegment(name)
+	if appID == c.AppID || c.Slug == prefix || c.IsAdmin() || !c.HasRole(prefix+":admin") {
+		return nil
+	}
+	held, err := s.effective(ctx, r, EnrollQuery{UserIDs: []string{c.UserID}, Role: prefix + ":admin"})
+	if err != nil || slices.ContainsFunc(held, func(e Enroll) bool { return e.AppID == AnyApp || e.AppID == appID }) {
+		return err
+	}
+	return errs.Forbiddenf("you can't give %s in that app: you have the role %s:admin in another app alone", name, prefix)
+}
+
 func (s *Service) saveEnroll(ctx context.Context, w *work, c Caller, n NewEnroll, now time.Time) (Enroll, error) {
-	if err := mayGrant(ctx, w, c, n.Role); err != nil {
+	if err := s.mayGrant(ctx, w, c, n.Role); err != nil {
 		return Enroll{}, err
 	}
 	appID, err := appIDOf(ctx, w, n.AppHost)
 	if err != nil {
+		return Enroll{}, err
+	}
+	if err := s.mayGrantIn(ctx, w, c, n.Role, appID); err != nil {
 		return Enroll{}, err
 	}
 	e := Enroll{ID: n.ID, AppID: appID, Role: n.Role, UserID: n.UserID, ContactID: n.ContactID, CreatedBy: c.UserID, CreatedAt: now, UpdatedAt: now}
@@ -195,7 +212,7 @@ func (s *Service) DeleteEnrolls(ctx context.Context, c Caller, ids []string) err
 			if e.UserID == c.UserID && e.UserID != "" {
 				continue
 			}
-			if err := mayGrant(ctx, w, c, e.Role); err != nil {
+			if err := s.mayGrant(ctx, w, c, e.Role); err != nil {
 				return errs.NotFoundf("there is no enroll %q of yours", e.ID)
 			}
 		}
@@ -247,7 +264,7 @@ func (s *Service) drop(ctx context.Context, w *work, actor string, a Account, e 
 func (s *Service) ListEnrolls(ctx context.Context, c Caller, q EnrollQuery) ([]Enroll, error) {
 	own := len(q.UserIDs) == 1 && q.UserIDs[0] == c.UserID
 	if q.Role != "" && !own {
-		if err := mayGrant(ctx, s.store, c, q.Role); err != nil {
+		if err := s.mayGrant(ctx, s.store, c, q.Role); err != nil {
 			return nil, errNotAllowed
 		}
 	} else if q.Role == "" && !own && !c.IsAdmin() {

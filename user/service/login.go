@@ -22,6 +22,9 @@ type Credentials struct {
 // errBadCredentials is the one answer to an unknown account, a wrong password and an account without one.
 var errBadCredentials = errs.New(errs.Unauthenticated, "INVALID_CREDENTIALS", "the account or the password is wrong")
 
+// errBadCurrent is for callers who are signed in: which account it is about is no secret to them.
+var errBadCurrent = errs.New(errs.Unauthenticated, "INVALID_CREDENTIALS", "the current password is wrong")
+
 // Login signs in. An account that doesn't exist costs as much time, and gives the same answer, as a wrong password.
 //
 // Errors: Invalid, Unauthenticated, NotFound for the app, TooMany, Unavailable.
@@ -40,7 +43,7 @@ func (s *Service) Login(ctx context.Context, ip string, cr Credentials) (Token, 
 	case cr.Slug != "":
 		err = checkSlug(cr.Slug)
 	case cr.Contact != nil:
-		contact, err = newContact(cr.Contact.Platform, cr.Contact.Handle)
+		contact, err = newContact(namedContact, cr.Contact.Platform, cr.Contact.Handle)
 	default:
 		err = errs.Field("slug", "required", "is required, or a contact")
 	}
@@ -116,7 +119,7 @@ func (s *Service) tryPassword(ctx context.Context, hash, password, subject, ip s
 	if err := loginLimit.check(ctx, s.store, subject, ip, s.now()); err != nil {
 		return err
 	}
-	leave, err := s.hasher.enter(ctx)
+	leave, err := s.hasher.enter(ctx, ip, subject)
 	if err != nil {
 		return err
 	}
@@ -169,7 +172,7 @@ func (s *Service) loginByCode(ctx context.Context, ip string, app App, contact C
 
 // errOtherPassword is told to those alone who have proved the contact. Their code is not used up.
 var errOtherPassword = errs.New(errs.Unauthenticated, "INVALID_CREDENTIALS",
-	"the password is not that of the account which has named this contact: send the code without a password to have an account of your own")
+	"the password is not that of the account which has named this contact: send the code without a password to get a separate account")
 
 // alsoByPassword finds the account that holds a contact, where the password of that account comes with the code. It returns the zero
 // account for any other password.
@@ -189,7 +192,7 @@ func (s *Service) alsoByPassword(ctx context.Context, ip string, contact Contact
 }
 
 // holder finds the account of someone who has proved a contact. An account that merely named the contact is theirs only where they know its
-// password as well: known is that account. Without a password they get an account of their own; wrong reports another password.
+// password as well: known is that account. Without a password they get a separate account; wrong reports another password.
 func (s *Service) holder(ctx context.Context, w *work, app App, contact Contact, known Account, wrong bool, now time.Time) (Account, error) {
 	c, err := w.Contact(ctx, contact.ID)
 	if err != nil && !errors.Is(err, ErrNotFound) {
@@ -241,7 +244,11 @@ func (s *Service) ChangePassword(ctx context.Context, c Caller, current, next st
 	if err != nil {
 		return err
 	}
-	if err := s.tryPassword(ctx, a.PasswordHash, current, a.Slug, c.IP); err != nil {
+	err = s.tryPassword(ctx, a.PasswordHash, current, a.Slug, c.IP)
+	if errors.Is(err, errBadCredentials) {
+		return errBadCurrent
+	}
+	if err != nil {
 		return err
 	}
 	return s.setPassword(ctx, c, a.ID, next, false)
@@ -259,7 +266,7 @@ func (s *Service) ResetPassword(ctx context.Context, c Caller, userID, next stri
 }
 
 func (s *Service) setPassword(ctx context.Context, c Caller, userID, next string, reset bool) error {
-	hash, err := s.hasher.hash(ctx, next)
+	hash, err := s.hasher.hash(ctx, c.IP, userID, next)
 	if err != nil {
 		return err
 	}

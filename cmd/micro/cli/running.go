@@ -9,8 +9,11 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v3"
+
+	"micromesh/pkg/errs"
 )
 
 type instanceRow struct{ ID, URL, Status, Slug, LastHeartbeat string }
@@ -36,9 +39,9 @@ func (c *commands) instance() *cli.Command {
 				}
 				return "/registry-svc/instances?" + q.Encode(), nil
 			},
-			header: []string{"ID", "URL", "STATUS", "OWNER", "SLUG", "LAST HEARTBEAT"},
+			header: []string{"ID", "URL", "STATUS", "OWNER SLUG", "LAST HEARTBEAT"},
 			rows: rowsOf("instances", func(i instanceRow) []string {
-				return []string{i.ID, i.URL, i.Status, i.Slug, i.Slug, i.LastHeartbeat}
+				return []string{i.ID, i.URL, i.Status, i.Slug, ago(i.LastHeartbeat, time.Now())}
 			}),
 		}),
 		c.simple("register", "register where an instance of your slug listens", "URL", 1, 1, []cli.Flag{
@@ -64,6 +67,24 @@ func (c *commands) instance() *cli.Command {
 				})
 			}),
 	)
+}
+
+// ago returns how long ago a time of the API was, in one unit; anything else as it is.
+func ago(text string, now time.Time) string {
+	at, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		return text
+	}
+	d := max(now.Sub(at), 0)
+	switch {
+	case d < 2*time.Minute:
+		return fmt.Sprintf("%ds ago", int(d.Seconds()))
+	case d < 2*time.Hour:
+		return fmt.Sprintf("%dm ago", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh ago", int(d.Hours()))
+	}
+	return fmt.Sprintf("%dd ago", int(d.Hours()/24))
 }
 
 // each does something for all names, and tells all that failed.
@@ -181,8 +202,25 @@ func (c *commands) route() *cli.Command {
 			given(m, "target", cmd.String("target"))
 			return m
 		}),
-		c.removeCommand("delete routes", "/proxy-svc/routes"),
+		c.routeRemove(),
 	)
+}
+
+// routeRemove is as removeCommand. The API answers 200 for routes that there aren't, so it looks first: a misspelt id must not seem deleted.
+func (c *commands) routeRemove() *cli.Command {
+	return c.simple("rm", "delete routes", "ID…", 1, -1, nil, func(ctx context.Context, _ *cli.Command, api *api, a []string) (raw json.RawMessage, done string, err error) {
+		for _, id := range a {
+			var found struct{ Routes []routeRow }
+			if err := api.do(ctx, http.MethodPost, "/proxy-svc/routes", map[string]any{"ids": []string{id}}, &found); err != nil {
+				return nil, "", err
+			}
+			if len(found.Routes) == 0 {
+				return nil, "", errs.NotFoundf("there is no route %q; none was deleted", id)
+			}
+		}
+		err = api.do(ctx, http.MethodDelete, "/proxy-svc/routes", map[string]any{"ids": a}, &raw)
+		return raw, "deleted " + strings.Join(a, " "), err
+	})
 }
 
 type certRow struct {
