@@ -564,7 +564,7 @@ var _ = source.Register("user/v1/user.proto", ""+
 	"\f\n"+
 	"\x02\x04?\x12\x06\xb5\x04\x00\xb8\x04\x01\n"+
 	"*\n"+
-	"\x04\x04?\x02\x00\x12\x04\xb7\x04\x02\x10\x1a\x1c The account that was made.\n"+
+	"\x04\x04?\x02\x00\x12\x04\xb7\x04\x02&\x1a\x1c The account that was made.\n"+
 	"\n"+
 	"\f\n"+
 	"\x02\x04@\x12\x06\xba\x04\x00\xc1\x04\x01\n"+
@@ -741,7 +741,7 @@ var _ = source.Register("user/v1/user.proto", ""+
 	"\x04\x04L\x02\f\x12\x04\xb7\x05\x02\x16\x1a\x0e Whose it is.\n"+
 	"\n"+
 	"\x91\x02\n"+
-	"\x04\x04L\x02\r\x12\x04\xba\x05\x02%\x1a\x82\x02 An opaque secret that only refreshToken accepts, in the token's place, as long as the session lives: for clients that sleep longer than\n"+
+	"\x04\x04L\x02\r\x12\x04\xba\x05\x02;\x1a\x82\x02 An opaque secret that only refreshToken accepts, in the token's place, as long as the session lives: for clients that sleep longer than\n"+
 	" a token lives. Only sign-ins and refreshes by a refresh token answer one. It is used once: the answer has the next one.\n"+
 	"\n"+
 	"B\n"+

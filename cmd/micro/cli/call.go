@@ -84,6 +84,7 @@ func (c *commands) exchange(ctx context.Context, cmd *cli.Command, a *api, metho
 	if err != nil {
 		return usagef("%s %s is no request: %s", method, path, err)
 	}
+	speak(req) // --header may name another version
 	if in != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
