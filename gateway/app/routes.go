@@ -42,7 +42,7 @@ func (a *App) replaceRoutes(content []byte) error {
 		return err
 	}
 	closed := table.Closed()
-	a.table.Close(service.Closing{Slugs: closed.Instances, URLs: closed.URLs})
+	a.table.Close(service.Closing{Slugs: closed.Instances, URLs: closed.URLs, Edge: a.cfg.EdgeListen != ""})
 	if before := a.inForce; before != nil {
 		for _, r := range before.RemovedBy(table) {
 			a.log.Warn("routes_guard_removed", "file", a.cfg.Routes, "path", r.Path, "line", r.Line, "method", r.Method, "before", r.Before, "now", r.Now)

@@ -59,8 +59,16 @@ func (c *cache) clear() {
 	c.cleared++
 }
 
-// varies are the request headers that are part of the key, in lower case.
-var varies = []string{"accept", "accept-encoding", "accept-language", "origin", "x-org-id"}
+// varies are the request headers that an answer may vary by and still be kept, in lower case. They are part of the key.
+var varies = []string{"accept", "accept-encoding", "accept-language", "origin"}
+
+// unkeyed are the request headers that are not part of the key: answers depend on none of them, or say so in Vary. Every other header may
+// hold credentials, such as X-Api-Key, or be what an answer was made from.
+var unkeyed = http1.NewHeaderFilter(
+	"Authorization", // the caller is part of the key
+	"Host", "Connection", "Keep-Alive", "TE", "Via", "Cache-Control", "Pragma", "Priority", "DNT", "Upgrade-Insecure-Requests", "User-Agent", "Referer",
+	"Sec-*", "Traceparent", "Tracestate", "X-Request-Id", "X-Forwarded", "X-Forwarded-*", "Forwarded", "X-Real-IP", "Mesh-Api-Version",
+)
 
 // keepable tells whether a request may be answered by what is kept: a plain GET of a whole.
 func keepable(x *http1.Exchange) bool {
@@ -87,9 +95,13 @@ func (g *Gateway) keyOf(x *http1.Exchange, claims *auth.Claims) string {
 	}
 	part(bytes.ToLower(x.Host()))
 	part(x.Target())
-	for _, name := range varies {
-		part(x.Get(name))
+	for _, f := range x.Fields() {
+		if !unkeyed.Drops(f.Name) {
+			part(bytes.ToLower(f.Name))
+			part(f.Value)
+		}
 	}
+	part(nil) // fields have names
 	if claims == nil {
 		part(x.Get("authorization"))
 	} else {

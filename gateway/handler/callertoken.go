@@ -3,6 +3,7 @@ package handler
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -151,7 +152,7 @@ func (i *issuer) issue(ctx context.Context, bearer, slug string) issuedToken {
 // instance's own business, and pass.
 func (g *Gateway) replaceToken(x *http1.Exchange, c *auth.Claims, bearer, slug string) {
 	mode := g.cfg.CallerTokens.of(slug)
-	if mode == ForwardToken || c == nil && !g.ours(bearer) {
+	if mode == ForwardToken || c == nil && !g.holdsOurs(bearer) {
 		return
 	}
 	x.Withhold("authorization")
@@ -172,7 +173,7 @@ func (g *Gateway) tokenFor(ctx context.Context, service, bearer string) string {
 	}
 	c, err := g.cfg.Verifier.Verify(bearer)
 	switch {
-	case err != nil && !g.ours(bearer):
+	case err != nil && !g.holdsOurs(bearer):
 		return bearer
 	case err != nil || mode != AudienceToken:
 		return ""
@@ -180,11 +181,23 @@ func (g *Gateway) tokenFor(ctx context.Context, service, bearer string) string {
 	return g.issuer.token(ctx, c, bearer, service)
 }
 
-// ours reports whether a bearer token is one of the mesh's that is not valid now: expired, revoked, or a refresh token.
+// holdsOurs reports whether credentials in any form hold a token of the mesh.
+func (g *Gateway) holdsOurs(credentials string) bool {
+	for part := range strings.FieldsFuncSeq(credentials, func(r rune) bool {
+		return r != '.' && r != '-' && r != '_' && (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z')
+	}) {
+		if g.ours(strings.Trim(part, ".")) {
+			return true
+		}
+	}
+	return false
+}
+
+// ours reports whether a token is one of the mesh's, valid or not: expired, revoked, for one service, or a refresh token.
 func (g *Gateway) ours(bearer string) bool {
 	if strings.HasPrefix(bearer, ident.RefreshTokenPrefix) {
 		return true
 	}
 	_, err := g.cfg.Verifier.VerifySigned(bearer)
-	return err == nil
+	return err == nil || errors.Is(err, auth.ErrOtherAudience)
 }

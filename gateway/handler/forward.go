@@ -89,12 +89,16 @@ func pick(group *service.Group, now time.Time, tried []*service.Backend, abandon
 // ownOrigin tells whether a page that asks for an upgrade is of this host, or of an origin that is configured. A browser
 // lets any page open a WebSocket, with the user's cookies. Other clients send no Origin.
 func (g *Gateway) ownOrigin(x *http1.Exchange) bool {
-	origin := string(x.Get("origin"))
-	if origin == "" || slices.Contains(g.cfg.CORS, origin) {
-		return true
+	for _, f := range x.Fields() {
+		if !wire.EqualFold(f.Name, "origin") || len(f.Value) == 0 || slices.Contains(g.cfg.CORS, string(f.Value)) {
+			continue
+		}
+		_, host, ok := strings.Cut(string(f.Value), "://")
+		if !ok || !strings.EqualFold(host, string(x.Host())) {
+			return false
+		}
 	}
-	_, host, ok := strings.Cut(origin, "://")
-	return ok && strings.EqualFold(host, string(x.Host()))
+	return true
 }
 
 func targetOf(b *service.Backend) http1.Target {
@@ -157,6 +161,7 @@ func (g *Gateway) identify(x *http1.Exchange, hops, slug string) (caller string,
 	h.Add(headerHops, hops)
 	token := auth.Bearer(view(x.Get("authorization")))
 	if token == "" {
+		g.replaceToken(x, nil, view(x.Get("authorization")), slug)
 		return "", nil
 	}
 	c, err := g.cfg.Verifier.Verify(token) // which keeps a copy of its own

@@ -153,7 +153,7 @@ func (g *Gateway) shut(x *http1.Exchange, slug []byte) {
 // toHost forwards to the target of a host route.
 func (g *Gateway) toHost(x *http1.Exchange, group *service.Group) route {
 	if group.Closed(g.cfg.HostsOnly) {
-		x.Fail(http.StatusNotFound, "NO_ROUTE", "no route of this host fits the path")
+		x.Fail(http.StatusNotFound, "NO_ROUTE", "the route of this host is closed, since routes.yaml guards its target")
 		return routeNone
 	}
 	g.forward(x, group, nil)

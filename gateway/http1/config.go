@@ -27,7 +27,7 @@ type Config struct {
 	TrustedProxies []netip.Prefix
 
 	MaxRequestLine int   // bytes; 8 KiB. More is answered with 414
-	MaxHeaderBytes int   // bytes of the whole head; 64 KiB. More is answered with 431
+	MaxHeaderBytes int   // bytes of the whole head; 128 KiB. More is answered with 431
 	MaxHeaders     int   // fields; 128. More is answered with 431
 	MaxBodyBytes   int64 // 1 GiB, see Exchange.SetBodyLimit. More is answered with 413
 	MaxConns       int   // open connections; 16,384. More are answered with 503
@@ -42,7 +42,7 @@ type Config struct {
 // setDefaults fills in what is zero.
 func (c *Config) setDefaults() {
 	defaults(&c.MaxRequestLine, 8<<10)
-	defaults(&c.MaxHeaderBytes, 64<<10)
+	defaults(&c.MaxHeaderBytes, 128<<10)
 	defaults(&c.MaxHeaders, 128)
 	if c.MaxBodyBytes == 0 {
 		c.MaxBodyBytes = 1 << 30

@@ -32,8 +32,7 @@ func (c *Closed) Method(service, endpoint string) bool {
 // under every name.
 func (t *Table) Closed() Closed {
 	c := Closed{Slugs: map[string]*Route{}, Methods: map[string]*Route{}}
-	byLine := slices.SortedFunc(slices.Values(t.routes), func(a, b *Route) int { return a.Line - b.Line })
-	for _, r := range byLine {
+	for _, r := range t.byLine() {
 		if r.guard == nil || r.AlsoOpen || slices.Contains(own, r.Upstream.Service) {
 			continue
 		}
@@ -52,6 +51,11 @@ func (t *Table) Closed() Closed {
 		}
 	}
 	return c
+}
+
+// byLine returns the routes in the order of the file.
+func (t *Table) byLine() []*Route {
+	return slices.SortedFunc(slices.Values(t.routes), func(a, b *Route) int { return a.Line - b.Line })
 }
 
 // below reports whether the route's path begins with a slug.
@@ -73,10 +77,16 @@ func (t *Table) Notes() (notes []Note) {
 	for name, r := range c.Methods {
 		notes = append(notes, Note{r.Line, name + " is closed under its other names, since this route guards it; also_open: true keeps them open", false})
 	}
-	for _, r := range t.routes {
-		if r.guard != nil {
-			notes = append(notes, t.remarks(r)...)
+	urls := map[string]bool{}
+	for _, r := range t.byLine() {
+		if r.guard == nil {
+			continue
 		}
+		if url := r.Upstream.URL; url != "" && !urls[url] {
+			urls[url] = true
+			notes = append(notes, Note{r.Line, "host routes and instances at this upstream's address are closed if they put another path in front, and all host routes on MICRO_EDGE_LISTEN, since this route guards it", false})
+		}
+		notes = append(notes, t.remarks(r)...)
 	}
 	slices.SortFunc(notes, func(a, b Note) int {
 		if a.Line != b.Line {

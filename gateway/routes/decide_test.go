@@ -129,9 +129,10 @@ routes:
   - {path: /people, proxy_upstream: user-svc/UserService.ListUsers, auth_required: true}
   - {path: /raw, method: GET, proxy_upstream: "http://10.0.0.1:1/x", auth_required: true}
   - {path: "/*", proxy_upstream: "http://10.0.0.2:1"}
+  - {path: /raw/more, proxy_upstream: "http://10.0.0.1:1/x", auth_required: true}
 `)
 	c := table.Closed()
-	if len(c.Slugs) != 1 || c.Slugs["widgets-svc"] == nil || len(c.Methods) != 1 || !slices.Equal(c.Instances, []string{"widgets-svc", "app-svc"}) || !slices.Equal(c.URLs, []string{"http://10.0.0.1:1/x"}) {
+	if len(c.Slugs) != 1 || c.Slugs["widgets-svc"] == nil || len(c.Methods) != 1 || !slices.Equal(c.Instances, []string{"widgets-svc", "app-svc"}) || !slices.Equal(c.URLs, []string{"http://10.0.0.1:1/x", "http://10.0.0.1:1/x"}) {
 		t.Errorf("%+v", c)
 	}
 	for method, want := range map[string]bool{"greeter Greeter.Hello": true, "greeter Greeter.Bye": false, "widgets-svc Any.Method": true, "user-svc UserService.ListUsers": false} {
@@ -151,11 +152,15 @@ routes:
 		"7 true this guard holds for GET; the route of line 13 takes POST, PUT, PATCH, DELETE without a guard",
 		"10 true also_open: more-svc can be reached without this guard under /more-svc/…",
 		"11 true user-svc/UserService.ListUsers can be called without this guard under its own path",
+		"12 false host routes and instances at this upstream's address are closed if they put another path in front",
 		"12 true this guard holds for GET; the route of line 13 takes",
 	} {
 		if i >= len(notes) || !strings.HasPrefix(notes[i], want) {
 			t.Errorf("note %d lacks %q: %q", i, want, notes)
 		}
+	}
+	if n := strings.Count(strings.Join(notes, "\n"), "this upstream's address"); n != 1 {
+		t.Errorf("%d notes on one URL: %q", n, notes)
 	}
 }
 

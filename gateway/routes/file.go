@@ -33,7 +33,7 @@ type Lookup func(name string) (string, bool)
 // Parse reads a file's content; name is how mistakes name it. It tells every mistake at once: each as "file:line: what is wrong; what
 // would be right".
 func Parse(name string, content []byte, env Lookup) (*Table, error) {
-	p := &parser{name: name, env: env, table: &Table{}, guards: map[string]*Guard{}}
+	p := &parser{env: env, table: &Table{}, guards: map[string]*Guard{}}
 	if len(content) > maxSize {
 		return nil, fmt.Errorf("%s: it has more than %d bytes", name, maxSize)
 	}
@@ -45,25 +45,35 @@ func Parse(name string, content []byte, env Lookup) (*Table, error) {
 		return nil, fmt.Errorf("%s: it is empty; it must say at least `version: 1`", name)
 	}
 	p.file(doc.Content[0])
-	if err := errors.Join(p.wrong...); err != nil {
-		return nil, err
+	if len(p.wrong) == 0 {
+		return p.table, nil
 	}
-	return p.table, nil
+	slices.SortStableFunc(p.wrong, func(a, b mistake) int { return a.line - b.line })
+	wrong := make([]error, len(p.wrong))
+	for i, m := range p.wrong {
+		wrong[i] = fmt.Errorf("%s:%d: %s", name, m.line, m.text)
+	}
+	return nil, errors.Join(wrong...)
+}
+
+// mistake is something wrong at a line.
+type mistake struct {
+	line int
+	text string
 }
 
 // parser reads a file, and collects what is wrong with it.
 type parser struct {
-	name  string
 	env   Lookup
 	table *Table
-	wrong []error
+	wrong []mistake
 
 	public []paths.Pattern
 	guards map[string]*Guard // by their permissions
 }
 
 func (p *parser) mistake(n *yaml.Node, format string, args ...any) {
-	p.wrong = append(p.wrong, fmt.Errorf("%s:%d: %s", p.name, n.Line, fmt.Sprintf(format, args...)))
+	p.wrong = append(p.wrong, mistake{n.Line, fmt.Sprintf(format, args...)})
 }
 
 func (p *parser) file(n *yaml.Node) {
@@ -110,14 +120,14 @@ func (p *parser) order() {
 	for _, r := range t.routes {
 		key := r.Method + shape(r.pattern)
 		if first := seen[key]; first != nil {
-			p.wrong = append(p.wrong, fmt.Errorf("%s:%d: the route of line %d takes the same requests; give them different methods or paths", p.name, r.Line, first.Line))
+			p.wrong = append(p.wrong, mistake{r.Line, fmt.Sprintf("the route of line %d takes the same requests; give them different methods or paths", first.Line)})
 		}
 		seen[key] = r
 	}
 	for _, r := range t.routes {
 		for _, pub := range p.public {
 			if r.AuthRequired && shape(pub) == shape(r.pattern) {
-				p.wrong = append(p.wrong, fmt.Errorf("%s:%d: %s requires a sign-in, and is in public_paths; it can't be both", p.name, r.Line, r.Path))
+				p.wrong = append(p.wrong, mistake{r.Line, r.Path + " requires a sign-in, and is in public_paths; it can't be both"})
 			}
 		}
 	}

@@ -203,10 +203,35 @@ func TestAllMistakesAtOnce(t *testing.T) {
 	if err == nil {
 		t.Fatal("no error")
 	}
-	for _, want := range []string{"r.yaml:1: version", "r.yaml:3: path", "r.yaml:3: proxy_upstream is missing", "r.yaml:4: cache_ttl", "r.yaml:5: path is missing", "r.yaml:5: proxy_upstream: the variable NO", "r.yaml:6: scopes"} {
+	wants := []string{"r.yaml:1: version", "r.yaml:3: path", "r.yaml:3: proxy_upstream is missing", "r.yaml:4: cache_ttl", "r.yaml:5: path is missing", "r.yaml:5: proxy_upstream: the variable NO", "r.yaml:6: scopes"}
+	for _, want := range wants {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q lacks %q", err, want)
 		}
+	}
+}
+
+// Mistakes of the whole file, such as two routes that take the same requests, are among those of single lines.
+func TestMistakesAreInTheOrderOfLines(t *testing.T) {
+	_, err := routes.Parse("r.yaml", []byte(`version: 1
+routes:
+  - {path: /z, proxy_upstream: a-svc, auth_required: true}
+  - {path: /b, proxy_upstream: a-svc}
+  - {path: /b, proxy_upstream: a-svc}
+  - {path: /c, proxy_upstream: a-svc, cache_ttl: 1}
+  - {path: /a, proxy_upstream: a-svc}
+  - {path: /a, proxy_upstream: a-svc}
+public_paths: [/z, x]
+`), env)
+	if err == nil {
+		t.Fatal("no error")
+	}
+	var lines []string
+	for line := range strings.Lines(err.Error()) {
+		lines = append(lines, strings.SplitN(line, ":", 3)[1])
+	}
+	if got := strings.Join(lines, " "); got != "3 5 6 8 9" && got != "3 5 6 6 8 9" {
+		t.Errorf("the lines are %s:\n%v", got, err)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 type Closing struct {
 	Slugs []string // at the addresses of whose instances no host route forwards, and no other slug
 	URLs  []string // at whose addresses none forwards that serves requests without the guard, or puts another path in front
+	Edge  bool     // whether host routes are served where routes.yaml doesn't apply
 }
 
 // guardedPlaces are the addresses of guarded upstreams.
@@ -67,6 +68,7 @@ func (t *Table) mark(tables *tables, changed []*Group) {
 			r.group.access.Store(p.accessOf(r.group))
 		}
 	}
+	t.report(tables)
 	if t.places != nil && t.places.equal(p) && changed != nil {
 		for _, g := range changed {
 			t.bar(g, p)
@@ -91,6 +93,23 @@ func (t *Table) bar(g *Group, p *guardedPlaces) {
 			t.log.Warn("instance_closed", "slug", g.Name, "instance", b.ID, "reason", "its address is that of an upstream which routes.yaml guards")
 		}
 	}
+}
+
+// report logs the host routes that were closed or opened since the last call.
+func (t *Table) report(tables *tables) {
+	now := map[string]bool{}
+	for _, list := range tables.hosts {
+		for _, r := range list {
+			if id := r.group.Name; r.group.Closed(t.closing.Edge) {
+				if now[id] = true; !t.reported[id] {
+					t.log.Warn("host_route_closed", "route", id, "reason", "routes.yaml guards its target: see micro gateway check")
+				}
+			} else if t.reported[id] {
+				t.log.Info("host_route_opened", "route", id)
+			}
+		}
+	}
+	t.reported = now
 }
 
 // accessOf returns how a group is closed.

@@ -30,9 +30,11 @@ type Table struct {
 	mu      sync.Mutex // of Update and Close
 	closing Closing
 	places  *guardedPlaces // by which instances were barred last
-	left    func(address string)
-	current atomic.Pointer[tables]
-	changed atomic.Pointer[chan struct{}] // closed, and replaced, by Update
+	// reported are the host routes that were logged as closed, by id.
+	reported map[string]bool
+	left     func(address string)
+	current  atomic.Pointer[tables]
+	changed  atomic.Pointer[chan struct{}] // closed, and replaced, by Update
 }
 
 type tables struct {

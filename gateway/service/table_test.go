@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"micromesh/gateway/service"
+	"micromesh/pkg/logtest"
 )
 
 func table(t *testing.T) *service.Table {
@@ -68,6 +70,49 @@ func TestLongestPathOfAHostWins(t *testing.T) {
 			t.Errorf("%s%s leads to %q, want %q", r.host, r.path, got, r.want)
 		}
 	}
+}
+
+// A host route that a guard closes is logged once, and so is its opening, however often the table changes.
+func TestClosedHostRoutesAreLoggedOnce(t *testing.T) {
+	var log logtest.Buffer
+	tb := service.NewTable(slog.New(slog.NewTextHandler(&log, nil)))
+	hosts := []service.HostRoute{
+		{ID: "deep.example.com", Target: "http://10.0.0.1:1/admin"}, {ID: "same.example.com/x", Target: "http://10.0.0.1:1"}, {ID: "other.example.com", Target: "http://10.0.0.2:1"},
+	}
+	logged := func(after string, closed, opened []string) {
+		t.Helper()
+		for event, want := range map[string][]string{"host_route_closed": closed, "host_route_opened": opened} {
+			var got []string
+			for line := range strings.Lines(log.String()) {
+				if _, id, ok := strings.Cut(line, event+" route="); ok {
+					got = append(got, strings.Fields(id)[0])
+				}
+			}
+			slices.Sort(got)
+			if !slices.Equal(got, want) {
+				t.Errorf("%s: %s of %v, want %v", after, event, got, want)
+			}
+		}
+		if strings.Contains(log.String(), "10.0.0.1") {
+			t.Errorf("%s: the log names an address: %s", after, log.String())
+		}
+	}
+	tb.Update(nil, hosts)
+	logged("no guard", nil, nil)
+	guard := service.Closing{URLs: []string{"http://10.0.0.1:1"}}
+	tb.Close(guard)
+	logged("a guard", []string{"deep.example.com"}, nil)
+	tb.Update(map[string][]service.Instance{"a-svc": live("http://10.0.0.9:1")}, slices.Clone(hosts))
+	tb.Close(guard)
+	logged("other changes", []string{"deep.example.com"}, nil)
+	guard.Edge = true
+	tb.Close(guard)
+	logged("an edge", []string{"deep.example.com", "same.example.com/x"}, nil)
+	tb.Update(nil, hosts[1:])
+	tb.Close(service.Closing{})
+	logged("the guard is gone", []string{"deep.example.com", "same.example.com/x"}, []string{"same.example.com/x"})
+	tb.Close(guard)
+	logged("the guard again", []string{"deep.example.com", "same.example.com/x", "same.example.com/x"}, []string{"same.example.com/x"})
 }
 
 func TestWhatCannotBeForwardedToIsLeftOut(t *testing.T) {

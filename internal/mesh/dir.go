@@ -65,6 +65,8 @@ func (m *Mesh) openSecretKey() (*secret.Box, host.SecretKey, error) {
 		if err := os.Rename(file, fmt.Sprintf("%s.unusable-%d", file, time.Now().Unix())); err != nil {
 			return nil, about, fmt.Errorf("put %s aside: %w", file, cause(err))
 		}
+	case errors.Is(err, secret.ErrExposed):
+		return nil, about, err // which says what to do: the key need not be lost
 	case m.used:
 		return nil, about, fmt.Errorf("%w: the databases in %s belong to it. Restore it from a backup. If it is lost, %s. That loses all sessions and the certificates of hosts", err, m.cfg.Dir, renewHint)
 	default:

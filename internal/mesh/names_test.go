@@ -51,6 +51,9 @@ func TestGuestsTakeNoNameOfOthers(t *testing.T) {
 		"user-svc", "USER-SVC", "user_svc", "forwarder-svc", "docs", "DOCS", "metrics", "healthz", "readyz", "openapi.json", "OpenAPI.json", "openapi_json",
 		"well-known", "config-svc", "Config_Svc", "admin", "api", "console", "favicon.ico",
 	}
+	web.Do(t, "PUT", "/registry-svc/definition", web.Admin(t), map[string]any{"definition": map[string]any{"id": "defined-svc"}}).Must(t, 201)
+	web.Do(t, "PUT", "/user-svc/permits", web.Admin(t), map[string]any{"permits": []map[string]any{{"permission": "permitted-svc:a:b", "slugs": []string{"grantee-svc"}}}}).Must(t, 200)
+	taken = append(taken, "defined-svc", "Defined-SVC", "permitted-svc", "permitted_svc", "grantee-svc")
 	for _, name := range taken {
 		serve(t, m, name, server.NewRPCServer)
 	}
@@ -66,14 +69,31 @@ func TestGuestsTakeNoNameOfOthers(t *testing.T) {
 	web.Do(t, "POST", "/greeter/Greeter.Hello", joe, `{"name":"joe"}`).Must(t, 200)
 }
 
-// TestAnAccountTakesItsNameFromAGuest registers an account under the name of a guest that is there.
+// create has an admin create an account, and returns its token.
+func create(t *testing.T, web *meshtest.Mesh, slug string) string {
+	t.Helper()
+	web.Do(t, "POST", "/user-svc/user", web.Admin(t), map[string]any{"user": map[string]any{"slug": slug}, "password": "password-of-" + slug}).Must(t, 200)
+	return web.Login(t, slug, "password-of-"+slug)
+}
+
+// TestAnAccountTakesItsNameFromAGuest makes accounts under the name of a guest that is there: a stranger can't, and an admin can.
 func TestAnAccountTakesItsNameFromAGuest(t *testing.T) {
 	t.Parallel()
 	m, web, log := named(t)
 	serve(t, m, "later-svc", server.NewRPCServer)
 	meshtest.Eventually(t, "the guest is found", func() bool { return guest(m, "later-svc") })
 	web.Do(t, "POST", "/later-svc/Greeter.Hello", "", `{"name":"joe"}`).Must(t, 200)
-	web.Register(t, "later-svc")
+	joe := web.Register(t, "joe")
+	for what, a := range map[string]meshtest.Answer{
+		"an account":      web.Do(t, "POST", "/user-svc/register", "", map[string]string{"slug": "later-svc", "password": "password-of-eve"}),
+		"an organization": web.Do(t, "PUT", "/user-svc/organization", joe, map[string]string{"slug": "later-svc", "name": "x"}),
+	} {
+		if a.Status != 409 || a.Text("code") != "SLUG_TAKEN" {
+			t.Errorf("%s under its name: %d %s", what, a.Status, a.Body)
+		}
+	}
+	web.Do(t, "POST", "/later-svc/Greeter.Hello", "", `{"name":"joe"}`).Must(t, 200)
+	create(t, web, "later-svc")
 	began := time.Now()
 	meshtest.Soon(t, "the guest is dropped", func() bool { return !guest(m, "later-svc") })
 	t.Logf("dropped after %v", time.Since(began))
@@ -110,7 +130,7 @@ func TestAServiceThatIsAwayIsNoGuests(t *testing.T) {
 	}
 	// The account of the slug registers an instance: the schema gives way to it.
 	page := upstream.Start(t)
-	token := web.Register(t, "vault-svc")
+	token := create(t, web, "vault-svc")
 	web.Do(t, "PUT", "/registry-svc/instance", token, map[string]string{"url": page.URL}).Must(t, 201)
 	meshtest.Soon(t, "the guest is dropped", func() bool { return !guest(m, "vault-svc") })
 	meshtest.Soon(t, "the account's instance is served", func() bool { return web.Do(t, "GET", "/vault-svc/page", "", nil).Status == 200 })

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/net/dns/dnsmessage"
 
+	"micromesh/internal/mesh"
 	"micromesh/internal/meshtest"
 	"micromesh/pkg/netpolicy/netpolicytest"
 )
@@ -163,6 +164,20 @@ func TestTheMeshIsNoInstance(t *testing.T) {
 			t.Errorf("%s: the error does not name the setting: %s", name, a.Body)
 		}
 	}
+}
+
+// TestTheMeshListensEverywhere registers further addresses of loopback, by which a gateway that listens on every address is reached.
+func TestTheMeshListensEverywhere(t *testing.T) {
+	if !netpolicytest.Alone(t) {
+		return
+	}
+	m := meshtest.Start(t, func(c *mesh.Config) { c.Gateway.Listen = "0.0.0.0:0" })
+	token := m.Register(t, "shop-svc")
+	_, gateway, _ := net.SplitHostPort(m.Addr())
+	for _, host := range []string{"127.0.0.1", "127.0.0.2", "127.255.255.254", "[::ffff:127.0.0.3]"} {
+		m.Do(t, "PUT", "/registry-svc/instance", token, map[string]any{"url": "http://" + host + ":" + gateway + "/user-svc"}).Must(t, 400)
+	}
+	m.Do(t, "PUT", "/registry-svc/instance", token, map[string]any{"url": "http://127.0.0.2:1"}).Must(t, 201)
 }
 
 // TestOperatorsMayNameOtherNetworks checks that an admin's route forwards to networks in which no instance may be, and not to forbidden addresses.

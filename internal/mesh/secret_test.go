@@ -78,7 +78,6 @@ func TestALostSecretKeyStopsTheStart(t *testing.T) {
 		{"truncated at a boundary", write(string(key[:20])), "it has 15 bytes; a secret key has 32"},
 		{"too long", write(strings.TrimSpace(string(key)) + string(key)), "it is not base64"},
 		{"no text", write("\x00\x01\x02"), "it is not base64"},
-		{"readable for others", func() error { return os.Chmod(file, 0o644) }, "chmod 600"},
 		{"a folder", func() error {
 			if err := os.Remove(file); err != nil {
 				return err
@@ -109,6 +108,15 @@ func TestALostSecretKeyStopsTheStart(t *testing.T) {
 		if err := os.WriteFile(file, key, 0o600); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if err := os.Chmod(file, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := begin(func(*mesh.Config) {}); err == nil || !strings.HasSuffix(err.Error(), "others may read it (mode 0644): run `chmod 600 "+file+"`") {
+		t.Errorf("readable for others: %v; it must end with the remedy, since the key is there", err)
+	}
+	if err := os.Chmod(file, 0o600); err != nil {
+		t.Fatal(err)
 	}
 	if m, err = begin(func(*mesh.Config) {}); err != nil {
 		t.Fatalf("with the key restored: %v", err)

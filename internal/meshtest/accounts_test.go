@@ -159,6 +159,22 @@ func TestOnePasswordSprayedOverAccounts(t *testing.T) {
 	}
 }
 
+// TestServicesThatStartAtOnceSignIn has programs sign in at the same moment that never try again.
+func TestServicesThatStartAtOnceSignIn(t *testing.T) {
+	m := meshtest.Start(t)
+	const n = 16
+	for i := range n {
+		m.Register(t, fmt.Sprint("svc-", i))
+	}
+	got := statuses(n, func(i int) int {
+		slug := fmt.Sprint("svc-", i)
+		return m.Do(t, "POST", "/user-svc/login", "", obj{"slug": slug, "password": "password-of-" + slug}).Status
+	})
+	if got[200] != n {
+		t.Errorf("the answers are %v", got)
+	}
+}
+
 func TestParallelLoginsAreBounded(t *testing.T) {
 	m := meshtest.Start(t)
 	m.Register(t, "joe")

@@ -96,8 +96,12 @@ func TestGuardedURLHasNoOtherHost(t *testing.T) {
 			t.Fatal(err)
 		}
 		req.Host = host
-		if a := meshtest.Send(t, req); a.Status != 404 || a.Text("code") != "NO_ROUTE" {
+		a := meshtest.Send(t, req)
+		if a.Status != 404 || a.Text("code") != "NO_ROUTE" || !strings.Contains(a.Text("error"), "closed, since routes.yaml guards its target") {
 			t.Errorf("%s: %d %s", host, a.Status, a.Body)
+		}
+		if strings.Contains(string(a.Body), "127.0.0.1") {
+			t.Errorf("%s: the answer names an address: %s", host, a.Body)
 		}
 	}
 	if n := web.Requests(); n > 0 {

@@ -190,7 +190,10 @@ func TestWhichTokenAnInstanceReceives(t *testing.T) {
 	m.Do(t, "DELETE", "/user-svc/tokens", token, obj{}).Must(t, 200)
 	for _, slug := range []string{"identity-svc", "audience-svc"} {
 		meshtest.Soon(t, "a revoked token is no identity", func() bool { return saw(slug, "Bearer "+token).Header.Get("X-User-Slug") == "" })
-		for _, c := range []string{"Bearer " + token, "BEARER " + token, "Bearer " + in.Text("token", "refreshToken"), "Bearer  " + token} {
+		for _, c := range []string{
+			"Bearer " + token, "BEARER " + token, "Bearer " + in.Text("token", "refreshToken"), "Bearer  " + token, token, "Bearer\t" + token, "Token " + token, "DPoP " + token,
+			"Bearer " + token + "=", "Bearer " + token + ".", `Bearer "` + token + `"`, "Basic x, Bearer " + token, "Bearer " + token + ",x", "Bearer " + own, own,
+		} {
 			if got := saw(slug, c).Header.Get("Authorization"); got != "" {
 				t.Errorf("%s received %q", slug, got)
 			}
@@ -199,6 +202,16 @@ func TestWhichTokenAnInstanceReceives(t *testing.T) {
 			if got := saw(slug, c).Header.Get("Authorization"); got != c {
 				t.Errorf("%s received %q, not its own %q", slug, got, c)
 			}
+		}
+	}
+}
+
+// TestTokensThatAreTooLong sends tokens that are refused unread.
+func TestTokensThatAreTooLong(t *testing.T) {
+	m := meshtest.Start(t)
+	for _, token := range []string{strings.Repeat(".", 100_000), strings.Repeat("a.", 5000), strings.Repeat("x", 100_000)} {
+		if a := m.Do(t, "POST", "/user-svc/self", token, nil); a.Status != 401 || a.Text("code") != "INVALID_TOKEN" {
+			t.Errorf("%d bytes of %.2s: %d %s", len(token), token, a.Status, a.Body)
 		}
 	}
 }

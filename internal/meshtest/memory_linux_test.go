@@ -61,9 +61,9 @@ func storm(t *testing.T, m *meshtest.Mesh, passwords ...string) times {
 	return took
 }
 
-// TestParallelLoginsWaitForNoTurnAndTakeLittleMemory signs in 500 times at once, which would take 10 GB. Few get their turn
-// to hash. The others are told so about as soon as calls that hash nothing are answered at the same time.
-func TestParallelLoginsWaitForNoTurnAndTakeLittleMemory(t *testing.T) {
+// TestParallelLoginsWaitInAQueueAndTakeLittleMemory signs in 500 times at once, which would take 10 GB. 256 wait for their turn to hash. The
+// others are told so about as soon as calls that hash nothing are answered at the same time.
+func TestParallelLoginsWaitInAQueueAndTakeLittleMemory(t *testing.T) {
 	url, pid := process(t, "mesh")
 	m := &meshtest.Mesh{URL: url}
 	m.Register(t, "joe")
@@ -73,9 +73,11 @@ func TestParallelLoginsWaitForNoTurnAndTakeLittleMemory(t *testing.T) {
 	if len(took[200]) == 0 || len(took[503]) == 0 || len(took[200])+len(took[503]) != 500 || len(took[400]) != 500 {
 		t.Fatalf("%d are signed in, %d were busy, %d had no password", len(took[200]), len(took[503]), len(took[400]))
 	}
-	busy, other := took.median(503), took.median(400)
-	if busy > 2*other+500*time.Millisecond { // ten times what one waits for a turn
-		t.Errorf("that there is no turn is told after %v, while others are answered after %v", busy, other)
+	slices.Sort(took[503])
+	const full = 500 - 256 - 50 // are refused at once; 50 may have had their turn before
+	busy, last, other := took[503][full], took[503][len(took[503])-1], took.median(400)
+	if busy > 2*other+500*time.Millisecond || last > 2*other+3*time.Second {
+		t.Errorf("that there is no turn is told after %v to %v, while others are answered after %v", busy, last, other)
 	}
 	// As many hashes as there are cores; as many again whose memory the collector has yet to find. The race detector has
 	// five times the memory. The rest is what one storm takes more than another.

@@ -295,6 +295,16 @@ routes:
 			}
 		})
 	}
+	t.Run("other credentials are other callers", func(t *testing.T) {
+		for _, headers := range [][]string{{"X-Api-Key: alice"}, {"X-Api-Key: bob"}, {"X_Api_Key: alice"}, {"X-Auth-Token: alice"}, {}, {"X-Api-Key: alice", "X-Evil: 1"}} {
+			if n := asked(func() { ask(t, m, "GET", "/news?for=alice", "", headers...) }); n != 1 {
+				t.Errorf("%v: asked %d times", headers, n)
+			}
+		}
+		if n := asked(func() { ask(t, m, "GET", "/news?for=alice", "", "X-Api-Key: alice", "User-Agent: another") }); n != 0 {
+			t.Errorf("the same again: asked %d times", n)
+		}
+	})
 	t.Run("a path below is another one", func(t *testing.T) {
 		if a := ask(t, m, "GET", "/me/x.css", joe); a.Status != 404 {
 			t.Errorf("%d %s", a.Status, a.Body)

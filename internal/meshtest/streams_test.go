@@ -98,6 +98,9 @@ func TestWebSocketIsTunnelled(t *testing.T) {
 	if _, _, status := dial("https://evil.example.com"); !strings.Contains(status, "403") {
 		t.Errorf("a page of another origin got %q", status)
 	}
+	if _, _, status := dial("http://" + host + "\r\nOrigin: https://evil.example.com"); !strings.Contains(status, "403") {
+		t.Errorf("a page of two origins got %q", status)
+	}
 	if _, _, status := dial("null"); !strings.Contains(status, "403") {
 		t.Errorf("a page without an origin got %q", status)
 	}

@@ -3,36 +3,59 @@ package provision
 import (
 	"fmt"
 	"net/url"
+	"os"
 	"strings"
 )
 
-// postgres makes the superuser's password, a login for each service that has a database, and the script for both.
+// postgres makes the superuser's password, a login for each service that has a database, and the script for both. The script is for
+// all services that have a folder, since other runs may have named others.
 func (r *run) postgres() error {
 	if _, err := r.keep(postgresFolder+"/password", newPassword); err != nil {
 		return err
 	}
-	var b strings.Builder
-	b.WriteString(initHead)
 	for _, s := range r.cfg.Services {
 		if !s.Database {
 			continue
 		}
-		raw, err := r.keep(s.Slug+"/database.url", func() string { return databaseURL(s.Slug, r.cfg.Postgres) })
+		if _, err := r.keep(s.Slug+"/"+databaseFile, func() string { return databaseURL(s.Slug, r.cfg.Postgres) }); err != nil {
+			return err
+		}
+	}
+	folders, err := os.ReadDir(r.cfg.Dir)
+	if err != nil {
+		return fmt.Errorf("list services: %w", err)
+	}
+	var b strings.Builder
+	b.WriteString(initHead)
+	for _, f := range folders { // in the order of their names, so that a run without changes writes the same
+		sql, err := r.initOf(f.Name() + "/" + databaseFile)
 		if err != nil {
 			return err
 		}
-		u, err := url.Parse(raw)
-		if err != nil || u.User == nil || len(u.Path) < 2 {
-			return fmt.Errorf("%s is not postgres://login:password@host:port/database", r.path(s.Slug+"/database.url"))
-		}
-		password, _ := u.User.Password()
-		b.WriteString(strings.NewReplacer(
-			":login", identifier(u.User.Username()), ":'login'", literal(u.User.Username()), ":'password'", literal(password),
-			":database", identifier(u.Path[1:]), ":'database'", literal(u.Path[1:]),
-		).Replace(initService))
+		b.WriteString(sql)
 	}
 	return r.write(postgresFolder+"/init.sql", []byte(b.String()))
 }
+
+// initOf returns the part of the script for the database of one file. It is empty if there is no such file.
+func (r *run) initOf(file string) (string, error) {
+	raw, err := r.read(file)
+	if err != nil || raw == nil {
+		return "", err
+	}
+	u, err := url.Parse(strings.TrimSpace(string(raw)))
+	if err != nil || u.User == nil || len(u.Path) < 2 {
+		return "", fmt.Errorf("%s is not postgres://login:password@host:port/database", r.path(file))
+	}
+	password, _ := u.User.Password()
+	return strings.NewReplacer(
+		":login", identifier(u.User.Username()), ":'login'", literal(u.User.Username()), ":'password'", literal(password),
+		":database", identifier(u.Path[1:]), ":'database'", literal(u.Path[1:]),
+	).Replace(initService), nil
+}
+
+// databaseFile is in the folder of each service with a database.
+const databaseFile = "database.url"
 
 func databaseURL(slug, host string) string {
 	name := strings.ReplaceAll(slug, "-", "_")

@@ -13,7 +13,7 @@
 //	nats/routes.password        of the login of NATS servers with each other
 //	nats/routes.conf            that login, and where they are, for the configuration of a cluster to include
 //	postgres/password           of the superuser
-//	postgres/init.sql           makes logins and databases, for psql; it can be run again
+//	postgres/init.sql           makes logins and databases of all services that have a folder, for psql; it can be run again
 //	admin/nats.password         of the operators' login on NATS, which may do everything
 //
 // and where services in plain go-micro may join, those of a NATS server of their own:

@@ -157,6 +157,38 @@ func TestLoginsOfOtherRunsStay(t *testing.T) {
 	}
 }
 
+// The script makes the databases of all services that have a folder, whichever runs have named them: backups are restored by it.
+func TestDatabasesOfOtherRunsStay(t *testing.T) {
+	dir := t.TempDir()
+	secrets(t, provision.Config{Dir: dir, Services: append(provision.Mesh(), provision.Other("shop-svc"), provision.Other("basket-svc"))})
+	before := read(t, dir, "postgres", "init.sql")
+	for _, s := range []string{"user_svc", "registry_svc", "proxy_svc", "shop_svc", "basket_svc"} {
+		if n := strings.Count(before, `CREATE DATABASE "`+s+`"`); n != 1 {
+			t.Errorf("%s is there %d times", s, n)
+		}
+	}
+	if written := secrets(t, provision.Config{Dir: dir}); len(written) != 0 {
+		t.Errorf("a run that names no other service has written %v", written)
+	}
+	secrets(t, provision.Config{Dir: dir, Services: append(provision.Mesh(), provision.Other("audit-svc"))})
+	if _, err := provision.Databases(provision.Config{Dir: dir, Services: []provision.Service{{Slug: "reports", Database: true}}}); err != nil {
+		t.Fatal(err)
+	}
+	after := read(t, dir, "postgres", "init.sql")
+	for _, s := range []string{"user_svc", "registry_svc", "proxy_svc", "shop_svc", "basket_svc", "audit_svc", "reports"} {
+		if n := strings.Count(after, `CREATE DATABASE "`+s+`"`); n != 1 {
+			t.Errorf("%s is there %d times after other runs", s, n)
+		}
+	}
+	if err := os.RemoveAll(filepath.Join(dir, "basket-svc")); err != nil {
+		t.Fatal(err)
+	}
+	secrets(t, provision.Config{Dir: dir})
+	if strings.Contains(read(t, dir, "postgres", "init.sql"), "basket_svc") {
+		t.Error("a service without a folder is still there")
+	}
+}
+
 // Each file in turn is lost, or was left empty by a machine that stopped: it is made again, and nothing else is touched
 // but what is derived from it. A secret key is not replaced: see TestLostSecretsAreNotReplacedSilently.
 func TestHalfWrittenFolderIsCompleted(t *testing.T) {

@@ -113,6 +113,16 @@ func (s *State) Key(kid string) (*rsa.PublicKey, bool) {
 	return k.public, true
 }
 
+// Names reports whether a permit names a slug: as the owner of the permission, or as one that has it.
+func (s *State) Names(slug string) bool {
+	for _, p := range s.permits.Load() {
+		if prefix, _, _ := strings.Cut(p.Permission, ":"); prefix == slug || slices.Contains(p.Slugs, slug) {
+			return true
+		}
+	}
+	return false
+}
+
 // Keys lists the keys, the one that signs now first.
 func (s *State) Keys() []*Key {
 	m := s.keys.Load()

@@ -15,9 +15,12 @@ import (
 // ErrMissing means that the file of a secret key does not exist.
 var ErrMissing = errors.New("the file does not exist")
 
+// ErrExposed means that others than the owner may read the file. Its key may be good.
+var ErrExposed = errors.New("others may read it")
+
 // Read makes a box of the key in a file, which only its owner may read.
 //
-// Errors: one line for the operator, which names the file; [ErrMissing].
+// Errors: one line for the operator, which names the file; [ErrMissing], [ErrExposed].
 func Read(file string) (*Box, error) {
 	b, err := readKey(file)
 	if err != nil {
@@ -36,7 +39,7 @@ func readKey(file string) (*Box, error) {
 	case !info.Mode().IsRegular():
 		return nil, errors.New("it must be a regular file")
 	case info.Mode().Perm()&0o077 != 0:
-		return nil, fmt.Errorf("others may read it (mode %04o): run `chmod 600 %s`", info.Mode().Perm(), file)
+		return nil, fmt.Errorf("%w (mode %04o): run `chmod 600 %s`", ErrExposed, info.Mode().Perm(), file)
 	}
 	b, err := os.ReadFile(file)
 	if err != nil {

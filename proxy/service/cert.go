@@ -57,6 +57,9 @@ func (s *Service) SaveCerts(ctx context.Context, actor string, in []CertInput) e
 			bad.add(fmt.Sprintf("certs[%d].id", i), errors.New("is named twice"))
 		}
 		chain, leaf, err := parseCert([]byte(c.PEM))
+		if err == nil && id != "" {
+			err = covers(leaf, id)
+		}
 		bad.add(fmt.Sprintf("certs[%d].cert", i), err)
 		if err != nil {
 			continue
@@ -120,6 +123,27 @@ func (s *Service) DeleteCerts(ctx context.Context, actor string, ids []string) e
 	}
 	return nil
 }
+
+// covers returns an error that lists the names of a certificate if none of them is that of a host. A wildcard in the id of the host
+// takes the same wildcard in the certificate.
+func covers(leaf *x509.Certificate, id string) error {
+	if leaf.VerifyHostname(id) == nil {
+		return nil
+	}
+	names := slices.Clone(leaf.DNSNames)
+	for _, ip := range leaf.IPAddresses {
+		names = append(names, ip.String())
+	}
+	switch more := len(names) - mostNames; {
+	case len(names) == 0:
+		return fmt.Errorf("has no subject alternative names: it must be for %s", id)
+	case more > 0:
+		return fmt.Errorf("is for %s and %d more: it must be for %s", strings.Join(names[:mostNames], ", "), more, id)
+	}
+	return fmt.Errorf("is for %s: it must be for %s", strings.Join(names, ", "), id)
+}
+
+const mostNames = 10 // that an error lists
 
 // certID is a host, or one with a wildcard as its first label.
 func certID(id string) (string, error) {

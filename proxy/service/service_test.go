@@ -8,7 +8,9 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"fmt"
 	"math/big"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -139,16 +141,23 @@ func TestOneWrongRouteSavesNone(t *testing.T) {
 	}
 }
 
-// pair makes a certificate and its key, as PEM.
-func pair(t *testing.T, host string) (cert, key string) {
+// pair makes a certificate of some names and its key, as PEM.
+func pair(t *testing.T, hosts ...string) (cert, key string) {
 	t.Helper()
 	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	tpl := &x509.Certificate{
-		SerialNumber: big.NewInt(7), Subject: pkix.Name{CommonName: host}, DNSNames: []string{host},
+		SerialNumber: big.NewInt(7), Subject: pkix.Name{CommonName: "shop.example.com"},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+	}
+	for _, h := range hosts {
+		if ip := net.ParseIP(h); ip != nil {
+			tpl.IPAddresses = append(tpl.IPAddresses, ip)
+		} else {
+			tpl.DNSNames = append(tpl.DNSNames, h)
+		}
 	}
 	der, err := x509.CreateCertificate(rand.Reader, tpl, tpl, &k.PublicKey, k)
 	if err != nil {
@@ -213,6 +222,43 @@ func TestCertificateMayBeOfAllHostsOfADomain(t *testing.T) {
 	for _, id := range []string{"*", "a.*.example.com", "*.*.example.com", "example.com/x", "example.com:443"} {
 		if err := w.svc.SaveCerts(t.Context(), "usr_1", []service.CertInput{{ID: id, PEM: cert + key}}); !errs.Is(err, errs.Invalid) {
 			t.Errorf("%s: %v, want Invalid", id, err)
+		}
+	}
+}
+
+// A certificate is saved only for hosts that it names: browsers would refuse it for others.
+func TestCertificateMustNameItsHost(t *testing.T) {
+	w := newWorld(t, sqldbtest.Open(t, sqldbtest.SQLiteURL(t)))
+	many := make([]string, 12)
+	for i := range many {
+		many[i] = fmt.Sprintf("h%d.example.com", i)
+	}
+	for _, r := range []struct {
+		names []string
+		host  string
+		says  string // empty where it is right
+	}{
+		{[]string{"shop.example.com"}, "SHOP.example.com", ""},
+		{[]string{"shop.example.com", "www.example.com"}, "www.example.com", ""},
+		{[]string{"*.example.com"}, "shop.example.com", ""},
+		{[]string{"*.example.com"}, "*.example.com", ""},
+		{[]string{"10.0.0.7"}, "10.0.0.7", ""},
+		{many, "h11.example.com", ""},
+		{[]string{"shop.example.com", "www.example.com"}, "other.example.com", "is for shop.example.com, www.example.com: it must be for other.example.com"},
+		{[]string{"*.example.com"}, "example.com", "is for *.example.com: it must be for example.com"},
+		{[]string{"*.example.com"}, "a.b.example.com", "is for *.example.com: "},
+		{[]string{"shop.example.com"}, "*.example.com", "it must be for *.example.com"},
+		{[]string{"10.0.0.7"}, "10.0.0.8", "is for 10.0.0.7: "},
+		{nil, "shop.example.com", "has no subject alternative names"}, // the common name doesn't count
+		{many, "h12.example.com", "h9.example.com and 2 more: it must be for h12.example.com"},
+	} {
+		cert, key := pair(t, r.names...)
+		err := w.svc.SaveCerts(t.Context(), "usr_1", []service.CertInput{{ID: r.host, PEM: cert + key}})
+		if r.says == "" && err != nil {
+			t.Errorf("%s, of %v: %v", r.host, r.names, err)
+		}
+		if r.says != "" && (!errs.Is(err, errs.Invalid) || !strings.Contains(err.Error(), r.says) || errs.From(err).Details[0].Field != "certs[0].cert") {
+			t.Errorf("%s, of %v: got %v, want an Invalid error with %q", r.host, r.names, err, r.says)
 		}
 	}
 }

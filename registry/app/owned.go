@@ -7,6 +7,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"micromesh/pkg/host"
 	"micromesh/pkg/ident"
 	"micromesh/pkg/kv"
 	"micromesh/registry/stock"
@@ -42,6 +43,28 @@ func (o owners) of(ctx context.Context, name string) stock.Owner {
 		return stock.Unknown
 	}
 	return stock.Nobody
+}
+
+// ownerOf returns a function that tells whose a name is. A name without an account belongs to whoever will have one, if a permit or a
+// definition names it.
+func (a *App) ownerOf(h *host.Host) func(ctx context.Context, name string) stock.Owner {
+	accounts := owners{h.JS}
+	return func(ctx context.Context, name string) stock.Owner {
+		if o := accounts.of(ctx, name); o != stock.Nobody {
+			return o
+		}
+		slug := ident.Fold(name)
+		if h.Auth.Names(slug) {
+			return stock.Account
+		}
+		switch defined, err := a.svc.Defined(ctx, slug); {
+		case err != nil:
+			return stock.Unknown
+		case defined:
+			return stock.Account
+		}
+		return stock.Nobody
+	}
 }
 
 // follow calls taken with each slug that is added, until ctx ends.

@@ -37,7 +37,7 @@ func openStock(ctx context.Context, url string, h *host.Host, a *App) (*stock.Br
 		return names
 	}
 	return stock.New(stock.Config{
-		NATS: nc, Nodes: h.Nodes, Taken: taken, Address: a.network.guestAddress, Owner: owners{h.JS}.of, Logins: strings.Contains(url, "@"), Logger: a.Log,
+		NATS: nc, Nodes: h.Nodes, Taken: taken, Address: a.network.guestAddress, Owner: a.ownerOf(h), Logins: strings.Contains(url, "@"), Logger: a.Log,
 		Offers: func() []*registry.Service { return offers(h.Nodes) },
 	}), nc, nil
 }

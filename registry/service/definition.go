@@ -60,6 +60,11 @@ type Repository struct {
 	Version       string  `json:"version,omitempty"`
 }
 
+// Defined reports whether a slug has a definition. Errors: Unavailable.
+func (s *Service) Defined(ctx context.Context, slug string) (bool, error) {
+	return s.store.Defined(ctx, slug)
+}
+
 // SaveDefinition creates or replaces the definition of the caller's service.
 //
 // Errors: Invalid, which names every port that is none; Forbidden; Unavailable.

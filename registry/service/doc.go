@@ -62,6 +62,8 @@ type Store interface {
 	DeleteDefinition(ctx context.Context, id string, event Event) error
 	// Definitions gives all definitions by id.
 	Definitions(ctx context.Context) ([]Definition, error)
+	// Defined reports whether there is a definition with an id.
+	Defined(ctx context.Context, id string) (bool, error)
 
 	// SaveNode creates or replaces a node.
 	SaveNode(ctx context.Context, n Node) error

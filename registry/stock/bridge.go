@@ -241,7 +241,7 @@ func (b *Bridge) welcome(ctx context.Context, s *registry.Service, proven bool) 
 
 const (
 	whyMesh    = "the name is a slug of the mesh's own, or of an account's"
-	whyAccount = "the name is an account's, or reads like it: choose another name for the service, or connect by the account's own login"
+	whyAccount = "the name is an account's, or that of a definition or a permit, or reads like it: choose another name for the service, or connect by the account's own login"
 	whyUnknown = "it is not known yet whether an account has the name"
 )
 

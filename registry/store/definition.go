@@ -33,6 +33,12 @@ func (s *Store) DeleteDefinition(ctx context.Context, id string, event service.E
 	})
 }
 
+// Defined implements service.Store.
+func (s *Store) Defined(ctx context.Context, id string) (bool, error) {
+	found, err := sqldb.All(ctx, s.db, func(row sqldb.Scanner) (id string, err error) { return id, row.Scan(&id) }, "SELECT id FROM definitions WHERE id = ?", id)
+	return len(found) > 0, err
+}
+
 // Definitions implements service.Store.
 func (s *Store) Definitions(ctx context.Context) ([]service.Definition, error) {
 	return sqldb.All(ctx, s.db, func(row sqldb.Scanner) (d service.Definition, err error) {

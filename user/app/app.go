@@ -68,7 +68,7 @@ func (a *App) open(ctx context.Context, h *host.Host, cfg Config) error {
 	a.replica = newReplicator(h.JS, h.NATS, h.Auth, st, a.Log)
 	a.replica.slugs = newSlugs(h.JS, h.NATS, st, a.Log)
 	a.Service, err = service.New(cfg.domain(), service.Ports{
-		Store: st, Sealer: h.Secrets, Signer: signer{}, Mailer: mailer, Permits: permits{h.Auth}, Replica: a.replica,
+		Store: st, Sealer: h.Secrets, Signer: signer{}, Mailer: mailer, Permits: permits{h.Auth}, Replica: a.replica, Guests: guests{h.Nodes},
 	})
 	if err != nil {
 		return err

@@ -2159,7 +2159,7 @@ type RegisterRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The app to sign in to; empty is "unnamed".
 	AppHost string `protobuf:"bytes,1,opt,name=app_host,json=appHost,proto3" json:"app_host,omitempty"`
-	// Where a person can be reached. It may be left out unless the mesh verifies contacts.
+	// Where a person can be reached. It may be left out. If the mesh verifies contacts, each contact needs its code.
 	Contact *ContactInput `protobuf:"bytes,2,opt,name=contact,proto3" json:"contact,omitempty"`
 	// A name for the device that signs in; empty is "unknown".
 	Device string `protobuf:"bytes,3,opt,name=device,proto3" json:"device,omitempty"`

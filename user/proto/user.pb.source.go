@@ -401,8 +401,8 @@ var _ = source.Register("user/v1/user.proto", ""+
 	":\n"+
 	"\x04\x04,\x02\x00\x12\x04\xb0\x03\x02=\x1a, The app to sign in to; empty is \"unnamed\".\n"+
 	"\n"+
-	"d\n"+
-	"\x04\x04,\x02\x01\x12\x04\xb2\x03\x02\x1b\x1aV Where a person can be reached. It may be left out unless the mesh verifies contacts.\n"+
+	"~\n"+
+	"\x04\x04,\x02\x01\x12\x04\xb2\x03\x02\x1b\x1ap Where a person can be reached. It may be left out. If the mesh verifies contacts, each contact needs its code.\n"+
 	"\n"+
 	"H\n"+
 	"\x04\x04,\x02\x02\x12\x04\xb4\x03\x02;\x1a: A name for the device that signs in; empty is \"unknown\".\n"+

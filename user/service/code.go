@@ -9,9 +9,11 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"strings"
 	"time"
 
 	"micromesh/pkg/errs"
+	"micromesh/pkg/ident"
 )
 
 // Bounds of a one-time code.
@@ -46,12 +48,12 @@ type SentCode struct {
 //
 // Errors: Invalid, NotFound for the app, TooMany, Unavailable.
 func (s *Service) SendCode(ctx context.Context, c Caller, appHost, platform, handle string) (SentCode, error) {
-	contact, err := newContact(platform, handle)
+	if ident.LowerASCII(strings.TrimSpace(platform)) != PlatformEmail {
+		return SentCode{}, errs.Field("contactPlatform", "one_of", "must be email: codes can't be sent elsewhere")
+	}
+	contact, err := newContact(contactFields{"contactPlatform", "contactHandle"}, platform, handle)
 	if err != nil {
 		return SentCode{}, err
-	}
-	if contact.Platform != PlatformEmail {
-		return SentCode{}, errs.Field("contactPlatform", "one_of", "must be email: codes can't be sent elsewhere")
 	}
 	app, err := appByHost(ctx, s.store, appHost)
 	if err != nil {

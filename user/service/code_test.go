@@ -147,3 +147,41 @@ func TestVerifiedHolderTakesContact(t *testing.T) {
 		t.Errorf("who did not holds %v, %v", me.Contacts, err)
 	}
 }
+
+// Errors about a contact name the fields of the call.
+func TestErrorsOfContactsNameFieldsOfTheCall(t *testing.T) {
+	w := newWorld(t)
+	sends := func(platform, handle string) error {
+		_, err := w.SendCode(w.ctx, service.Caller{IP: "1.1.1.1"}, "", platform, handle)
+		return err
+	}
+	registers := func(platform, handle string) error {
+		_, err := w.Register(w.ctx, "1.1.1.1", service.Registration{Slug: "joe", Password: "long enough", Contact: &service.ContactProof{Platform: platform, Handle: handle}})
+		return err
+	}
+	creates := func(platform, handle string) error {
+		good := service.Contact{Platform: "email", Handle: "ann@x.example"}
+		_, err := w.CreateUser(w.ctx, w.admin, service.NewAccount{Slug: "joe", Contacts: []service.Contact{good, {Platform: platform, Handle: handle}}})
+		return err
+	}
+	for _, c := range []struct {
+		call                    func(platform, handle string) error
+		platform, handle, field string
+		says                    string
+	}{
+		{sends, "", "joe@x.example", "contactPlatform", "must be email: "},
+		{sends, "E mail", "joe@x.example", "contactPlatform", "must be email: "},
+		{sends, "phone", "+1 555", "contactPlatform", "must be email: "},
+		{sends, " EMAIL ", "joe", "contactHandle", "e-mail address"},
+		{registers, "E mail", "joe@x.example", "contact.platform", "must be email or "},
+		{registers, "email", "joe", "contact.id", "e-mail address"},
+		{creates, "", "joe@x.example", "contacts[1].platform", "must be email or "},
+		{creates, "email", "joe", "contacts[1].handle", "e-mail address"},
+	} {
+		err := c.call(c.platform, c.handle)
+		w.want(c.field, err, errs.Invalid)
+		if d := errs.From(err).Details; len(d) != 1 || d[0].Field != c.field || !strings.Contains(d[0].Message, c.says) {
+			t.Errorf("%q %q: %v, want it about %s: %q", c.platform, c.handle, d, c.field, c.says)
+		}
+	}
+}

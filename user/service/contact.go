@@ -38,15 +38,21 @@ func (p *ContactProof) hasCode() bool { return p.Code != "" }
 
 var errContactTaken = errs.New(errs.Conflict, "CONTACT_TAKEN", "another account has proved this contact: sign in to that account")
 
-// newContact returns the contact that someone wrote. Errors: Invalid.
-func newContact(platform, handle string) (Contact, error) {
+// contactFields are a call's names for a contact's platform and handle.
+type contactFields struct{ platform, handle string }
+
+// namedContact is the contact of a call to register or to sign in.
+var namedContact = contactFields{"contact.platform", "contact.id"}
+
+// newContact returns the contact that someone wrote. Errors: Invalid, about the field that is wrong.
+func newContact(field contactFields, platform, handle string) (Contact, error) {
 	platform, handle = ident.LowerASCII(strings.TrimSpace(platform)), strings.TrimSpace(handle)
 	if err := ident.Platform(platform); err != nil {
-		return Contact{}, errs.Field("contact.platform", "platform", "%s", err)
+		return Contact{}, errs.Field(field.platform, "platform", "%s", err)
 	}
 	id, err := ident.Contact(platform, handle)
 	if err != nil {
-		return Contact{}, errs.Field("contact.id", platform, "%s", err)
+		return Contact{}, errs.Field(field.handle, platform, "%s", err)
 	}
 	return Contact{ID: id, Platform: platform, Handle: handle}, nil
 }

@@ -96,12 +96,29 @@ func mayGrant(ctx context.Context, r Reader, c Caller, role string) error {
 	return errs.Forbiddenf("you can't give the role %s: it takes the account %s, or its admin role", role, firstSegment(role))
 }
 
+// mayGrantIn refuses an owner of a role or a permission who owns it in other apps alone: by the admin role of its account, which was given for
+// one app.
+func (s *Service) mayGrantIn(ctx context.Context, r Reader, c Caller, name, appID string) error {
+	prefix := firstSegment(name)
+	if appID == c.AppID || c.Slug == prefix || c.IsAdmin() || !c.HasRole(prefix+":admin") {
+		return nil
+	}
+	held, err := s.effective(ctx, r, EnrollQuery{UserIDs: []string{c.UserID}, Role: prefix + ":admin"})
+	if err != nil || slices.ContainsFunc(held, func(e Enroll) bool { return e.AppID == AnyApp || e.AppID == appID }) {
+		return err
+	}
+	return errs.Forbiddenf("you can't give %s in that app: you have the role %s:admin in another app alone", name, prefix)
+}
+
 func (s *Service) saveEnroll(ctx context.Context, w *work, c Caller, n NewEnroll, now time.Time) (Enroll, error) {
 	if err := mayGrant(ctx, w, c, n.Role); err != nil {
 		return Enroll{}, err
 	}
 	appID, err := appIDOf(ctx, w, n.AppHost)
 	if err != nil {
+		return Enroll{}, err
+	}
+	if err := s.mayGrantIn(ctx, w, c, n.Role, appID); err != nil {
 		return Enroll{}, err
 	}
 	e := Enroll{ID: n.ID, AppID: appID, Role: n.Role, UserID: n.UserID, ContactID: n.ContactID, CreatedBy: c.UserID, CreatedAt: now, UpdatedAt: now}

@@ -22,6 +22,9 @@ type Credentials struct {
 // errBadCredentials is the one answer to an unknown account, a wrong password and an account without one.
 var errBadCredentials = errs.New(errs.Unauthenticated, "INVALID_CREDENTIALS", "the account or the password is wrong")
 
+// errBadCurrent is for callers who are signed in: which account it is about is no secret to them.
+var errBadCurrent = errs.New(errs.Unauthenticated, "INVALID_CREDENTIALS", "the current password is wrong")
+
 // Login signs in. An account that doesn't exist costs as much time, and gives the same answer, as a wrong password.
 //
 // Errors: Invalid, Unauthenticated, NotFound for the app, TooMany, Unavailable.
@@ -40,7 +43,7 @@ func (s *Service) Login(ctx context.Context, ip string, cr Credentials) (Token, 
 	case cr.Slug != "":
 		err = checkSlug(cr.Slug)
 	case cr.Contact != nil:
-		contact, err = newContact(cr.Contact.Platform, cr.Contact.Handle)
+		contact, err = newContact(namedContact, cr.Contact.Platform, cr.Contact.Handle)
 	default:
 		err = errs.Field("slug", "required", "is required, or a contact")
 	}
@@ -116,7 +119,7 @@ func (s *Service) tryPassword(ctx context.Context, hash, password, subject, ip s
 	if err := loginLimit.check(ctx, s.store, subject, ip, s.now()); err != nil {
 		return err
 	}
-	leave, err := s.hasher.enter(ctx)
+	leave, err := s.hasher.enter(ctx, ip, subject)
 	if err != nil {
 		return err
 	}
@@ -241,7 +244,11 @@ func (s *Service) ChangePassword(ctx context.Context, c Caller, current, next st
 	if err != nil {
 		return err
 	}
-	if err := s.tryPassword(ctx, a.PasswordHash, current, a.Slug, c.IP); err != nil {
+	err = s.tryPassword(ctx, a.PasswordHash, current, a.Slug, c.IP)
+	if errors.Is(err, errBadCredentials) {
+		return errBadCurrent
+	}
+	if err != nil {
 		return err
 	}
 	return s.setPassword(ctx, c, a.ID, next, false)
@@ -259,7 +266,7 @@ func (s *Service) ResetPassword(ctx context.Context, c Caller, userID, next stri
 }
 
 func (s *Service) setPassword(ctx context.Context, c Caller, userID, next string, reset bool) error {
-	hash, err := s.hasher.hash(ctx, next)
+	hash, err := s.hasher.hash(ctx, c.IP, userID, next)
 	if err != nil {
 		return err
 	}

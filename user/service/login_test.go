@@ -135,7 +135,11 @@ func TestGuessingInParallel(t *testing.T) {
 func TestChangePassword(t *testing.T) {
 	w := newWorld(t)
 	joe, other := w.register("joe"), w.login("joe")
-	w.want("a wrong current one", w.ChangePassword(w.ctx, joe, "wrong password", "another password"), errs.Unauthenticated)
+	err := w.ChangePassword(w.ctx, joe, "wrong password", "another password")
+	w.want("a wrong current one", err, errs.Unauthenticated, "INVALID_CREDENTIALS")
+	if got := errs.From(err).Message; got != "the current password is wrong" {
+		t.Errorf("a wrong current one: %q", got)
+	}
 	w.want("a short one", w.ChangePassword(w.ctx, joe, password("joe"), "short"), errs.Invalid)
 	w.fine("change", w.ChangePassword(w.ctx, joe, password("joe"), "another password"))
 	for what, c := range map[string]service.Caller{"another": other, "the same": joe} {

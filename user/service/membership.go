@@ -83,7 +83,7 @@ func (s *Service) DeleteMembership(ctx context.Context, c Caller, organizationID
 				return err
 			}
 			if n == 1 {
-				return errs.New(errs.Conflict, "LAST_ADMIN", "this is the last admin of the organization")
+				return errs.New(errs.Conflict, "LAST_ADMIN", "this is the last admin of the organization: it can be deleted, but not left")
 			}
 		}
 		o, err := w.Organization(ctx, organizationID)

@@ -155,6 +155,9 @@ func (s *Service) putOrganization(ctx context.Context, w *work, c Caller, o *Org
 	switch {
 	case created:
 		// Roles, permits and data of others may still name the organization that had the id.
+		if err := s.unused(o.Slug); err != nil && !c.IsAdmin() {
+			return false, err
+		}
 		if had, err := w.HadSlug(ctx, o.ID); err != nil || had {
 			return false, errors.Join(err, errIDUsed)
 		}

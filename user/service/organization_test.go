@@ -1,6 +1,7 @@
 package service_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -39,6 +40,9 @@ func TestOrganizations(t *testing.T) {
 	for _, slug := range []string{"acme", "ann", "admin"} {
 		_, _, err := w.SaveOrganization(w.ctx, ann, service.NewOrganization{Slug: slug})
 		w.want("the slug "+slug, err, errs.Conflict, "SLUG_TAKEN")
+		if reserved := strings.Contains(errs.From(err).Message, "reserved"); reserved != (slug == "admin") {
+			t.Errorf("the slug %s: %v", slug, err)
+		}
 	}
 	_, err = w.Register(w.ctx, "1.1.1.1", service.Registration{Slug: "acme", Password: "long enough"})
 	w.want("an account with its slug", err, errs.Conflict, "SLUG_TAKEN")

@@ -32,9 +32,6 @@ const (
 	MaxPassword = 1024
 )
 
-// hashWait is how long a caller waits for its turn to hash.
-const hashWait = 50 * time.Millisecond
-
 var errHashBusy = errs.New(errs.Unavailable, "BUSY", "too many people are signing in right now: try again").After(time.Second)
 
 func (s *Service) checkPassword(field, password string) error {
@@ -54,44 +51,35 @@ const freeAfter = 2 * time.Second
 
 // hasher hashes passwords, few at a time: a hash takes 19 MiB and a core.
 type hasher struct {
-	slots chan struct{}
+	queue *queue
 	quiet *time.Timer
 	dummy string // a hash that no password has
 }
 
 func newHasher() *hasher {
-	h := &hasher{slots: make(chan struct{}, runtime.GOMAXPROCS(0)), quiet: time.AfterFunc(freeAfter, debug.FreeOSMemory)}
+	h := &hasher{queue: newQueue(runtime.GOMAXPROCS(0)), quiet: time.AfterFunc(freeAfter, debug.FreeOSMemory)}
 	h.quiet.Stop()
 	h.dummy = encodeHash(make([]byte, argonSalt), make([]byte, argonKey))
 	return h
 }
 
-// enter waits for a turn. Errors: Unavailable when it takes too long.
-func (h *hasher) enter(ctx context.Context) (leave func(), err error) {
-	leave = func() {
-		<-h.slots
+// enter waits for a turn, for the client at an address that signs in to an account.
+//
+// Errors: Unavailable if it takes too long, or too many wait.
+func (h *hasher) enter(ctx context.Context, address, account string) (leave func(), err error) {
+	end, err := h.queue.enter(ctx, address, account)
+	if err != nil {
+		return nil, err
+	}
+	return func() {
+		end()
 		h.quiet.Reset(freeAfter)
-	}
-	select {
-	case h.slots <- struct{}{}:
-		return leave, nil
-	default:
-	}
-	timer := time.NewTimer(hashWait)
-	defer timer.Stop()
-	select {
-	case h.slots <- struct{}{}:
-		return leave, nil
-	case <-timer.C:
-		return nil, errHashBusy
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
+	}, nil
 }
 
 // hash gives the PHC string of a password (https://github.com/P-H-C/phc-string-format). Errors: Unavailable.
-func (h *hasher) hash(ctx context.Context, password string) (string, error) {
-	leave, err := h.enter(ctx)
+func (h *hasher) hash(ctx context.Context, address, account, password string) (string, error) {
+	leave, err := h.enter(ctx, address, account)
 	if err != nil {
 		return "", err
 	}

@@ -77,6 +77,9 @@ func (s *Service) savePermit(ctx context.Context, w *work, c Caller, n NewPermit
 	if err != nil {
 		return err
 	}
+	if err := s.mayGrantIn(ctx, w, c, n.Permission, appID); err != nil {
+		return err
+	}
 	p := Permit{ID: n.ID, AppID: appID, Permission: n.Permission, Roles: n.Roles, Slugs: n.Slugs, CreatedAt: now, UpdatedAt: now}
 	if p.ID == "" {
 		p.ID = p.digest()

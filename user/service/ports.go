@@ -53,6 +53,12 @@ type Replica interface {
 	Changed(ctx context.Context, c Changes)
 }
 
+// Guests are the programs in plain go-micro that run. Their names belong to nobody, but are in use.
+type Guests interface {
+	// Run reports whether a program of this name runs.
+	Run(slug string) bool
+}
+
 // Changes names what was changed of what every process must know.
 type Changes struct {
 	Permits  []string // ids

@@ -40,7 +40,7 @@ func (s *Service) Prepare(ctx context.Context, admin Admin) (created bool, err e
 	if err := s.checkPassword("password", admin.Password); err != nil {
 		return false, err
 	}
-	hash, err := s.hasher.hash(ctx, admin.Password)
+	hash, err := s.hasher.hash(ctx, "", admin.Slug, admin.Password)
 	if err != nil {
 		return false, err
 	}

@@ -1,8 +1,10 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 
 	"micromesh/pkg/errs"
 )
@@ -31,7 +33,7 @@ func (s *Service) Register(ctx context.Context, ip string, r Registration) (Toke
 		return Token{}, err
 	}
 	defer done()
-	hash, err := s.hashNew(ctx, slug, r.Password)
+	hash, err := s.hashNew(ctx, ip, slug, r.Password)
 	if err != nil {
 		return Token{}, err
 	}
@@ -83,14 +85,14 @@ func unproved(ctx context.Context, r Reader, c Contact, userID string) error {
 // checkRegistration checks all that needs no database.
 func (s *Service) checkRegistration(r Registration) (slug string, contact Contact, err error) {
 	slug = r.Slug
-	if err := checkNewSlug(slug); err != nil {
+	if err := cmp.Or(checkNewSlug(slug), s.unused(slug)); err != nil {
 		return "", Contact{}, err
 	}
 	if err := errors.Join(checkName(r.Name), checkDevice(r.Device)); err != nil {
 		return "", Contact{}, errs.From(err)
 	}
 	if r.Contact != nil {
-		if contact, err = newContact(r.Contact.Platform, r.Contact.Handle); err != nil {
+		if contact, err = newContact(namedContact, r.Contact.Platform, r.Contact.Handle); err != nil {
 			return "", Contact{}, err
 		}
 		if s.cfg.VerifyContacts && !r.Contact.hasCode() {
@@ -104,7 +106,7 @@ func (s *Service) checkRegistration(r Registration) (slug string, contact Contac
 }
 
 // hashNew hashes the password of a new account, if it has one. A slug that is taken costs no hash.
-func (s *Service) hashNew(ctx context.Context, slug, password string) (string, error) {
+func (s *Service) hashNew(ctx context.Context, ip, slug, password string) (string, error) {
 	if password == "" {
 		return "", nil
 	}
@@ -117,7 +119,17 @@ func (s *Service) hashNew(ctx context.Context, slug, password string) (string, e
 		}
 		return "", err
 	}
-	return s.hasher.hash(ctx, password)
+	return s.hasher.hash(ctx, ip, slug, password)
+}
+
+var errSlugInUse = errs.New(errs.Conflict, "SLUG_TAKEN", "a program in plain go-micro runs under this name: choose another one, or have an admin create the account")
+
+// unused refuses the name of a program that has no account: whoever made an account of that name would stop it, and receive its calls.
+func (s *Service) unused(slug string) error {
+	if s.guests != nil && s.guests.Run(slug) {
+		return errSlugInUse
+	}
+	return nil
 }
 
 // create inserts an account under a slug that nobody ever had.
@@ -162,13 +174,14 @@ func (s *Service) CreateUser(ctx context.Context, c Caller, n NewAccount) (Accou
 	}
 	contacts := make([]Contact, len(n.Contacts))
 	for i, in := range n.Contacts {
+		field := contactFields{fmt.Sprintf("contacts[%d].platform", i), fmt.Sprintf("contacts[%d].handle", i)}
 		var err error
-		if contacts[i], err = newContact(in.Platform, in.Handle); err != nil {
+		if contacts[i], err = newContact(field, in.Platform, in.Handle); err != nil {
 			return Account{}, err
 		}
 		contacts[i].Verified = in.Verified
 	}
-	hash, err := s.hashNew(ctx, slug, n.Password)
+	hash, err := s.hashNew(ctx, c.IP, slug, n.Password)
 	if err != nil {
 		return Account{}, err
 	}

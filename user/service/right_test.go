@@ -183,3 +183,26 @@ func TestHasPermissionOfDeleted(t *testing.T) {
 	_, err = w.HasPermission(w.ctx, joe, "pet:b")
 	w.want("after", err, errs.Unauthenticated)
 }
+
+// TestOwnersOfOneAppGrantInThatApp has the holder of a service's admin role in one app give its roles and permissions in others.
+func TestOwnersOfOneAppGrantInThatApp(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	pet, joe := w.register("pet-svc"), w.register("joe")
+	app, err := w.ReadApp(w.ctx, w.admin, "shop.example")
+	w.fine("create an app", err)
+	w.fine("its admin in one app", w.enroll(pet, service.NewEnroll{Role: "pet-svc:admin", UserID: joe.UserID, AppHost: app.Host}))
+	there := w.as(w.must(w.Login(w.ctx, "1.1.1.1", service.Credentials{Slug: "joe", Password: password("joe"), AppHost: app.Host})))
+	permit := func(host string) error {
+		return w.SavePermits(w.ctx, there, []service.NewPermit{{Permission: "pet-svc:pet:edit", Slugs: []string{"joe"}, AppHost: host}})
+	}
+	w.fine("a role there", w.enroll(there, service.NewEnroll{Role: "pet-svc:editor", UserID: joe.UserID, AppHost: app.Host}))
+	w.fine("a permit there", permit(app.Host))
+	for _, host := range []string{"*", "unnamed"} {
+		w.want("a role in "+host, w.enroll(there, service.NewEnroll{Role: "pet-svc:admin", UserID: joe.UserID, AppHost: host}), errs.Forbidden)
+		w.want("a permit in "+host, permit(host), errs.Forbidden)
+		w.fine("the account itself", w.enroll(pet, service.NewEnroll{Role: "pet-svc:x", UserID: joe.UserID, AppHost: host}))
+	}
+	w.fine("its admin in every app", w.enroll(pet, service.NewEnroll{Role: "pet-svc:admin", UserID: joe.UserID, AppHost: "*"}))
+	w.fine("a role in another app then", w.enroll(there, service.NewEnroll{Role: "pet-svc:editor", UserID: joe.UserID, AppHost: "unnamed"}))
+}

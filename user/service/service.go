@@ -44,7 +44,8 @@ type Ports struct {
 	Mailer  Mailer
 	Permits Permits
 	Replica Replica
-	Clock   Clock // default: the system's
+	Guests  Guests // nil where none can run
+	Clock   Clock  // default: the system's
 }
 
 // Service is the domain. Its methods are safe for concurrent use.
@@ -56,6 +57,7 @@ type Service struct {
 	mailer  Mailer
 	permits Permits
 	replica Replica
+	guests  Guests
 	clock   *ticker
 	hasher  *hasher
 	known   *briefly[known] // by account and app, for hasPermission
@@ -72,7 +74,7 @@ func New(cfg Config, p Ports) (*Service, error) {
 		p.Clock = time.Now
 	}
 	s := &Service{
-		cfg: cfg, store: p.Store, sealer: p.Sealer, signer: p.Signer, mailer: p.Mailer, permits: p.Permits, replica: p.Replica,
+		cfg: cfg, store: p.Store, sealer: p.Sealer, signer: p.Signer, mailer: p.Mailer, permits: p.Permits, replica: p.Replica, guests: p.Guests,
 		clock: &ticker{now: p.Clock}, hasher: newHasher(), known: newBriefly[known](p.Clock),
 	}
 	return s, nil

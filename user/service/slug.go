@@ -5,12 +5,15 @@ import (
 	"micromesh/pkg/ident"
 )
 
-var errSlugTaken = errs.New(errs.Conflict, "SLUG_TAKEN", "the slug is taken: choose another one")
+var (
+	errSlugTaken    = errs.New(errs.Conflict, "SLUG_TAKEN", "the slug is taken: choose another one")
+	errSlugReserved = errs.New(errs.Conflict, "SLUG_TAKEN", "the slug is reserved for the mesh: choose another one")
+)
 
 // checkNewSlug checks the slug of a new account or organization. Errors: Invalid for any other text, Conflict for a reserved slug.
 func checkNewSlug(s string) error {
 	if ident.IsReserved(s) {
-		return errSlugTaken
+		return errSlugReserved
 	}
 	return checkSlug(s)
 }

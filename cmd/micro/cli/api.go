@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -59,12 +60,17 @@ func (a *api) bearer(ctx context.Context) string {
 	if a.token != "" || a.env.Token == "" {
 		return a.token
 	}
-	if a.env.fresh() {
-		return a.env.Token
+	if !a.env.fresh() {
+		_ = a.refresh(ctx, a.env.fresh) // the token says itself what is wrong, where it could not be refreshed
 	}
-	_ = a.update(func() error { // the token says itself what is wrong, where it could not be refreshed
-		if a.env.fresh() {
-			return nil // another command was first
+	return a.env.Token
+}
+
+// refresh gets the next token of the stored sign-in, unless done reports that another command was first.
+func (a *api) refresh(ctx context.Context, done func() bool) error {
+	return a.update(func() error {
+		if done() {
+			return nil
 		}
 		var out struct{ Token signIn }
 		err := a.send(ctx, http.MethodPost, "/user-svc/refresh-token", a.env.RefreshToken, nil, &out)
@@ -73,8 +79,32 @@ func (a *api) bearer(ctx context.Context) string {
 		}
 		return err
 	})
-	return a.env.Token
 }
+
+// asCaller sends a request with the caller's token. If the mesh refuses the token of the stored sign-in, asCaller refreshes it and sends the
+// request once more. A token of --token is the caller's own business.
+func (a *api) asCaller(ctx context.Context, send func(token string) (*http.Response, error)) (*http.Response, error) {
+	token := a.bearer(ctx)
+	rsp, err := send(token)
+	if err != nil || rsp.StatusCode != http.StatusUnauthorized || token == "" || a.token != "" || a.env.RefreshToken == "" {
+		return rsp, err
+	}
+	b, err := io.ReadAll(io.LimitReader(rsp.Body, longestAnswer))
+	if err = errors.Join(err, rsp.Body.Close()); err != nil {
+		return nil, fmt.Errorf("read answer: %w", err)
+	}
+	rsp.Body = io.NopCloser(bytes.NewReader(b))
+	if !slices.Contains(refusedTokens, errs.From(apiError(rsp, b)).Code) {
+		return rsp, nil
+	}
+	if err := a.refresh(ctx, func() bool { return a.env.Token != token }); err != nil {
+		return rsp, nil //nolint:nilerr // the answer says what is wrong with the sign-in
+	}
+	return send(a.env.Token)
+}
+
+// refusedTokens are the codes of 401 that a new token of the same session may remedy.
+var refusedTokens = []string{"INVALID_TOKEN", "TOKEN_EXPIRED", "TOKEN_REVOKED"}
 
 // fresh reports whether the token need not, or cannot, be refreshed.
 func (e *environment) fresh() bool {
@@ -118,19 +148,26 @@ func (a *api) keep(t signIn) {
 
 // do calls the API as the caller. In is marshalled unless it is nil; out may be nil.
 func (a *api) do(ctx context.Context, method, path string, in, out any) error {
-	return a.send(ctx, method, path, a.bearer(ctx), in, out)
+	return a.call(method, path, in, out, func(body []byte) (*http.Response, error) {
+		return a.asCaller(ctx, func(token string) (*http.Response, error) { return a.roundTrip(ctx, method, path, token, body) })
+	})
 }
 
+// send calls the API with a token, or with none.
 func (a *api) send(ctx context.Context, method, path, token string, in, out any) error {
-	var body io.Reader
+	return a.call(method, path, in, out, func(body []byte) (*http.Response, error) { return a.roundTrip(ctx, method, path, token, body) })
+}
+
+func (a *api) call(method, path string, in, out any, send func(body []byte) (*http.Response, error)) error {
+	var body []byte
 	if in != nil {
 		b, err := json.Marshal(in)
 		if err != nil {
 			return fmt.Errorf("encode request: %w", err)
 		}
-		body = bytes.NewReader(b)
+		body = b
 	}
-	rsp, err := a.roundTrip(ctx, method, path, token, body)
+	rsp, err := send(body)
 	if err != nil {
 		return err
 	}
@@ -155,8 +192,12 @@ func (a *api) send(ctx context.Context, method, path, token string, in, out any)
 	return nil
 }
 
-func (a *api) roundTrip(ctx context.Context, method, path, token string, body io.Reader) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, method, a.base+path, body)
+func (a *api) roundTrip(ctx context.Context, method, path, token string, body []byte) (*http.Response, error) {
+	var in io.Reader
+	if body != nil {
+		in = bytes.NewReader(body)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, a.base+path, in)
 	if err != nil {
 		return nil, usagef("%s is no path", path)
 	}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -76,33 +77,42 @@ func (c *commands) callTarget(ctx context.Context, api *api, a []string) (method
 
 // exchange sends the request and prints the answer as it comes: JSON indented, anything else byte for byte.
 func (c *commands) exchange(ctx context.Context, cmd *cli.Command, a *api, method, path, body string) error {
-	var in io.Reader
-	if body != "" {
-		in = strings.NewReader(body)
-	}
-	req, err := http.NewRequestWithContext(ctx, method, a.base+path, in)
-	if err != nil {
-		return usagef("%s %s is no request: %s", method, path, err)
-	}
-	speak(req) // --header may name another version
-	if in != nil {
-		req.Header.Set("Content-Type", "application/json")
-	}
-	if token := a.bearer(ctx); token != "" {
-		req.Header.Set("Authorization", "Bearer "+token)
-	}
+	given := http.Header{}
 	for _, h := range cmd.StringSlice("header") {
 		name, value, ok := strings.Cut(h, ":")
 		if !ok {
 			return usagef("--header %q: it must be \"NAME: VALUE\"", h)
 		}
-		req.Header.Set(strings.TrimSpace(name), strings.TrimSpace(value))
+		given.Set(strings.TrimSpace(name), strings.TrimSpace(value))
 	}
 	stream := *a.client
 	stream.Timeout = 0 // an answer may be a stream
-	rsp, err := stream.Do(req)
+	send := func(token string) (*http.Response, error) {
+		req, err := http.NewRequestWithContext(ctx, method, a.base+path, strings.NewReader(body))
+		if err != nil {
+			return nil, usagef("%s %s is no request: %s", method, path, err)
+		}
+		speak(req)
+		if body != "" {
+			req.Header.Set("Content-Type", "application/json")
+		}
+		if token != "" {
+			req.Header.Set("Authorization", "Bearer "+token)
+		}
+		maps.Copy(req.Header, given)
+		rsp, err := stream.Do(req)
+		if err != nil {
+			return nil, a.unreachable(err)
+		}
+		return rsp, nil
+	}
+	call := func() (*http.Response, error) { return a.asCaller(ctx, send) }
+	if given.Get("Authorization") != "" {
+		call = func() (*http.Response, error) { return send("") }
+	}
+	rsp, err := call()
 	if err != nil {
-		return a.unreachable(err)
+		return err
 	}
 	defer rsp.Body.Close()
 	if cmd.Bool("include") {
@@ -166,7 +176,7 @@ func (c *commands) events() *cli.Command {
 
 func (c *commands) tail(ctx context.Context, cmd *cli.Command, a *api, path string) error {
 	a.client.Timeout = 0
-	rsp, err := a.roundTrip(ctx, http.MethodGet, path, a.bearer(ctx), nil)
+	rsp, err := a.asCaller(ctx, func(token string) (*http.Response, error) { return a.roundTrip(ctx, http.MethodGet, path, token, nil) })
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"micromesh/pkg/errs"
+	"micromesh/pkg/netpolicy"
 	"micromesh/pkg/routing"
 )
 
@@ -69,21 +70,38 @@ func count(n int, what string) string {
 func (d *doctor) instances(bySlug map[string][]seenInstance) {
 	all, healthy := 0, 0
 	for _, slug := range sortedKeys(bySlug) {
-		live := false
+		live, outside := false, true
 		for _, i := range bySlug[slug] {
 			all++
 			live = live || i.Status.Live()
+			outside = outside && isOutside(i)
 			if i.Status == routing.Healthy {
 				healthy++
 				continue
 			}
-			d.say(levelWarn, slug, adviceFor[i.Status], "instance %s at %s is %s: %s", i.ID, i.URL, i.Status, printable(i.Details))
+			d.say(levelWarn, slug, adviceOn(i), "instance %s at %s is %s: %s", i.ID, i.URL, i.Status, printable(i.Details))
 		}
 		if !live {
-			d.say(levelFail, slug, "start it, and have it register: micro instance register <url>", "none of %s is live: requests to /%s/ fail", count(len(bySlug[slug]), "instance"), slug)
+			advice := "start it, and have it register: micro instance register <url>"
+			if outside {
+				advice = adviceOutside
+			}
+			d.say(levelFail, slug, advice, "none of %s is live: requests to /%s/ fail", count(len(bySlug[slug]), "instance"), slug)
 		}
 	}
 	d.ok("instances", "%d of %d are healthy", healthy, all)
+}
+
+// isOutside reports whether the mesh refuses the address of an instance.
+func isOutside(i seenInstance) bool { return strings.Contains(i.Details, string(netpolicy.ErrOutside)) }
+
+const adviceOutside = "add its network to MICRO_INSTANCE_NETWORKS of registry and gateway"
+
+func adviceOn(i seenInstance) string {
+	if isOutside(i) {
+		return adviceOutside
+	}
+	return adviceFor[i.Status]
 }
 
 var adviceFor = map[routing.Status]string{
@@ -144,6 +162,8 @@ func (d *doctor) routes(ctx context.Context) {
 		switch answer, err := d.follow(ctx, r.ID); {
 		case err != nil:
 			d.say(levelFail, "route "+r.ID, "see whether the gateway's machine reaches the target, or micro route rm "+r.ID, "leads to %s, and nowhere: %s", r.Target, err)
+		case answer == shut:
+			d.say(levelWarn, "route "+r.ID, "micro gateway check routes.yaml names the guard; also_open: true keeps host routes to a slug open", "is closed, since routes.yaml guards its target")
 		case answer == otherwise:
 			d.say(levelWarn, "route "+r.ID, "look at the address that MICRO_EDGE_LISTEN names", "is not served at %s", d.api.base)
 		default:
@@ -159,6 +179,7 @@ type followed int
 const (
 	led       followed = iota // by the target
 	otherwise                 // by a page of the gateway's: host routes have an address of their own
+	shut                      // by the gateway: a guard of routes.yaml closes it
 )
 
 // follow makes a request for a route's host, as browsers make it.
@@ -176,6 +197,8 @@ func (d *doctor) follow(ctx context.Context, id string) (followed, error) {
 	switch {
 	case says.Name == "micromesh gateway" || says.Code == "NO_INSTANCE" && p.StatusCode == http.StatusNotFound:
 		return otherwise, nil
+	case says.Code == "NO_ROUTE" && p.StatusCode == http.StatusNotFound:
+		return shut, nil
 	case p.StatusCode >= http.StatusBadGateway && p.StatusCode <= http.StatusGatewayTimeout:
 		return led, apiError(p.Response, p.body)
 	}

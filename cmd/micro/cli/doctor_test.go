@@ -2,6 +2,7 @@ package cli_test
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -18,6 +19,7 @@ import (
 	"micromesh/cmd/micro/cli"
 	"micromesh/internal/cluster"
 	"micromesh/internal/meshtest"
+	"micromesh/internal/meshtest/upstream"
 	"micromesh/pkg/kv"
 )
 
@@ -119,6 +121,42 @@ func TestDoctorSparesRoutesOfAnEdge(t *testing.T) {
 		}
 	}
 	l.says(t, 0, `^warn  route shop.example.com: is not served at http://.* → look at the address`, `^warn  route shop.example.com/api: is not served`)
+}
+
+// TestDoctorOfRefusedTargets looks at a host route that a guard of routes.yaml closes, and at an instance that was registered before
+// MICRO_INSTANCE_NETWORKS left its network out.
+func TestDoctorOfRefusedTargets(t *testing.T) {
+	t.Parallel()
+	web, dir := upstream.Start(t), t.TempDir()
+	file := filepath.Join(t.TempDir(), "routes.yaml")
+	if err := os.WriteFile(file, fmt.Appendf(nil, "version: 1\nroutes:\n  - {path: /secret, proxy_upstream: %q, auth_required: true}\n", web.URL), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	config := filepath.Join(t.TempDir(), "config.json")
+	m := meshtest.Start(t, meshtest.InDir(dir), meshtest.WithRoutes(file))
+	l := line{config, m.URL}
+	for _, args := range [][]string{
+		{"login", meshtest.AdminSlug},
+		{"route", "save", "--id", "shop.example.com", "--target", web.URL + "/base"},
+		{"instance", "register", "--slug", "shop-svc", web.URL},
+	} {
+		if out, code := l.run(args...); code != 0 {
+			t.Fatal(out)
+		}
+	}
+	l.says(t, 0, `^warn  route shop.example.com: is closed, since routes.yaml guards its target → micro gateway check`, `^ok    routes: 0 of 1 lead somewhere`)
+	m.Stop()
+
+	l.server = meshtest.Start(t, meshtest.InDir(dir), meshtest.InstanceNetworks("10.0.0.0/8")).URL
+	if out, code := l.run("login", meshtest.AdminSlug); code != 0 {
+		t.Fatal(out)
+	}
+	advice := ` → add its network to MICRO_INSTANCE_NETWORKS of registry and gateway`
+	meshtest.Eventually(t, "the instance is refused", func() bool {
+		out, _ := l.run("doctor")
+		return strings.Contains(out, "none of 1 instance is live")
+	})
+	l.says(t, 1, `^warn  shop-svc: instance .* is Unreachable: .*`+advice, `^FAIL  shop-svc: none of 1 instance is live.*`+advice)
 }
 
 // TestDoctorOfABrokenMesh takes parts of a mesh away, and sees the doctor name each.

@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/urfave/cli/v3"
+
+	"micromesh/pkg/errs"
 )
 
 type instanceRow struct{ ID, URL, Status, Slug, LastHeartbeat string }
@@ -181,8 +183,25 @@ func (c *commands) route() *cli.Command {
 			given(m, "target", cmd.String("target"))
 			return m
 		}),
-		c.removeCommand("delete routes", "/proxy-svc/routes"),
+		c.routeRemove(),
 	)
+}
+
+// routeRemove is as removeCommand. The API answers 200 for routes that there aren't, so it looks first: a misspelt id must not seem deleted.
+func (c *commands) routeRemove() *cli.Command {
+	return c.simple("rm", "delete routes", "ID…", 1, -1, nil, func(ctx context.Context, _ *cli.Command, api *api, a []string) (raw json.RawMessage, done string, err error) {
+		for _, id := range a {
+			var found struct{ Routes []routeRow }
+			if err := api.do(ctx, http.MethodPost, "/proxy-svc/routes", map[string]any{"ids": []string{id}}, &found); err != nil {
+				return nil, "", err
+			}
+			if len(found.Routes) == 0 {
+				return nil, "", errs.NotFoundf("there is no route %q; none was deleted", id)
+			}
+		}
+		err = api.do(ctx, http.MethodDelete, "/proxy-svc/routes", map[string]any{"ids": a}, &raw)
+		return raw, "deleted " + strings.Join(a, " "), err
+	})
 }
 
 type certRow struct {

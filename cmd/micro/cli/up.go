@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -51,17 +52,26 @@ const settings = `Settings, from the environment:
    MICRO_ADMIN_PASSWORD      its password; where none is set one is made up, and printed once
    MICRO_TOKEN_EXPIRATION    how long a token lives (5m)
    MICRO_TOKEN_AUTO_REFRESH  accept an expired token as long as its session lives (false)
+   MICRO_SESSION_LIFE        how long a session lives without a refresh (720h)
+   MICRO_KEY_ROTATION        how often the key that signs tokens is replaced (720h)
    MICRO_VERIFY_CONTACTS     a contact needs its one-time code at registration (false)
+   MICRO_SMTP_ADDRESS        HOST:PORT of the mail server; without one, mail is written to files in the folder mail of --data
+   MICRO_TEST                for test suites, on loopback alone: short passwords, one-time codes in answers (false)
+   MICRO_CALLER_TOKEN        the token that instances receive of a caller: forward, identity or audience; SLUG=MODE for single slugs (forward)
    MICRO_EDGE_LISTEN         HOST:PORT for host routes alone (they are on --listen)
    MICRO_GUESTS_LISTEN       HOST:PORT where services written with plain go-micro call the mesh (any port of loopback)
    MICRO_EXPOSE_STOCK        POST /{service}/{Handler.Method} leads to services written with plain go-micro (true)
    MICRO_LEASE               how long an instance that beats is kept without a heartbeat (30s)
    MICRO_INSTANCE_NETWORKS   CIDRs that instances may be in (private networks and loopback)
+   MICRO_RESERVED_ADDRESSES  HOST:PORTs that no instance may have and nothing is forwarded to, such as databases
    MICRO_CORS_ORIGINS        origins that browsers may call the mesh's own services from
    MICRO_TRUSTED_PROXIES     CIDRs of proxies in front, whose X-Forwarded-* are believed
    MICRO_ROUTES              routes.yaml of the gateway; it is read again when it changes (none)
    MICRO_ROUTES_SETTLE       how long routes.yaml must not have changed before an edit in place takes effect (5s)
    MICRO_FORWARD_TARGET      mixpanel or cloudevents: where events are sent, by MICRO_FORWARD_… as in forwarder --help (nowhere)
+
+Other settings of user, registry, proxy and gateway (user --help and so on) hold here too: limits, timeouts, mail.
+/healthz, /readyz and /metrics are served by the gateway: keep /metrics from strangers in the proxy in front.
 
 SIGHUP makes the gateway read its routes.yaml immediately, also if it was edited in place a moment ago.
 Ctrl-C lets requests under way finish and stops; a second one stops at once.`
@@ -88,11 +98,28 @@ func (c *commands) upConfig(cmd *cli.Command) (mesh.Config, error) {
 		cfg.NATSListen, cfg.NATSOptional = at, !cmd.IsSet("nats")
 	}
 	cfg.Gateway.DataDir = ""
+	c.misspelt(environ, cfg)
 	if err := config.Join(errors.Join(errLevel, err), cfg.Validate()); err != nil {
 		return cfg, usagef("%s", err)
 	}
 	cfg.Logger = slog.New(telemetry.Logs(slog.NewTextHandler(c.Stderr, &slog.HandlerOptions{Level: level})))
 	return cfg, nil
+}
+
+// misspelt warns of variables that are no settings and look like one.
+func (c *commands) misspelt(environ map[string]string, cfg mesh.Config) {
+	known := append(config.Settings(&cfg.User, &cfg.Registry, &cfg.Proxy, &cfg.Gateway, &cfg.Forwarder),
+		config.Setting{Env: "MICRO_DATA"}, config.Setting{Env: "MICRO_NATS_LISTEN"}, config.Setting{Env: "MICRO_LOG"})
+	for _, name := range sortedKeys(environ) {
+		if !strings.HasPrefix(name, "MICRO_") || slices.ContainsFunc(known, func(s config.Setting) bool { return s.Env == name }) {
+			continue
+		}
+		for _, s := range known {
+			if distance(name, s.Env) <= 2 {
+				fmt.Fprintf(c.Stderr, "warning: %s is no setting: did you mean %s?\n", name, s.Env)
+			}
+		}
+	}
 }
 
 func (c *commands) runMesh(ctx context.Context, cfg mesh.Config) error {

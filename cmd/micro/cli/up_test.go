@@ -12,11 +12,16 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"micromesh/internal/mesh"
+	"micromesh/pkg/config"
 )
 
 const patience = 30 * time.Second
@@ -338,6 +343,37 @@ func TestUpSaysInOneLineWhatIsWrong(t *testing.T) {
 }
 
 // dir is the data folder, as the process printed it.
+func TestUpWarnsOfMisspeltSettings(t *testing.T) {
+	cmd := exec.CommandContext(t.Context(), "micro", "up", "--data", t.TempDir(), "--listen", "nowhere")
+	cmd.Env = append(os.Environ(), "MICRO_CALLER_TOKENS=identity", "MICRO_TOKEN_EXPIRATON=soon", "MICRO_CALLER_TOKEN=audience", "MICRO_SERVER_NAME=x")
+	out, _ := cmd.CombinedOutput() // it fails, since the address is wrong
+	want := "warning: MICRO_CALLER_TOKENS is no setting: did you mean MICRO_CALLER_TOKEN?\nwarning: MICRO_TOKEN_EXPIRATON is no setting: did you mean MICRO_TOKEN_EXPIRATION?\nmicro: "
+	if !strings.HasPrefix(string(out), want) {
+		t.Errorf("said %q, want it to begin with %q", out, want)
+	}
+}
+
+// TestUpListsItsSettings holds the help of `micro up` against the settings of the services: each is listed, or left to their own help here.
+func TestUpListsItsSettings(t *testing.T) {
+	out, err := exec.CommandContext(t.Context(), "micro", "up", "--help").CombinedOutput()
+	if err != nil {
+		t.Fatal(err, string(out))
+	}
+	var cfg mesh.Config
+	var left []string
+	for _, s := range config.Settings(&cfg.User, &cfg.Registry, &cfg.Proxy, &cfg.Gateway) {
+		if !regexp.MustCompile(`\b` + s.Env + `\b`).Match(out) {
+			left = append(left, strings.TrimPrefix(s.Env, "MICRO_"))
+		}
+	}
+	slices.Sort(left)
+	want := "CALL_TIMEOUT CHECK_INTERVAL CHECK_TIMEOUT DATABASE_URL DRAIN_TIMEOUT GATEWAY_DATA GUESTS_ADVERTISE MAIL_DIR MAIL_FROM MAX_BODY MAX_MESSAGE " +
+		"NODE_REGION NODE_URL NODE_ZONE SMTP_INSECURE SMTP_PASSWORD SMTP_USER STOCK_NATS TUNNEL_CHECK UPSTREAM_TIMEOUT"
+	if got := strings.Join(left, " "); got != want {
+		t.Errorf("the help doesn't list %s, want %s", got, want)
+	}
+}
+
 func (p *process) dir() string {
 	for line := range strings.Lines(p.stdout.String()) {
 		if name, value, ok := strings.Cut(strings.TrimSpace(line), " "); ok && name == "data" {

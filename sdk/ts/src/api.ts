@@ -1252,7 +1252,7 @@ export interface components {
         RegisterRequest: {
             /** @description The app to sign in to; empty is "unnamed". */
             appHost?: string;
-            /** @description Where a person can be reached. It may be left out unless the mesh verifies contacts. */
+            /** @description Where a person can be reached. It may be left out. If the mesh verifies contacts, each contact needs its code. */
             contact?: components["schemas"]["ContactInput"];
             /** @description A name for the device that signs in; empty is "unknown". */
             device?: string;
