@@ -28,11 +28,11 @@ func away(name, known string) int {
 	if len(name) >= enough && (strings.HasPrefix(known, name) || strings.HasSuffix(known, name)) {
 		return 1
 	}
-	return distance(name, known)
+	return Distance(name, known)
 }
 
-// distance is how many letters must be put in, taken out or replaced to make one text of another (Levenshtein, 1966).
-func distance(a, b string) int {
+// Distance returns how many letters must be put in, taken out or replaced to make one text of another (Levenshtein, 1966).
+func Distance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {
 		row[j] = j

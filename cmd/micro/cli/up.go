@@ -19,6 +19,7 @@ import (
 	"micromesh/pkg/config"
 	"micromesh/pkg/host"
 	"micromesh/pkg/interrupt"
+	"micromesh/pkg/nearest"
 	"micromesh/pkg/telemetry"
 )
 
@@ -115,7 +116,7 @@ func (c *commands) misspelt(environ map[string]string, cfg mesh.Config) {
 			continue
 		}
 		for _, s := range known {
-			if distance(name, s.Env) <= 2 {
+			if nearest.Distance(name, s.Env) <= 2 {
 				fmt.Fprintf(c.Stderr, "warning: %s is no setting: did you mean %s?\n", name, s.Env)
 			}
 		}
