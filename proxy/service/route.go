@@ -17,7 +17,7 @@ type Route struct {
 }
 
 // SaveRoutes creates or replaces routes, all of them or none, and gives them as they were saved: hosts in lower case,
-// targets with their port.
+// targets with their scheme, http where they have none, and with their port.
 //
 // Errors: Invalid, which names every route that is wrong; Unavailable.
 func (s *Service) SaveRoutes(ctx context.Context, actor string, routes []Route) ([]Route, error) {
@@ -26,6 +26,9 @@ func (s *Service) SaveRoutes(ctx context.Context, actor string, routes []Route) 
 	for i, r := range routes {
 		id, err := routeID(r.ID)
 		bad.add(fmt.Sprintf("routes[%d].id", i), err)
+		if !strings.Contains(r.Target, "://") {
+			r.Target = "http://" + r.Target
+		}
 		target, err := routing.ParseURL(r.Target, "http", "https")
 		bad.add(fmt.Sprintf("routes[%d].target", i), err)
 		if slices.ContainsFunc(out, func(o Route) bool { return o.ID == id }) && id != "" {

@@ -57,6 +57,8 @@ const settings = `Settings, from the environment:
    MICRO_KEY_ROTATION        how often the key that signs tokens is replaced (720h)
    MICRO_VERIFY_CONTACTS     a contact needs its one-time code at registration (false)
    MICRO_SMTP_ADDRESS        HOST:PORT of the mail server; without one, mail is written to files in the folder mail of --data
+   MICRO_APPS_ON_DEMAND      an app (a tenant) that is named for the first time is created, by anyone (true)
+   MICRO_MIN_PASSWORD        the least bytes of a password (8)
    MICRO_TEST                for test suites, on loopback alone: short passwords, one-time codes in answers (false)
    MICRO_CALLER_TOKEN        the token that instances receive of a caller: forward, identity or audience; SLUG=MODE for single slugs (forward)
    MICRO_EDGE_LISTEN         HOST:PORT for host routes alone (they are on --listen)
@@ -94,6 +96,9 @@ func (c *commands) upConfig(cmd *cli.Command) (mesh.Config, error) {
 	cfg.Gateway.Listen = cmd.String("listen")
 	if _, set := environ["MICRO_EXPOSE_STOCK"]; !set {
 		cfg.Gateway.ExposeStock = true
+	}
+	if _, set := environ["MICRO_APPS_ON_DEMAND"]; !set {
+		cfg.User.AppsOnDemand = true
 	}
 	if at := cmd.String("nats"); at != "off" {
 		cfg.NATSListen, cfg.NATSOptional = at, !cmd.IsSet("nats")
