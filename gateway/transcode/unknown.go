@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	mostUnknown = 20 // of one request, and most known ones that are listed: more help nobody
+	mostUnknown = 20 // of one request; also the most known fields that an error lists
 	longestName = 64 // bytes of an unknown name in an error
 )
 
@@ -73,7 +73,7 @@ func (u *unknown) parameters(query string, n *Binding) {
 	}
 }
 
-// value goes through a message, or a list of them. A message of google.protobuf has a form of its own, and takes what comes.
+// value goes through a message, or a list of them. Messages of google.protobuf have special forms, and take any field.
 func (u *unknown) value(path string, d protoreflect.MessageDescriptor) {
 	if d == nil || strings.HasPrefix(string(d.FullName()), "google.protobuf.") {
 		u.skip()

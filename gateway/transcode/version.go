@@ -10,7 +10,7 @@ import (
 	"micromesh/pkg/meshpb"
 )
 
-// newer is what later versions of the API have added to the first one in a message's JSON.
+// newer lists the fields that later versions of the API have added to a message.
 type newer struct {
 	gone    map[string]bool   // fields of later versions
 	within  map[string]*newer // fields with messages that have such fields, at any depth
@@ -50,7 +50,7 @@ func (v versions) compile(b *Bindings) {
 	}
 }
 
-// add compiles a message type and those that it refers to. Types of google.protobuf have a form of their own in JSON: they have nothing.
+// add compiles a message type and those that it refers to. Types of google.protobuf have special forms in JSON, without such fields.
 func (v versions) add(d protoreflect.MessageDescriptor) *newer {
 	if one, ok := v[d.FullName()]; ok {
 		return one
@@ -185,14 +185,14 @@ func (p *pruner) object(way func(name string) (keep bool, value func())) {
 	p.out = append(p.out, '}')
 }
 
-// comma separates what follows from what was written since before.
+// comma writes a comma if anything was written since before.
 func (p *pruner) comma(before int) {
 	if len(p.out) > before {
 		p.out = append(p.out, ',')
 	}
 }
 
-// unquote returns the text of a JSON string; empty if it is none.
+// unquote returns the text of a JSON string, or "" for other bytes.
 func unquote(quoted []byte) (s string) {
 	if json.Unmarshal(quoted, &s) != nil {
 		return ""

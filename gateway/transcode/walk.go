@@ -1,7 +1,7 @@
 package transcode
 
-// walker goes through a JSON value byte by byte, without decoding what nobody asks for. It accepts more than JSON is, but never panics and
-// always ends: bad is set where it is lost.
+// walker goes through a JSON value byte by byte, without decoding it. It accepts more than JSON is, but never panics and always ends. It sets
+// bad if it can't go on.
 type walker struct {
 	b     []byte
 	at    int

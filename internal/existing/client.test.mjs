@@ -8,7 +8,7 @@ const settings = JSON.parse(process.env.SETTINGS);
 const apis = { UserSvcApi, RegistrySvcApi, ProxySvcApi };
 const called = new Set();
 
-// A client as a token's holder, or as nobody. It notes its calls. The package sends an apiKey in most calls, but not to refresh or to
+// A client with a token, or without one. It notes its calls. The package sends an apiKey in most calls, but not to refresh or to
 // exchange a token.
 const as = (token) => {
   const signedIn = token ? { headers: { Authorization: `Bearer ${token}` } } : {};

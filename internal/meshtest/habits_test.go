@@ -58,7 +58,7 @@ func TestGrantsBelongToTheCallersApp(t *testing.T) {
 	}
 }
 
-// TestAppsAreMadeOnDemand names apps that nobody has named before, in each call that takes a host.
+// TestAppsAreMadeOnDemand names new apps in each call that takes a host.
 func TestAppsAreMadeOnDemand(t *testing.T) {
 	calls := func(t *testing.T, m *meshtest.Mesh, status int) {
 		joe := m.Register(t, "joe")
@@ -125,7 +125,7 @@ func TestIDsNameTheGrantsToChange(t *testing.T) {
 	if strings.Contains(self, "joe:clerk") || !strings.Contains(self, "joe:chief") {
 		t.Errorf("the account is %s", self)
 	}
-	save(eve, obj{"id": "enr_1", "role": "eve:x", "userId": annID}, 409) // somebody else's
+	save(eve, obj{"id": "enr_1", "role": "eve:x", "userId": annID}, 409) // another owner's
 	save(eve, obj{"id": "enr_1", "role": "joe:chief", "userId": annID}, 403)
 	save(joe, obj{"id": "enr_2", "role": "joe:chief", "userId": annID}, 409) // it has an id already
 	adminEnroll := first(t, m.Do(t, "POST", "/user-svc/enrolls", admin, obj{"role": "user-svc:admin"}), "enrolls").(obj)
@@ -152,7 +152,7 @@ func TestTheDefaultAppMayHaveAnotherHost(t *testing.T) {
 	m.Do(t, "PUT", "/user-svc/app", admin, obj{"id": id, "newHost": "main.example.com"}).Must(t, 200)
 	for _, host := range []string{"unnamed", "", "main.example.com", "MAIN.example.com"} {
 		if a := loginAt(t, m, host, "joe", "password-of-joe"); a.Text("token", "appId") != id || a.Text("token", "app", "host") != "main.example.com" {
-			t.Errorf("%q leads to %s", host, a.Body)
+			t.Errorf("%q is the app of %s", host, a.Body)
 		}
 	}
 	for _, host := range []string{"unnamed", "main.example.com"} { // anyone finds it by both names
@@ -208,10 +208,10 @@ func TestSmallHabitsOfExistingClients(t *testing.T) {
 		"apps by id":                  {"POST", "/user-svc/apps", "", obj{"ids": []string{app}}, 200},
 		"apps by host":                {"POST", "/user-svc/apps", joe, obj{"host": []string{"Shop.example.com"}}, 200},
 		"all apps":                    {"POST", "/user-svc/apps", joe, obj{}, 403},
-		"all apps, of nobody":         {"POST", "/user-svc/apps", "", obj{}, 401},
+		"all apps, anonymously":       {"POST", "/user-svc/apps", "", obj{}, 401},
 		"has anything":                {"POST", "/user-svc/self/has/anything", joe, nil, 200},
 		"has an odd permission":       {"POST", "/user-svc/self/has/a%20b%2Fc", joe, nil, 200},
-		"has, of nobody":              {"POST", "/user-svc/self/has/anything", "", nil, 401},
+		"has, anonymously":            {"POST", "/user-svc/self/has/anything", "", nil, 401},
 		"a target without a scheme":   {"PUT", "/proxy-svc/routes", admin, obj{"routes": []obj{{"id": "a.example.com", "target": "127.0.0.1:9001"}}}, 200},
 		"a target of another scheme":  {"PUT", "/proxy-svc/routes", admin, obj{"routes": []obj{{"id": "a.example.com", "target": "ftp://127.0.0.1"}}}, 400},
 		"a target that is a script":   {"PUT", "/proxy-svc/routes", admin, obj{"routes": []obj{{"id": "a.example.com", "target": "javascript:alert(1)"}}}, 400},

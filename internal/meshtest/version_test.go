@@ -55,7 +55,7 @@ func TestUnknownFieldsAreIgnoredOrNamed(t *testing.T) {
 	}
 }
 
-// TestVersionsAreToldApart sends the header in all spellings that are not version 2, and as a browser asks for it.
+// TestVersionsAreToldApart sends the header in several spellings, and the preflight of a browser.
 func TestVersionsAreToldApart(t *testing.T) {
 	m := meshtest.Start(t, func(c *mesh.Config) { c.Gateway.CORS = []string{"https://console.example.com"} })
 	for version, later := range map[string]bool{"2": true, "1": false, "": false, "3": false, "02": false, "2.0": false, "2, 2": false} {

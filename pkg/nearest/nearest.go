@@ -22,7 +22,7 @@ func Name(given string, known []string) string {
 	return best
 }
 
-// away is how far a known name is from a given one. At least three letters must agree at an end of the known name.
+// away returns the distance of a known name from a given one. At least three letters must agree at an end of the known name.
 func away(name, known string) int {
 	const enough = 3
 	if len(name) >= enough && (strings.HasPrefix(known, name) || strings.HasSuffix(known, name)) {

@@ -2533,7 +2533,7 @@ func (x *ReadSelfResponse) GetUser() *User {
 
 type HasPermissionRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// "slug:resource:verb", such as "shop-svc:item:edit". Nobody but an admin has a permission of another form.
+	// "slug:resource:verb", such as "shop-svc:item:edit". Only admins have permissions of another form.
 	Permission    string `protobuf:"bytes,1,opt,name=permission,proto3" json:"permission,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3961,7 +3961,7 @@ type ContactInput struct {
 	OtpCode string `protobuf:"bytes,2,opt,name=otp_code,json=otpCode,proto3" json:"otp_code,omitempty"`
 	// Which code that is: what sendOtp has answered.
 	OtpId string `protobuf:"bytes,3,opt,name=otp_id,json=otpId,proto3" json:"otp_id,omitempty"`
-	// "email" and the like; empty is "email".
+	// "email" or the name of another platform; empty is "email".
 	Platform      string `protobuf:"bytes,4,opt,name=platform,proto3" json:"platform,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

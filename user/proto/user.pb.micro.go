@@ -32,7 +32,7 @@ var _ server.Option
 type UserService interface {
 	// UpdateApp gives an app (a tenant) another host.
 	UpdateApp(ctx context.Context, in *UpdateAppRequest, opts ...client.CallOption) (*UpdateAppResponse, error)
-	// ReadApp finds the app of a host. Where there is none an admin's call creates it, or anyone's where apps are made on demand.
+	// ReadApp finds the app of a host. An admin's call creates a missing app; with apps on demand anyone's call does.
 	ReadApp(ctx context.Context, in *ReadAppRequest, opts ...client.CallOption) (*ReadAppResponse, error)
 	// ListApps lists apps by host and id, for anyone; for an admin also all of them.
 	ListApps(ctx context.Context, in *ListAppsRequest, opts ...client.CallOption) (*ListAppsResponse, error)
@@ -484,7 +484,7 @@ func (c *userService) ResetPassword(ctx context.Context, in *ResetPasswordReques
 type UserServiceHandler interface {
 	// UpdateApp gives an app (a tenant) another host.
 	UpdateApp(context.Context, *UpdateAppRequest, *UpdateAppResponse) error
-	// ReadApp finds the app of a host. Where there is none an admin's call creates it, or anyone's where apps are made on demand.
+	// ReadApp finds the app of a host. An admin's call creates a missing app; with apps on demand anyone's call does.
 	ReadApp(context.Context, *ReadAppRequest, *ReadAppResponse) error
 	// ListApps lists apps by host and id, for anyone; for an admin also all of them.
 	ListApps(context.Context, *ListAppsRequest, *ListAppsResponse) error

@@ -14,8 +14,8 @@ var _ = source.Register("user/v1/user.proto", ""+
 	"?\n"+
 	"\x04\x06\x00\x02\x00\x12\x04\x0f\x02\x12\x03\x1a1 UpdateApp gives an app (a tenant) another host.\n"+
 	"\n"+
-	"\x8b\x01\n"+
-	"\x04\x06\x00\x02\x01\x12\x04\x14\x02\x17\x03\x1a} ReadApp finds the app of a host. Where there is none an admin's call creates it, or anyone's where apps are made on demand.\n"+
+	"\x7f\n"+
+	"\x04\x06\x00\x02\x01\x12\x04\x14\x02\x17\x03\x1aq ReadApp finds the app of a host. An admin's call creates a missing app; with apps on demand anyone's call does.\n"+
 	"\n"+
 	"^\n"+
 	"\x04\x06\x00\x02\x02\x12\x04\x19\x02\x1c\x03\x1aP ListApps lists apps by host and id, for anyone; for an admin also all of them.\n"+
@@ -463,8 +463,8 @@ var _ = source.Register("user/v1/user.proto", ""+
 	"\x04\x041\x02\x05\x12\x04\xde\x03\x02\x10\n"+
 	"\f\n"+
 	"\x02\x042\x12\x06\xe1\x03\x00\xe4\x03\x01\n"+
-	"y\n"+
-	"\x04\x042\x02\x00\x12\x04\xe3\x03\x02U\x1ak \"slug:resource:verb\", such as \"shop-svc:item:edit\". Nobody but an admin has a permission of another form.\n"+
+	"q\n"+
+	"\x04\x042\x02\x00\x12\x04\xe3\x03\x02U\x1ac \"slug:resource:verb\", such as \"shop-svc:item:edit\". Only admins have permissions of another form.\n"+
 	"\n"+
 	"\f\n"+
 	"\x02\x043\x12\x06\xe6\x03\x00\xf1\x03\x01\n"+
@@ -696,8 +696,8 @@ var _ = source.Register("user/v1/user.proto", ""+
 	">\n"+
 	"\x04\x04K\x02\x02\x12\x04\x9a\x05\x029\x1a0 Which code that is: what sendOtp has answered.\n"+
 	"\n"+
-	"7\n"+
-	"\x04\x04K\x02\x03\x12\x04\x9c\x05\x02A\x1a) \"email\" and the like; empty is \"email\".\n"+
+	"J\n"+
+	"\x04\x04K\x02\x03\x12\x04\x9c\x05\x02A\x1a< \"email\" or the name of another platform; empty is \"email\".\n"+
 	"\n"+
 	"K\n"+
 	"\x02\x04L\x12\x06\xa0\x05\x00\xbb\x05\x01\x1a= Token is a sign-in: a JWT and what the mesh keeps about it.\n"+

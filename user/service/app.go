@@ -51,12 +51,12 @@ func appIDOf(ctx context.Context, r Reader, c Caller, host string) (string, erro
 	return a.ID, err
 }
 
-// maxApps is how many apps there may be if anyone may create one.
+// maxApps is the most apps that there may be if anyone may create one.
 const maxApps = 10_000
 
 var errTooManyApps = errs.New(errs.Conflict, "TOO_MANY_APPS", "there are %d apps already: an admin must create this one", maxApps)
 
-// appOnDemand creates the app of a host that nobody has named before, where the configuration allows that.
+// appOnDemand creates the app of a new host, if the configuration allows that.
 //
 // Errors: Invalid for the host, Conflict where there are too many, Unavailable.
 func (s *Service) appOnDemand(ctx context.Context, host string) error {

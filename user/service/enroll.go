@@ -159,7 +159,8 @@ func (s *Service) saveEnroll(ctx context.Context, w *work, c Caller, n NewEnroll
 	return e, nil
 }
 
-// replaceEnroll makes room for an enroll in place of the one that has its id. It reports whether that one says the same already: e is it then.
+// replaceEnroll deletes the enroll that has the id of e, so that e can take its place. It reports whether the saved enroll says the same as e:
+// then it stays, and e becomes it.
 func (s *Service) replaceEnroll(ctx context.Context, w *work, c Caller, e *Enroll) (same bool, err error) {
 	others, err := w.Enrolls(ctx, EnrollQuery{Role: e.Role, ContactID: e.ContactID, UserIDs: nonEmpty(e.UserID)})
 	if err != nil {

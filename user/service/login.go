@@ -202,7 +202,7 @@ func (s *Service) alsoByPassword(ctx context.Context, ip string, contact Contact
 }
 
 // holder finds the account of someone who has proved a contact. An account that merely named the contact is theirs only where they know its
-// password as well: known is that account. Without a password they get an account of their own, with the slug if they name one; wrong reports
+// password as well: known is that account. Without a password they get another account, with the slug if they name one; wrong reports
 // another password.
 func (s *Service) holder(ctx context.Context, w *work, app App, contact Contact, known Account, wrong bool, slug string, now time.Time) (Account, error) {
 	c, err := w.Contact(ctx, contact.ID)

@@ -202,7 +202,7 @@ type known struct {
 
 // HasPermission tells whether the caller has a permission: by role, by a permit on a role, or by one on the slug.
 //
-// A text that can't be one is a permission that nobody was granted.
+// A malformed permission is one that was not granted.
 //
 // Errors: Unauthenticated where the account was deleted, Unavailable.
 func (s *Service) HasPermission(ctx context.Context, c Caller, permission string) (Verdict, error) {

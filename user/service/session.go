@@ -153,7 +153,7 @@ type Revocation struct {
 
 // RevokeTokens ends sessions: everyone's where an admin names all tokens and no account.
 //
-// Errors: Forbidden for somebody else's, NotFound, Unavailable.
+// Errors: Forbidden for another account's, NotFound, Unavailable.
 func (s *Service) RevokeTokens(ctx context.Context, c Caller, r Revocation) error {
 	if r.All && r.UserID == "" && c.IsAdmin() {
 		return s.endAllSessions(ctx, c)

@@ -224,7 +224,7 @@ export interface paths {
         get?: never;
         /** UpdateApp gives an app (a tenant) another host. */
         put: operations["updateApp"];
-        /** ReadApp finds the app of a host. Where there is none an admin's call creates it, or anyone's where apps are made on demand. */
+        /** ReadApp finds the app of a host. An admin's call creates a missing app; with apps on demand anyone's call does. */
         post: operations["readApp"];
         delete?: never;
         options?: never;
@@ -784,7 +784,7 @@ export interface components {
             otpCode?: string;
             /** @description Which code that is: what sendOtp has answered. */
             otpId?: string;
-            /** @description "email" and the like; empty is "email". */
+            /** @description "email" or the name of another platform; empty is "email". */
             platform?: string;
         };
         CreateUserRequest: {
@@ -925,7 +925,7 @@ export interface components {
             publicKey?: string;
         };
         HasPermissionRequest: {
-            /** @description "slug:resource:verb", such as "shop-svc:item:edit". Nobody but an admin has a permission of another form. */
+            /** @description "slug:resource:verb", such as "shop-svc:item:edit". Only admins have permissions of another form. */
             permission: string;
         };
         HasPermissionResponse: {
