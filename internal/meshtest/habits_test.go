@@ -253,6 +253,23 @@ func TestSmallHabitsOfExistingClients(t *testing.T) {
 	m.Do(t, "PUT", "/user-svc/self", joe, obj{"labels": many}).Must(t, http.StatusBadRequest) // 65 in all
 }
 
+// TestRoutesAreShownAsSaved compares ids of routes in their canonical form.
+func TestRoutesAreShownAsSaved(t *testing.T) {
+	m := meshtest.Start(t)
+	admin := m.Admin(t)
+	for _, id := range []string{"Shop.Example.com/API/", "shop.example.com/API"} { // the same route
+		saved := first(t, m.Do(t, "PUT", "/proxy-svc/routes", admin, obj{"routes": []obj{{"id": id, "target": "http://127.0.0.1:9001"}}}), "routes").(obj)
+		listed := m.Do(t, "POST", "/proxy-svc/routes", admin, obj{"ids": []string{"SHOP.example.com/API"}}).Must(t, 200).Field("routes").([]any)
+		if len(listed) != 1 || saved["id"] != id || listed[0].(obj)["id"] != id {
+			t.Errorf("%s is saved as %v and listed as %v", id, saved, listed)
+		}
+	}
+	m.Do(t, "DELETE", "/proxy-svc/routes", admin, obj{"ids": []string{"shop.EXAMPLE.com/API"}}).Must(t, 200)
+	if left := m.Do(t, "POST", "/proxy-svc/routes", admin, nil).Must(t, 200).Field("routes").([]any); len(left) != 0 {
+		t.Errorf("routes are %v", left)
+	}
+}
+
 // TestAnAdminEndsEverySession names all tokens and no account.
 func TestAnAdminEndsEverySession(t *testing.T) {
 	m := meshtest.Start(t)

@@ -13,6 +13,7 @@ import (
 // Route leads a host, or a path below it, to a URL.
 type Route struct {
 	ID     string // "host" or "host/path", canonical
+	Shown  string // the id as it was saved; "" if that was before it was kept
 	Target string // canonical URL
 }
 
@@ -34,7 +35,7 @@ func (s *Service) SaveRoutes(ctx context.Context, actor string, routes []Route) 
 		if slices.ContainsFunc(out, func(o Route) bool { return o.ID == id }) && id != "" {
 			bad.add(fmt.Sprintf("routes[%d].id", i), errors.New("is named twice"))
 		}
-		out = append(out, Route{id, target.String()})
+		out = append(out, Route{ID: id, Shown: r.ID, Target: target.String()})
 	}
 	if err := bad.err(); err != nil {
 		return nil, err
