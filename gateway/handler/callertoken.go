@@ -3,7 +3,6 @@ package handler
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -152,7 +151,7 @@ func (i *issuer) issue(ctx context.Context, bearer, slug string) issuedToken {
 // instance's own business, and pass.
 func (g *Gateway) replaceToken(x *http1.Exchange, c *auth.Claims, bearer, slug string) {
 	mode := g.cfg.CallerTokens.of(slug)
-	if mode == ForwardToken || c == nil && !g.holdsOurs(bearer) {
+	if mode == ForwardToken || c == nil && !holdsOurs(bearer) {
 		return
 	}
 	x.Withhold("authorization")
@@ -173,7 +172,7 @@ func (g *Gateway) tokenFor(ctx context.Context, service, bearer string) string {
 	}
 	c, err := g.cfg.Verifier.Verify(bearer)
 	switch {
-	case err != nil && !g.holdsOurs(bearer):
+	case err != nil && !holdsOurs(bearer):
 		return bearer
 	case err != nil || mode != AudienceToken:
 		return ""
@@ -182,22 +181,18 @@ func (g *Gateway) tokenFor(ctx context.Context, service, bearer string) string {
 }
 
 // holdsOurs reports whether credentials in any form hold a token of the mesh.
-func (g *Gateway) holdsOurs(credentials string) bool {
+func holdsOurs(credentials string) bool {
 	for part := range strings.FieldsFuncSeq(credentials, func(r rune) bool {
 		return r != '.' && r != '-' && r != '_' && (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z')
 	}) {
-		if g.ours(strings.Trim(part, ".")) {
+		if ours(strings.Trim(part, ".")) {
 			return true
 		}
 	}
 	return false
 }
 
-// ours reports whether a token is one of the mesh's, valid or not: expired, revoked, for one service, or a refresh token.
-func (g *Gateway) ours(bearer string) bool {
-	if strings.HasPrefix(bearer, ident.RefreshTokenPrefix) {
-		return true
-	}
-	_, err := g.cfg.Verifier.VerifySigned(bearer)
-	return err == nil || errors.Is(err, auth.ErrOtherAudience)
+// ours reports whether a token is one of the mesh's, valid or not: expired, revoked, for one service, of a key that is gone, or a refresh token.
+func ours(token string) bool {
+	return strings.HasPrefix(token, ident.RefreshTokenPrefix) || auth.Issued(token)
 }

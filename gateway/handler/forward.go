@@ -86,7 +86,7 @@ func pick(group *service.Group, now time.Time, tried []*service.Backend, abandon
 	return group.Pick(now, tried)
 }
 
-// ownOrigin tells whether a page that asks for an upgrade is of this host, or of an origin that is configured. A browser
+// ownOrigin reports whether a page that asks for an upgrade is of this host, or of an origin that is configured. A browser
 // lets any page open a WebSocket, with the user's cookies. Other clients send no Origin.
 func (g *Gateway) ownOrigin(x *http1.Exchange) bool {
 	for _, f := range x.Fields() {
@@ -118,7 +118,7 @@ func (g *Gateway) forwardOptions(x *http1.Exchange, caller string) http1.Forward
 }
 
 // mayGoOn reports whether the caller of a request that goes on may still make it. A tunnel and a long answer outlive their request, but
-// neither the token that they were opened with, nor a role that the instance was told of, nor the guard of their path.
+// neither the token that they were opened with, nor a role that the instance has received, nor the guard of their path.
 func (g *Gateway) mayGoOn(x *http1.Exchange) bool {
 	c, err := g.caller(x)
 	if err != nil || x.UpstreamHeader().Get(headerRoles) != c.RoleList() {
@@ -164,10 +164,10 @@ func (g *Gateway) identify(x *http1.Exchange, hops, slug string) (caller string,
 		g.replaceToken(x, nil, view(x.Get("authorization")), slug)
 		return "", nil
 	}
-	c, err := g.cfg.Verifier.Verify(token) // which keeps a copy of its own
-	if err != nil {
+	c := g.verified(token)
+	if c == nil {
 		g.replaceToken(x, nil, token, slug)
-		return "", nil // a service that sees the token says itself what is wrong with it
+		return "", nil
 	}
 	h.Add("X-User-ID", c.UserID)
 	h.Add("X-User-Slug", c.Slug)
@@ -181,6 +181,15 @@ func (g *Gateway) identify(x *http1.Exchange, hops, slug string) (caller string,
 	h.Add(headerRoles, c.RoleList())
 	g.replaceToken(x, c, token, slug)
 	return c.UserID, nil
+}
+
+// verified returns the claims of a token, or nil if it is not valid. A service that receives such a token refuses it itself.
+func (g *Gateway) verified(token string) *auth.Claims {
+	c, err := g.cfg.Verifier.Verify(token) // which copies it
+	if err != nil {
+		return nil
+	}
+	return c
 }
 
 // errNotMember is NotAMember: a request names an organization that its caller is not in.
@@ -237,7 +246,7 @@ func verdict(o *http1.Outcome) service.Outcome {
 // conclude answers where no instance has.
 func (g *Gateway) conclude(x *http1.Exchange, group *service.Group, tried []*service.Backend, out *http1.Outcome) {
 	if len(tried) == 0 {
-		x.Fail(http.StatusNotFound, "NO_INSTANCE", "no instance of "+quote([]byte(group.Name))+" is live")
+		g.away(x, group.Name)
 		return
 	}
 	switch out.Result {

@@ -30,6 +30,7 @@ type RPC interface {
 // Table is where requests lead, and what the gateway waits for until it shows a change.
 type Table interface {
 	Slug(slug string) *service.Group
+	Known(slug string) bool
 	Host(host, path string) *service.Group
 	KnowsHost(host string) bool
 	Target(id string) (string, bool)
@@ -170,7 +171,21 @@ func (g *Gateway) nowhere(x *http1.Exchange, slug []byte) {
 		x.Fail(http.StatusNotFound, "NOT_FOUND", "name a service in the path: /{slug}/…")
 		return
 	}
-	x.Fail(http.StatusNotFound, "NO_INSTANCE", "no service with a live instance has the slug "+quote(slug))
+	g.away(x, string(slug))
+}
+
+// away answers a request for a slug without a live instance: 503 if the slug ever had one, since a client may try again (RFC 9110, 15.6.4).
+func (g *Gateway) away(x *http1.Exchange, slug string) {
+	if !g.cfg.Table.Known(slug) {
+		x.Fail(http.StatusNotFound, "NO_INSTANCE", "no service has the slug "+quote([]byte(slug)))
+		return
+	}
+	if string(x.Method()) == http.MethodOptions {
+		g.options(x)
+		return
+	}
+	x.Header().Set("Retry-After", "1")
+	x.Fail(http.StatusServiceUnavailable, "UNAVAILABLE", "no instance of "+quote([]byte(slug))+" is live: try again in a moment")
 }
 
 // edge serves host routes alone.

@@ -137,7 +137,7 @@ func (g *Gateway) follow(x *http1.Exchange, set *routeSet, r *routes.Route) rout
 	case routes.URL:
 	}
 	if group.Size() == 0 {
-		x.Fail(http.StatusNotFound, "NO_INSTANCE", "no instance of "+quote([]byte(r.Upstream.Service))+" is live")
+		g.away(x, r.Upstream.Service)
 		return routeNone
 	}
 	if r.CacheTTL == 0 || !keepable(x) {

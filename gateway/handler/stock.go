@@ -25,7 +25,7 @@ type Nodes interface {
 // mostNamed bounds how many endpoints an error names.
 const mostNamed = 20
 
-// exposed gives a service that was written with plain go-micro and may be called by its methods' names; nil for any other.
+// exposed returns a service that was written with plain go-micro and may be called by its methods' names; nil for any other.
 func (g *Gateway) exposed(slug string) *discovery.Service {
 	if !g.cfg.ExposeStock || g.cfg.Bindings.Load().Has(ident.Fold(slug)) { // a name that reads like that of a service with a schema is no guest's
 		return nil

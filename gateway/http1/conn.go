@@ -105,8 +105,16 @@ func (c *conn) release() {
 func (c *conn) readHead() bool {
 	c.scan.Reset()
 	var by time.Time
+	emptied := false
 	for {
-		end, err := c.scan.Scan(c.in.buffered())
+		if !emptied {
+			emptied = c.emptyLine()
+		}
+		var end int
+		var err error
+		if b := c.in.buffered(); emptied || string(b) != "\r" {
+			end, err = c.scan.Scan(b)
+		}
 		if err == nil && end > 0 {
 			err = c.x.req.Parse(c.in.buffered()[:end], c.scan.Limits)
 		}
@@ -132,6 +140,16 @@ func (c *conn) readHead() bool {
 			return false
 		}
 	}
+}
+
+// emptyLine consumes the empty line that some clients send after a body (RFC 9112, 2.2), and reports whether there was one.
+func (c *conn) emptyLine() bool {
+	const line = "\r\n"
+	if b := c.in.buffered(); len(b) < len(line) || string(b[:len(line)]) != line {
+		return false
+	}
+	c.in.discard(len(line))
+	return true
 }
 
 // headBy is until when the head must be complete whose first bytes have just come. The first head of a connection has

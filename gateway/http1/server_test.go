@@ -28,6 +28,33 @@ func TestConfigReportsEverythingWrong(t *testing.T) {
 	}
 }
 
+// TestEmptyLineBeforeARequest sends empty lines where a request line is due (RFC 9112, 2.2).
+func TestEmptyLineBeforeARequest(t *testing.T) {
+	_, addr := newServer(t, http1.Config{}, hello)
+	for name, pieces := range map[string][]string{
+		"at first": {"\r\n" + get}, "after a body": {"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx\r\n", get}, "byte by byte": {"\r", "\n", get[:7], get[7:]},
+	} {
+		p := dial(t, addr)
+		for _, piece := range pieces {
+			p.send(piece)
+		}
+		if a := p.answer(); a.StatusCode != http.StatusOK {
+			t.Errorf("%s: %d %s", name, a.StatusCode, a.body)
+		}
+		p.send("\r\n" + get)
+		if a := p.answer(); a.StatusCode != http.StatusOK {
+			t.Errorf("%s, again: %d %s", name, a.StatusCode, a.body)
+		}
+	}
+	for _, bad := range []string{"\r\n\r\n" + get, "\n" + get, "\r\r\n" + get, " \r\n" + get} {
+		p := dial(t, addr)
+		p.send(bad)
+		if a := p.answer(); a.StatusCode != http.StatusBadRequest {
+			t.Errorf("%.4q: %d", bad, a.StatusCode)
+		}
+	}
+}
+
 func TestKeepAlive(t *testing.T) {
 	_, addr := newServer(t, http1.Config{}, hello)
 	for _, row := range []struct {

@@ -27,9 +27,11 @@ type HostRoute struct {
 type Table struct {
 	log *slog.Logger
 
-	mu      sync.Mutex // of Update and Close
-	closing Closing
-	places  *guardedPlaces // by which instances were barred last
+	mu         sync.Mutex // of Update and Close
+	had        sync.Map   // slugs whose last instance has left
+	remembered int        // how many
+	closing    Closing
+	places     *guardedPlaces // by which instances were barred last
 	// reported are the host routes that were logged as closed, by id.
 	reported map[string]bool
 	left     func(address string)
@@ -91,6 +93,7 @@ func (t *Table) Update(slugs map[string][]Instance, hosts []HostRoute) {
 	for slug, g := range old.slugs {
 		if next.slugs[slug] == nil {
 			g.spots(led)
+			t.remember(slug)
 		}
 	}
 	for _, h := range hosts {
@@ -218,6 +221,28 @@ func (t *tables) hostGroup(host, path string) *Group {
 		}
 	}
 	return nil
+}
+
+// mostKnown bounds the slugs that are remembered without an instance.
+const mostKnown = 200_000
+
+// Known reports whether a slug has, or had, an instance since the gateway started.
+func (t *Table) Known(slug string) bool {
+	if t.Slug(slug) != nil {
+		return true
+	}
+	_, had := t.had.Load(slug)
+	return had
+}
+
+// remember notes that a slug had an instance. The lock is held.
+func (t *Table) remember(slug string) {
+	if t.remembered >= mostKnown {
+		return
+	}
+	if _, had := t.had.LoadOrStore(slug, struct{}{}); !had {
+		t.remembered++
+	}
 }
 
 // Slug gives the group of a slug, or nil.

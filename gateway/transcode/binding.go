@@ -219,9 +219,12 @@ func (b *Bindings) All() []*Binding {
 	return out
 }
 
-// Match finds the binding for a path as it was sent. Where the path fits but not the method it gives the methods that
-// would. HEAD is never bound: only methods of the contract are.
+// Match finds the binding for a path as it was sent. If the path fits and the method doesn't, it returns the methods that
+// would. HEAD is a GET whose answer is its head (RFC 9110, 9.3.2).
 func (b *Bindings) Match(service, method, path string) (found *Binding, params []string, allowed []string) {
+	if method == http.MethodHead {
+		method = http.MethodGet
+	}
 	for _, n := range b.byService[service] {
 		p, ok := n.match(path)
 		if !ok {

@@ -2,6 +2,7 @@ package transcode
 
 import (
 	"errors"
+	"net/http"
 	"slices"
 
 	"google.golang.org/protobuf/proto"
@@ -25,6 +26,9 @@ var ErrAmbiguous = errors.New("the path can be read in two ways that different c
 //
 // Errors: ErrAmbiguous if readings match bindings with different access rules; those of [paths.Read].
 func (b *Bindings) Cover(service, method, path string, closed func(*Binding) bool) (c Cover, err error) {
+	if method == http.MethodHead {
+		method = http.MethodGet
+	}
 	tree := b.readings[service]
 	if tree == nil {
 		return c, nil

@@ -177,7 +177,11 @@ func TestEveryCallOfTheContract(t *testing.T) {
 		}
 		m.Do(t, "DELETE", "/registry-svc/instance/"+id, annToken, nil).Must(t, 403)
 		m.Do(t, "DELETE", "/registry-svc/instance/"+id, joe, nil).Must(t, 204)
-		m.Do(t, "GET", "/joe/some/path", "", nil).Must(t, 404)
+		if a := m.Do(t, "GET", "/joe/some/path", "", nil); a.Status != 503 || a.Text("code") != "UNAVAILABLE" || a.Header.Get("Retry-After") == "" {
+			t.Errorf("a slug that had an instance: %d %s", a.Status, a.Body)
+		}
+		m.Do(t, "GET", "/ann/some/path", "", nil).Must(t, 404)
+		m.Do(t, "OPTIONS", "/ann/some/path", "", nil).Must(t, 200)
 		m.Do(t, "OPTIONS", "/joe/some/path", "", nil).Must(t, 200)
 	})
 	t.Run("nodes", func(t *testing.T) {

@@ -122,7 +122,7 @@ func TestInstanceLearnsWhoCallsFromAValidTokenAlone(t *testing.T) {
 	meshtest.Soon(t, "a revoked token says no more who calls", func() bool { return with(joe).Get("X-User-Id") == "" })
 }
 
-// TestOrganizationOfARequest names organizations in X-Org-ID. Nobody acts for one of others.
+// TestOrganizationOfARequest names organizations in X-Org-ID. No caller acts for one of others.
 func TestOrganizationOfARequest(t *testing.T) {
 	s := newShop(t)
 	found := func(token, slug string) (id, with string) {
@@ -147,7 +147,7 @@ func TestOrganizationOfARequest(t *testing.T) {
 		"a list":                 {joe, []string{acme + "," + other}, "403"},
 		"one, and one of others": {joe, []string{acme, other}, "403"},
 		"two":                    {joe, []string{acme, second}, "403"},
-		"nobody is signed in":    {"", []string{acme}, ""},
+		"no token":               {"", []string{acme}, ""},
 		"a broken token":         {joe[:len(joe)-6] + "AAAAAA", []string{acme}, ""},
 	} {
 		req := s.request(t, "GET", "/shop-svc/", nil)
@@ -182,6 +182,38 @@ func TestDeletedAccountHasNoInstances(t *testing.T) {
 	if a := s.Do(t, "GET", "/registry-svc/instances?slug=gone-svc", s.Admin(t), nil).Must(t, 200); strings.Contains(string(a.Body), web.URL) {
 		t.Errorf("it is still listed: %s", a.Body)
 	}
+}
+
+// TestInstancesThatAreDownAreAway has the only instance of a slug die, and then leave.
+func TestInstancesThatAreDownAreAway(t *testing.T) {
+	s := newShop(t)
+	s.Do(t, "GET", "/shop-svc/x", "", nil).Must(t, 200)
+	s.web.Stop()
+	away := func(when string) {
+		t.Helper()
+		meshtest.Eventually(t, "503 "+when, func() bool {
+			a := s.Do(t, "GET", "/shop-svc/x", "", nil)
+			return a.Status == 503 && a.Text("code") == "UNAVAILABLE" && a.Header.Get("Retry-After") != "" && s.Do(t, "OPTIONS", "/shop-svc/x", "", nil).Status == 200
+		})
+	}
+	away("while it is down")
+	all, _ := s.Do(t, "GET", "/registry-svc/instances?slug=shop-svc", s.token, nil).Must(t, 200).Field("instances").([]any)
+	for _, in := range all {
+		s.Do(t, "DELETE", "/registry-svc/instance/"+in.(obj)["id"].(string), s.token, nil).Must(t, 204)
+	}
+	away("when it has left")
+	s.Do(t, "GET", "/other-svc/x", "", nil).Must(t, 404)
+}
+
+// TestHeadOfAMethod asks for the heads of answers of RPC methods.
+func TestHeadOfAMethod(t *testing.T) {
+	m := meshtest.Start(t)
+	get, head := m.Do(t, "GET", "/user-svc/public-key", "", nil).Must(t, 200), m.Do(t, "HEAD", "/user-svc/public-key", "", nil).Must(t, 200)
+	if len(head.Body) > 0 || head.Header.Get("Content-Length") != get.Header.Get("Content-Length") || head.Header.Get("Content-Type") != get.Header.Get("Content-Type") {
+		t.Errorf("%v %s", head.Header, head.Body)
+	}
+	m.Do(t, "HEAD", "/registry-svc/node/self", "", nil).Must(t, 401)
+	m.Do(t, "HEAD", "/user-svc/login", "", nil).Must(t, 405)
 }
 
 func TestErrorsHaveOneShape(t *testing.T) {
@@ -223,7 +255,7 @@ func TestErrorsHaveOneShape(t *testing.T) {
 			}
 			a := meshtest.Send(t, req)
 			// The dead instance may be known to be dead by now.
-			if a.Status != r.status && (r.name != "instance is dead" || a.Status != 404) {
+			if a.Status != r.status && (r.name != "instance is dead" || a.Status != 503) {
 				t.Fatalf("status %d, want %d: %s", a.Status, r.status, a.Body)
 			}
 			if a.Text("code") != r.code && a.Status == r.status || a.Text("error") == "" || a.Text("requestId") != a.Header.Get("X-Request-Id") {

@@ -61,7 +61,7 @@ func storm(t *testing.T, m *meshtest.Mesh, passwords ...string) times {
 	return took
 }
 
-// TestParallelLoginsWaitInAQueueAndTakeLittleMemory signs in 500 times at once, which would take 10 GB. 256 wait for their turn to hash. The
+// TestParallelLoginsWaitInAQueueAndTakeLittleMemory makes 500 sign-ins in parallel, which would take 10 GB. 256 wait for their turn to hash. The
 // others are told so about as soon as calls that hash nothing are answered at the same time.
 func TestParallelLoginsWaitInAQueueAndTakeLittleMemory(t *testing.T) {
 	url, pid := process(t, "mesh")
@@ -74,7 +74,7 @@ func TestParallelLoginsWaitInAQueueAndTakeLittleMemory(t *testing.T) {
 		t.Fatalf("%d are signed in, %d were busy, %d had no password", len(took[200]), len(took[503]), len(took[400]))
 	}
 	slices.Sort(took[503])
-	const full = 500 - 256 - 50 // are refused at once; 50 may have had their turn before
+	const full = 500 - 256 - 50 // are refused immediately; 50 may have had their turn before
 	busy, last, other := took[503][full], took[503][len(took[503])-1], took.median(400)
 	if busy > 2*other+500*time.Millisecond || last > 2*other+3*time.Second {
 		t.Errorf("that there is no turn is told after %v to %v, while others are answered after %v", busy, last, other)

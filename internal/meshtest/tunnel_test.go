@@ -126,7 +126,7 @@ func TestWebSocketEndsWithItsToken(t *testing.T) {
 	nobody.lives(t)
 }
 
-// TestWebSocketEndsWithARole takes roles away that the service behind a WebSocket was told of.
+// TestWebSocketEndsWithARole takes roles away that the service behind a WebSocket has received.
 func TestWebSocketEndsWithARole(t *testing.T) {
 	t.Parallel()
 	m := meshtest.Start(t, func(c *mesh.Config) { c.Gateway.TunnelCheck = 100 * time.Millisecond })

@@ -68,5 +68,5 @@ func Reachable(a net.Addr) []string {
 			out = append(out, at)
 		}
 	}
-	return append(append(out, loopback...), a.String()) // all of loopback's addresses lead there too
+	return append(append(out, loopback...), a.String()) // which stands for all addresses of loopback
 }

@@ -29,7 +29,7 @@ func (f fleet) Instances() (all []service.Instance) {
 	return all
 }
 
-// TestDisplacedInstancesLeaveFirst has instances of cats displaced by those of dogs: nobody who watches the bucket may see a URL with
+// TestDisplacedInstancesLeaveFirst has instances of cats displaced by those of dogs: no watcher of the bucket may see a URL with
 // both.
 func TestDisplacedInstancesLeaveFirst(t *testing.T) {
 	const n = 300

@@ -84,7 +84,7 @@ type Checker interface {
 type Board interface {
 	// Changed tells that an instance was added, has changed, or is gone. It returns at once.
 	Changed(slug, id string)
-	// Displaced is Changed for an instance that has left its URL to another: nobody learns of the other before.
+	// Displaced is Changed for an instance that has left its URL to another: others learn of the new one later.
 	Displaced(slug, id string)
 }
 

@@ -73,7 +73,7 @@ func (f *fleet) init() {
 	f.byID, f.byPlace, f.aliases, f.bySlug = map[string]*member{}, map[string]*member{}, map[string][]*member{}, map[string]int{}
 }
 
-// find returns the member with an id and the one at a URL, each nil if there is none. The zero URL has none.
+// find returns the member with an id and the one at a URL, each nil if it doesn't exist. The zero URL has no member.
 func (f *fleet) find(id string, url routing.URL) (byID, byURL *member) {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
@@ -101,8 +101,8 @@ func (f *fleet) holder(slug string, url routing.URL) *member {
 	return nil
 }
 
-// place is what requests for a URL reach: all URLs of one place are of one account. The scheme doesn't matter, and localhost has two
-// addresses. Other addresses of loopback are places of their own, since programs can listen at each.
+// place returns the address and the path of a URL: all URLs of one place belong to one account. The scheme doesn't matter, and localhost has
+// two addresses. Other addresses of loopback are separate places, since programs can listen at each.
 func place(url routing.URL) string {
 	if url.Host == "127.0.0.1" || url.Host == "::1" || strings.HasSuffix(url.Host, ".localhost") {
 		url.Host = "localhost"

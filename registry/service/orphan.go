@@ -25,7 +25,7 @@ func newOrphans() orphans {
 	return orphans{until: map[string]time.Time{}, woken: make(chan struct{}, 1)}
 }
 
-// Orphaned tells that the account of a slug was deleted. RunOrphans removes its instances.
+// Orphaned is called when the account of a slug was deleted. RunOrphans removes its instances.
 func (s *Service) Orphaned(slug string, at time.Time) {
 	until := at.Add(orphanWatch)
 	if !s.fleet.has(slug) && s.cfg.Now().After(until) {

@@ -104,7 +104,7 @@ func (s *Store) succeed(ctx context.Context, tx *sqldb.Tx, in *service.Instance,
 	}
 	in.Generation = generation + 1
 	if in.ID == "" {
-		in.ID = strings.ToLower(rand.Text())
+		in.ID = strings.ToLower(rand.Text()[:16]) // 80 bits
 	}
 	if !graves {
 		return nil

@@ -91,7 +91,7 @@ func TestServiceIsBehindTheGatewayWhileItRuns(t *testing.T) {
 	stop := run(t, config(t, m, "hello-svc"), hello)
 	eventually(t, 200, func() meshtest.Answer { return m.Do(t, "GET", "/hello-svc/x", "", nil) })
 	stop()
-	m.Do(t, "GET", "/hello-svc/x", "", nil).Must(t, 404)
+	m.Do(t, "GET", "/hello-svc/x", "", nil).Must(t, 503)
 }
 
 func TestEveryInstanceLeavesWithItsService(t *testing.T) {

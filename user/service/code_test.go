@@ -50,7 +50,7 @@ func TestCodes(t *testing.T) {
 	p = w.send("ann@x.example")
 	_, err = w.byCode(&service.ContactProof{Platform: "email", Handle: "joe@x.example", CodeID: p.CodeID, Code: p.Code})
 	w.want("another's code", err, errs.Unauthenticated, "INVALID_CODE")
-	ann := w.must(w.byCode(p)) // the contact was nobody's
+	ann := w.must(w.byCode(p)) // the contact had no holder
 	if again := w.must(w.byCode(w.send("ann@x.example"))); ann.UserID == joe.UserID || again.UserID != ann.UserID {
 		t.Error("a proved contact has no account of its own")
 	}

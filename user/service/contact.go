@@ -118,8 +118,8 @@ func (s *Service) dispossess(ctx context.Context, w *work, held Contact, now tim
 	return w.Emit(ctx, Event{UserID: a.ID, Slug: a.Slug, What: ContactLost{ContactID: held.ID}})
 }
 
-// claim makes the holder of a contact the holder of the enrolls that wait for it, as far as they fit into a token. Those of grantors that have
-// given little come first, so that nobody's roles are crowded out by many of others.
+// claim makes the holder of a contact the holder of the enrolls that wait for it, if they fit into a token. Grantors of few bytes come first:
+// many roles of one grantor don't crowd out those of others.
 func (s *Service) claim(ctx context.Context, w *work, c Contact, now time.Time) error {
 	waiting, err := w.Enrolls(ctx, EnrollQuery{ContactID: c.ID})
 	if err != nil {

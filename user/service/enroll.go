@@ -89,12 +89,12 @@ func (n *NewEnroll) check() error {
 
 // mayGrant refuses callers who don't own a role: its account, the holders of that account's admin role, and the admins of an organization for
 // the roles of that organization.
-func mayGrant(ctx context.Context, r Reader, c Caller, role string) error {
+func (s *Service) mayGrant(ctx context.Context, r Reader, c Caller, role string) error {
 	if c.Owns(role) {
 		return nil
 	}
 	if id, ok := ident.OrganizationOf(role); ok {
-		return mayManage(ctx, r, c, id)
+		return s.mayManage(ctx, r, c, id)
 	}
 	return errs.Forbiddenf("you can't give the role %s: it takes the account %s, or its admin role", role, firstSegment(role))
 }
@@ -114,7 +114,7 @@ func (s *Service) mayGrantIn(ctx context.Context, r Reader, c Caller, name, appI
 }
 
 func (s *Service) saveEnroll(ctx context.Context, w *work, c Caller, n NewEnroll, now time.Time) (Enroll, error) {
-	if err := mayGrant(ctx, w, c, n.Role); err != nil {
+	if err := s.mayGrant(ctx, w, c, n.Role); err != nil {
 		return Enroll{}, err
 	}
 	appID, err := appIDOf(ctx, w, c, n.AppHost)
@@ -181,7 +181,7 @@ func (s *Service) replaceEnroll(ctx context.Context, w *work, c Caller, e *Enrol
 		return false, err
 	}
 	old := named[0]
-	if mayGrant(ctx, w, c, old.Role) != nil || s.mayGrantIn(ctx, w, c, old.Role, old.AppID) != nil {
+	if s.mayGrant(ctx, w, c, old.Role) != nil || s.mayGrantIn(ctx, w, c, old.Role, old.AppID) != nil {
 		return false, errs.Conflictf("another owner's enroll has the id %q", e.ID)
 	}
 	if err := s.keepAdmin(ctx, w, func(o Enroll) bool { return o.ID == old.ID }); err != nil {
@@ -252,7 +252,7 @@ func (s *Service) DeleteEnrolls(ctx context.Context, c Caller, ids []string) err
 			if e.UserID == c.UserID && e.UserID != "" {
 				continue
 			}
-			if err := mayGrant(ctx, w, c, e.Role); err != nil {
+			if err := s.mayGrant(ctx, w, c, e.Role); err != nil {
 				return errs.NotFoundf("there is no enroll %q of yours", e.ID)
 			}
 		}
@@ -304,7 +304,7 @@ func (s *Service) drop(ctx context.Context, w *work, actor string, a Account, e 
 func (s *Service) ListEnrolls(ctx context.Context, c Caller, q EnrollQuery) ([]Enroll, error) {
 	own := len(q.UserIDs) == 1 && q.UserIDs[0] == c.UserID
 	if q.Role != "" && !own {
-		if err := mayGrant(ctx, s.store, c, q.Role); err != nil {
+		if err := s.mayGrant(ctx, s.store, c, q.Role); err != nil {
 			return nil, errNotAllowed
 		}
 	} else if q.Role == "" && !own && !c.IsAdmin() {

@@ -182,7 +182,7 @@ var errOtherSlug = errs.New(errs.Unauthenticated, "INVALID_CREDENTIALS", "the co
 
 // errOtherPassword is told to those alone who have proved the contact. Their code is not used up.
 var errOtherPassword = errs.New(errs.Unauthenticated, "INVALID_CREDENTIALS",
-	"the password is not that of the account which has named this contact: send the code without a password to have an account of your own")
+	"the password is not that of the account which has named this contact: send the code without a password to get a separate account")
 
 // alsoByPassword finds the account that holds a contact, where the password of that account comes with the code. It returns the zero
 // account for any other password.

@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"micromesh/pkg/errs"
@@ -29,7 +30,7 @@ func (s *Service) SaveMembership(ctx context.Context, c Caller, organizationID, 
 		if err != nil {
 			return err
 		}
-		if err := mayManage(ctx, w, c, organizationID); err != nil {
+		if err := s.mayManage(ctx, w, c, organizationID); err != nil {
 			return err
 		}
 		a, err := account(ctx, w, userID)
@@ -66,7 +67,7 @@ func (s *Service) DeleteMembership(ctx context.Context, c Caller, organizationID
 	now := s.now()
 	return s.update(ctx, func(w *work) error {
 		if userID != c.UserID {
-			if err := mayManage(ctx, w, c, organizationID); err != nil {
+			if err := s.mayManage(ctx, w, c, organizationID); err != nil {
 				return err
 			}
 		}
@@ -82,8 +83,12 @@ func (s *Service) DeleteMembership(ctx context.Context, c Caller, organizationID
 			if err != nil {
 				return err
 			}
-			if n == 1 {
-				return errs.New(errs.Conflict, "LAST_ADMIN", "this is the last admin of the organization: it can be deleted, but not left")
+			given, err := s.givenAdmins(ctx, w, organizationID)
+			if err != nil {
+				return err
+			}
+			if n == 1 && !slices.ContainsFunc(given, func(id string) bool { return id != userID }) {
+				return errs.New(errs.Conflict, "LAST_ADMIN", "this is the last admin of the organization: give the role to another account first, or delete the organization")
 			}
 		}
 		o, err := w.Organization(ctx, organizationID)

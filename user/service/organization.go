@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"micromesh/pkg/errs"
@@ -116,7 +117,7 @@ func (s *Service) DeleteOrganization(ctx context.Context, c Caller, id string) e
 		if err != nil {
 			return err
 		}
-		if err := mayManage(ctx, w, c, id); err != nil {
+		if err := s.mayManage(ctx, w, c, id); err != nil {
 			return err
 		}
 		return s.dropOrganization(ctx, w, c, o, now)
@@ -164,7 +165,7 @@ func (s *Service) putOrganization(ctx context.Context, w *work, c Caller, o *Org
 	case err != nil:
 		return false, err
 	default:
-		if err := mayManage(ctx, w, c, o.ID); err != nil {
+		if err := s.mayManage(ctx, w, c, o.ID); err != nil {
 			return false, err
 		}
 		o.AppID, o.CreatedAt = old.AppID, old.CreatedAt
@@ -182,16 +183,53 @@ func (s *Service) putOrganization(ctx context.Context, w *work, c Caller, o *Org
 	return created, w.Emit(ctx, Event{ActorID: c.UserID, What: OrganizationSaved{Organization: *o, Created: created}})
 }
 
-// mayManage refuses callers who are no admin of the organization now, whatever their token says.
-func mayManage(ctx context.Context, r Reader, c Caller, organizationID string) error {
+// mayManage refuses callers who are no admin of the organization now, whatever their token says. An admin is the founder of the
+// organization, or an account with the role.
+func (s *Service) mayManage(ctx context.Context, r Reader, c Caller, organizationID string) error {
 	if c.IsAdmin() {
 		return nil
 	}
 	m, err := r.Membership(ctx, organizationID, c.UserID)
-	if errors.Is(err, ErrNotFound) || (err == nil && m.Role != OrgAdmin) {
-		return errs.Forbiddenf("this takes an admin of the organization")
+	if err == nil && m.Role == OrgAdmin {
+		return nil
 	}
-	return err
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	if _, err = r.Organization(ctx, organizationID); err == nil {
+		given, err := s.givenAdmins(ctx, r, organizationID)
+		if err != nil || slices.Contains(given, c.UserID) {
+			return err
+		}
+	} else if !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	return errs.Forbiddenf("this takes an admin of the organization")
+}
+
+// givenAdmins returns the accounts that were given the admin role of an organization, in its app.
+func (s *Service) givenAdmins(ctx context.Context, r Reader, organizationID string) (userIDs []string, err error) {
+	o, err := r.Organization(ctx, organizationID)
+	if err != nil {
+		return nil, err
+	}
+	enrolls, err := r.Enrolls(ctx, EnrollQuery{Role: orgRole(organizationID, OrgAdmin)})
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range enrolls {
+		if e.UserID == "" || e.AppID != o.AppID && e.AppID != AnyApp {
+			continue
+		}
+		counts, err := s.effective(ctx, r, EnrollQuery{IDs: []string{e.ID}, UserIDs: []string{e.UserID}})
+		if err != nil {
+			return nil, err
+		}
+		if len(counts) > 0 {
+			userIDs = append(userIDs, e.UserID)
+		}
+	}
+	return userIDs, nil
 }
 
 // ListOrganizations lists the caller's organizations; for an admin, all. Errors: Unavailable.

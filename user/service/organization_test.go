@@ -129,7 +129,7 @@ func TestApps(t *testing.T) {
 	}
 }
 
-// TestIDsOfDeletedOrganizationsAreNotUsedAgain has a former member try for the id of an organization.
+// TestIDsOfDeletedOrganizationsAreNotUsedAgain uses the ids of deleted organizations again.
 func TestIDsOfDeletedOrganizationsAreNotUsedAgain(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -146,4 +146,28 @@ func TestIDsOfDeletedOrganizationsAreNotUsedAgain(t *testing.T) {
 		_, _, err := w.SaveOrganization(w.ctx, eve, service.NewOrganization{ID: id, Slug: "dots"})
 		w.want("the id "+id, err, errs.Invalid)
 	}
+}
+
+// TestAnOrganizationHasSeveralAdmins has the founder give the admin role to another account, and leave.
+func TestAnOrganizationHasSeveralAdmins(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	joe, ann, eve := w.register("joe"), w.register("ann"), w.register("eve")
+	acme, boss := w.saveOrg(joe, service.NewOrganization{Slug: "acme"})
+	add := func(c service.Caller) error { return w.SaveMembership(w.ctx, c, acme.ID, eve.UserID) }
+	w.want("ann before", add(ann), errs.Forbidden)
+	w.want("a stranger gives the role", w.enroll(eve, service.NewEnroll{Role: role(acme, "admin"), UserID: eve.UserID}), errs.Forbidden)
+	w.want("the founder leaves alone", w.DeleteMembership(w.ctx, boss, acme.ID, joe.UserID), errs.Conflict, "LAST_ADMIN")
+	w.fine("the founder gives the role", w.enroll(boss, service.NewEnroll{Role: role(acme, "admin"), UserID: ann.UserID}))
+	w.fine("ann adds a member", add(ann))
+	w.fine("ann gives a role of the organization", w.enroll(ann, service.NewEnroll{Role: role(acme, "user"), UserID: eve.UserID}))
+	w.want("a member adds nobody", w.SaveMembership(w.ctx, eve, acme.ID, ann.UserID), errs.Forbidden)
+	w.fine("the founder leaves", w.DeleteMembership(w.ctx, boss, acme.ID, joe.UserID))
+	w.want("the founder after that", add(boss), errs.Forbidden)
+	given, err := w.ListEnrolls(w.ctx, ann, service.EnrollQuery{UserIDs: []string{ann.UserID}})
+	if err != nil || len(given) != 1 {
+		t.Fatalf("ann has %v, %v", given, err)
+	}
+	w.fine("the role is taken back", w.DeleteEnrolls(w.ctx, w.admin, []string{given[0].ID}))
+	w.want("ann after that", add(ann), errs.Forbidden)
 }

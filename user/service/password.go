@@ -78,7 +78,7 @@ func (h *hasher) enter(ctx context.Context, address, account string) (leave func
 	}, nil
 }
 
-// hash gives the PHC string of a password (https://github.com/P-H-C/phc-string-format). Errors: Unavailable.
+// hash returns the PHC string of a password (https://github.com/P-H-C/phc-string-format). Errors: Unavailable.
 func (h *hasher) hash(ctx context.Context, address, account, password string) (string, error) {
 	leave, err := h.enter(ctx, address, account)
 	if err != nil {

@@ -53,7 +53,7 @@ type Replica interface {
 	Changed(ctx context.Context, c Changes)
 }
 
-// Guests are the programs in plain go-micro that run. Their names belong to nobody, but are in use.
+// Guests are the programs in plain go-micro that run. Their names have no owner, but are in use.
 type Guests interface {
 	// Run reports whether a program of this name runs.
 	Run(slug string) bool

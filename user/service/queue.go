@@ -15,7 +15,7 @@ const (
 )
 
 // queue lets few work at a time, and the others wait. It is fair between client addresses, and between the accounts that one address asks for:
-// whoever was served least since nobody worked comes next.
+// the one with the fewest turns since the queue was idle comes next.
 type queue struct {
 	size    int
 	mu      sync.Mutex
@@ -65,8 +65,8 @@ func (q *queue) enter(ctx context.Context, address, account string) (leave func(
 	return nil, errHashBusy
 }
 
-// join puts a waiter into the queue, and reports whether there was room. If there is none, the address that waits most often gives way to one
-// that waits less often.
+// join puts a waiter into the queue, and reports whether there was room. If the queue is full, the address with the most waiters gives way to
+// one with fewer.
 func (q *queue) join(w *waiter) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -112,7 +112,7 @@ func (b *bundle) add(role string, mine bool) bool {
 	return true
 }
 
-// grantor returns the account or the organization that gives a role out.
+// grantor returns the account or the organization that owns a role.
 func grantor(role string) string {
 	if id, ok := ident.OrganizationOf(role); ok {
 		return orgPrefix(id)

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v3"
 
@@ -38,9 +39,9 @@ func (c *commands) instance() *cli.Command {
 				}
 				return "/registry-svc/instances?" + q.Encode(), nil
 			},
-			header: []string{"ID", "URL", "STATUS", "OWNER", "SLUG", "LAST HEARTBEAT"},
+			header: []string{"ID", "URL", "STATUS", "OWNER SLUG", "LAST HEARTBEAT"},
 			rows: rowsOf("instances", func(i instanceRow) []string {
-				return []string{i.ID, i.URL, i.Status, i.Slug, i.Slug, i.LastHeartbeat}
+				return []string{i.ID, i.URL, i.Status, i.Slug, ago(i.LastHeartbeat, time.Now())}
 			}),
 		}),
 		c.simple("register", "register where an instance of your slug listens", "URL", 1, 1, []cli.Flag{
@@ -66,6 +67,24 @@ func (c *commands) instance() *cli.Command {
 				})
 			}),
 	)
+}
+
+// ago returns how long ago a time of the API was, in one unit; anything else as it is.
+func ago(text string, now time.Time) string {
+	at, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		return text
+	}
+	d := max(now.Sub(at), 0)
+	switch {
+	case d < 2*time.Minute:
+		return fmt.Sprintf("%ds ago", int(d.Seconds()))
+	case d < 2*time.Hour:
+		return fmt.Sprintf("%dm ago", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh ago", int(d.Hours()))
+	}
+	return fmt.Sprintf("%dd ago", int(d.Hours()/24))
 }
 
 // each does something for all names, and tells all that failed.

@@ -183,7 +183,7 @@ func TestRestartKeepsPetsAndAccount(t *testing.T) {
 	id := owner(t, m)
 	m.Do(t, "PUT", "/basic-svc/pet", manager(t, m, "joe"), pet("rex", "Rex", "dog", 3)).Must(t, 200)
 	stop()
-	m.Do(t, "GET", "/basic-svc/hello", "", nil).Must(t, 404) // it left
+	m.Do(t, "GET", "/basic-svc/hello", "", nil).Must(t, 503) // it left
 	start(t, m, dir)
 	if got := names(t, m, obj{}); cmp.Diff([]string{"Rex"}, got) != "" {
 		t.Errorf("pets are %v", got)

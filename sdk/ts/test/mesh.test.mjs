@@ -115,7 +115,7 @@ test("a service answers behind the gateway, and knows its callers", async () => 
 
   await svc.close();
   await running;
-  assert.equal((await ask("GET", "/ts-hello-svc/hello")).status, 404);
+  assert.equal((await ask("GET", "/ts-hello-svc/hello")).status, 503);
 });
 
 test("an Express-style middleware, beside plain http", async () => {
