@@ -90,6 +90,13 @@ func (g *Gateway) transcode(x *http1.Exchange, b *transcode.Binding, params []st
 		x.Refuse(err)
 		return
 	}
+	if version2(x) {
+		err = b.Unknown(body, string(x.RawQuery()))
+	}
+	if err != nil {
+		g.fail(x, err)
+		return
+	}
 	msg, err := b.Message(body, params, string(x.RawQuery()))
 	if err != nil {
 		g.fail(x, err)
@@ -121,9 +128,15 @@ func (g *Gateway) invoke(x *http1.Exchange, b *transcode.Binding, msg []byte, to
 	}
 	g.await(ctx, trailer)
 	x.Header().Set("Cache-Control", "no-store")
+	if b.Differs() {
+		x.Header().Add("Vary", "Mesh-Api-Version")
+	}
 	if b.Success == http.StatusNoContent {
 		x.Respond(b.Success, "", nil)
 		return
+	}
+	if !version2(x) {
+		answer = b.Older(answer)
 	}
 	x.Respond(b.Success, jsonType, answer)
 }
@@ -135,7 +148,7 @@ func (g *Gateway) metadata(ctx context.Context, x *http1.Exchange, token string)
 		telemetry.Header: {telemetry.Traceparent(ctx)},
 		"x-client-ip":    {x.ClientIP().String()},
 	}
-	if string(x.Get("mesh-api-version")) == "2" {
+	if version2(x) {
 		md["mesh-api-version"] = []string{"2"}
 	}
 	if token != "" {

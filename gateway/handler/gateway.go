@@ -222,7 +222,7 @@ func (g *Gateway) allowOrigin(x *http1.Exchange) {
 		h := x.Header()
 		h.Set("Access-Control-Allow-Origin", origin)
 		h.Set("Access-Control-Allow-Methods", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
-		h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, X-Request-Id")
+		h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Mesh-Api-Version, X-Request-Id")
 		h.Set("Access-Control-Max-Age", "600")
 		return
 	}

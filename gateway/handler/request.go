@@ -46,6 +46,10 @@ func requestID(x *http1.Exchange) string {
 	return id
 }
 
+// version2 reports whether the caller speaks version 2 of the API: answers have fields beyond the first version's contract, and requests
+// have no unknown ones.
+func version2(x *http1.Exchange) bool { return string(x.Get("mesh-api-version")) == "2" }
+
 func properID(s string) bool {
 	if s == "" || len(s) > longestID {
 		return false

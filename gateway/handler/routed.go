@@ -167,6 +167,13 @@ func (g *Gateway) procedure(x *http1.Exchange, r *routes.Route) {
 		x.Refuse(err)
 		return
 	}
+	if version2(x) {
+		err = b.UnknownIn(body, string(x.RawQuery()))
+	}
+	if err != nil {
+		g.fail(x, err)
+		return
+	}
 	named := maps.Collect(zip(r.Params(), r.Values(string(x.Path()))))
 	msg, err := b.Merge(body, string(x.RawQuery()), named)
 	if err != nil {

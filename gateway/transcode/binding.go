@@ -35,6 +35,7 @@ type Binding struct {
 	query    map[string]field // by JSON and by proto name
 	names    *names           // in descriptions
 	open     bool             // query may not be all that there is
+	newer    *newer           // what answers of later versions have; nil for none
 }
 
 // segment of a pattern: a literal, or a parameter named as in JSON.
@@ -73,6 +74,7 @@ func compile(files []protoreflect.FileDescriptor, wanted func(protoreflect.Metho
 			}
 		}
 	}
+	versions{}.compile(b)
 	for slug, list := range b.byService {
 		// Literals before parameters, so that the first match is the most exact one.
 		slices.SortStableFunc(list, func(x, y *Binding) int { return strings.Compare(x.rank(), y.rank()) })

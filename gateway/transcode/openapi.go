@@ -124,6 +124,9 @@ func (s schemas) message(d protoreflect.MessageDescriptor) doc {
 		if c := comment(fd); c != "" {
 			p["description"] = c
 		}
+		if v := since(fd); v > 1 {
+			p["x-mesh-since"] = v
+		}
 		props[fd.JSONName()] = p
 		if rulesOf(fd).GetRequired() {
 			required = append(required, fd.JSONName())

@@ -18,7 +18,7 @@ const (
 var contractCalls = []struct{ method, path, who string }{
 	{"PUT", "/user-svc/app", admins},
 	{"POST", "/user-svc/app", anyone},
-	{"POST", "/user-svc/apps", admins},
+	{"POST", "/user-svc/apps", signedIn},
 	{"DELETE", "/user-svc/app/{id}", admins},
 	{"POST", "/user-svc/change-password", signedIn},
 	{"DELETE", "/user-svc/enrolls", signedIn},

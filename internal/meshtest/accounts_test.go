@@ -194,7 +194,7 @@ func TestParallelLoginsAreBounded(t *testing.T) {
 func TestContactThatIsTakenIsNotTold(t *testing.T) {
 	m := meshtest.Start(t)
 	reg := func(slug string) meshtest.Answer {
-		return m.Do(t, "POST", "/user-svc/register", "", obj{
+		return m.Version2().Do(t, "POST", "/user-svc/register", "", obj{
 			"slug": slug, "password": "password-of-" + slug, "contact": obj{"id": "joe@example.com", "platform": "email"},
 		}).Must(t, 200)
 	}

@@ -123,7 +123,7 @@ func TestRevokedGrantsAreObeyed(t *testing.T) {
 
 // TestExchangeGainsNothing tries to get more than an access token out of an access token.
 func TestExchangeGainsNothing(t *testing.T) {
-	m := meshtest.Start(t)
+	m := meshtest.Start(t).Version2()
 	in := register(t, m, "joe", "password-of-joe").Must(t, 200)
 	token := in.Text("token", "token")
 	x := m.Do(t, "PUT", "/user-svc/token/exchange", token, obj{"newDevice": "thief"}).Must(t, 200)
@@ -150,7 +150,7 @@ func TestWhichTokenAnInstanceReceives(t *testing.T) {
 	for _, slug := range []string{"forward-svc", "identity-svc", "audience-svc"} {
 		m.Do(t, "PUT", "/registry-svc/instance", m.Register(t, slug), obj{"url": upstream.Start(t).URL}).Must(t, 201)
 	}
-	in := register(t, m, "joe", "password-of-joe").Must(t, 200)
+	in := register(t, m.Version2(), "joe", "password-of-joe").Must(t, 200)
 	token := in.Text("token", "token")
 	saw := func(slug string, credentials ...string) upstream.Seen {
 		t.Helper()

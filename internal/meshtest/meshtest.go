@@ -31,12 +31,20 @@ type Mesh struct {
 	URL     string     // of the gateway
 	EdgeURL string     // of host routes, where they have an address of their own
 	stop    func()
+	version string // of the API that Do speaks; empty is the first
 
 	identity func(slug string) *identity.Identity // of a service beside the mesh; nil where it speaks plain text
 }
 
 // Addr is where the gateway listens, "host:port".
 func (m *Mesh) Addr() string { return strings.TrimPrefix(m.URL, "http://") }
+
+// Version2 returns the mesh for callers that send "Mesh-Api-Version: 2".
+func (m *Mesh) Version2() *Mesh {
+	c := *m
+	c.version = "2"
+	return &c
+}
 
 // Stop ends the mesh before the test ends.
 func (m *Mesh) Stop() { m.stop() }
@@ -161,6 +169,9 @@ func (m *Mesh) Do(t testing.TB, method, path, token string, in any) Answer {
 	}
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
+	}
+	if m.version != "" {
+		req.Header.Set("Mesh-Api-Version", m.version)
 	}
 	if token != "" {
 		req.Header.Set("Authorization", "Bearer "+token)

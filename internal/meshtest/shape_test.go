@@ -1,41 +1,11 @@
 package meshtest_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
-	"math/big"
 	"testing"
-	"time"
 
 	"micromesh/internal/meshtest"
 	"micromesh/internal/meshtest/upstream"
 )
-
-// hostPEM is a certificate of a host with its key.
-func hostPEM(t *testing.T, host string) string {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tpl := &x509.Certificate{
-		SerialNumber: big.NewInt(7), Subject: pkix.Name{CommonName: host}, DNSNames: []string{host}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-	}
-	der, err := x509.CreateCertificate(rand.Reader, tpl, tpl, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	sec, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})) + string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: sec}))
-}
 
 // first gives the first object of a list in an answer.
 func first(t *testing.T, a meshtest.Answer, list string) any {
@@ -69,7 +39,7 @@ func TestObjectsHaveEveryField(t *testing.T) {
 		"envars":     []obj{{"key": "A", "value": "b"}}, "clients": []obj{{"language": "Go", "url": "https://example.com"}},
 		"apiSpecs": []obj{{"protocolType": "openapi", "url": "/x", "version": "1", "metadata": obj{"a": "b"}}},
 	}}).Must(t, 201)
-	m.Do(t, "PUT", "/proxy-svc/certs", admin, obj{"certs": []obj{{"id": "shop.example.com", "cert": hostPEM(t, "shop.example.com")}}}).Must(t, 200)
+	m.Do(t, "PUT", "/proxy-svc/certs", admin, obj{"certs": []obj{{"id": "shop.example.com", "cert": meshtest.HostPEM(t, "shop.example.com")}}}).Must(t, 200)
 	m.Do(t, "PUT", "/proxy-svc/routes", admin, obj{"routes": []obj{{"id": "shop.example.com", "target": "http://127.0.0.1:9001"}}}).Must(t, 200)
 	self := m.Do(t, "POST", "/user-svc/self", joe, obj{"countTokens": true}).Must(t, 200)
 	ann := m.Do(t, "POST", "/user-svc/self", m.Login(t, "ann", "password-of-ann"), nil)

@@ -57,7 +57,7 @@ func (p parts) signed(t *testing.T, header, claims obj) string {
 
 func TestForgedTokensAreNobodys(t *testing.T) {
 	m := meshtest.Start(t)
-	a := m.Do(t, "POST", "/user-svc/register", "", obj{"slug": "joe", "password": "password-of-joe"}).Must(t, 200)
+	a := m.Version2().Do(t, "POST", "/user-svc/register", "", obj{"slug": "joe", "password": "password-of-joe"}).Must(t, 200)
 	token := a.Text("token", "token")
 	p := split(t, token)
 	pem := m.Do(t, "GET", "/user-svc/public-key", "", nil).Must(t, 200).Text("publicKey")
@@ -123,7 +123,7 @@ func TestBrokenSignatureWhileTheRefreshIsWarm(t *testing.T) {
 // TestARefreshTokenIsUsedOnce presents one again within the grace, which answers what has followed it. What happens later, the tests of the
 // service say, on a clock of their own.
 func TestARefreshTokenIsUsedOnce(t *testing.T) {
-	m := meshtest.Start(t)
+	m := meshtest.Start(t).Version2()
 	first := register(t, m, "joe", "password-of-joe").Must(t, 200).Text("token", "refreshToken")
 	second := m.Do(t, "POST", "/user-svc/refresh-token", first, nil).Must(t, 200)
 	m.Do(t, "POST", "/user-svc/self", second.Text("token", "token"), nil).Must(t, 200)
@@ -186,7 +186,7 @@ func TestEndedSessionsStayEnded(t *testing.T) {
 	}
 	for _, r := range rows {
 		t.Run(r.name, func(t *testing.T) {
-			a := m.Do(t, "POST", "/user-svc/register", "", obj{"slug": r.slug, "password": "password-of-" + r.slug}).Must(t, 200)
+			a := m.Version2().Do(t, "POST", "/user-svc/register", "", obj{"slug": r.slug, "password": "password-of-" + r.slug}).Must(t, 200)
 			token, refresh := a.Text("token", "token"), a.Text("token", "refreshToken")
 			m.Do(t, "POST", "/user-svc/self", token, nil).Must(t, 200)
 			r.end(token, a.Text("token", "userId"))

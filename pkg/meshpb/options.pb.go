@@ -408,6 +408,14 @@ var file_mesh_v1_options_proto_extTypes = []protoimpl.ExtensionInfo{
 		Tag:           "bytes,50203,opt,name=rules",
 		Filename:      "mesh/v1/options.proto",
 	},
+	{
+		ExtendedType:  (*descriptorpb.FieldOptions)(nil),
+		ExtensionType: (*int32)(nil),
+		Field:         50204,
+		Name:          "mesh.v1.since",
+		Tag:           "varint,50204,opt,name=since",
+		Filename:      "mesh/v1/options.proto",
+	},
 }
 
 // Extension fields to descriptorpb.MethodOptions.
@@ -428,6 +436,11 @@ var (
 	//
 	// optional mesh.v1.Rules rules = 50203;
 	E_Rules = &file_mesh_v1_options_proto_extTypes[2]
+	// The first version of the HTTP API that has the field: 0 and 1 are the first. Answers have a field of version 2 only for callers
+	// that send "Mesh-Api-Version: 2". Requests may have it in both versions.
+	//
+	// optional int32 since = 50204;
+	E_Since = &file_mesh_v1_options_proto_extTypes[3]
 )
 
 var File_mesh_v1_options_proto protoreflect.FileDescriptor
@@ -477,7 +490,8 @@ const file_mesh_v1_options_proto_rawDesc = "" +
 	"\x13FORMAT_HOST_PATTERN\x10\x13:I\n" +
 	"\x06access\x12\x1e.google.protobuf.MethodOptions\x18\x99\x88\x03 \x01(\v2\x0f.mesh.v1.AccessR\x06access::\n" +
 	"\asuccess\x12\x1e.google.protobuf.MethodOptions\x18\x9a\x88\x03 \x01(\x05R\asuccess:E\n" +
-	"\x05rules\x12\x1d.google.protobuf.FieldOptions\x18\x9b\x88\x03 \x01(\v2\x0e.mesh.v1.RulesR\x05rulesB\x1dZ\x1bmicromesh/pkg/meshpb;meshpbb\x06proto3"
+	"\x05rules\x12\x1d.google.protobuf.FieldOptions\x18\x9b\x88\x03 \x01(\v2\x0e.mesh.v1.RulesR\x05rules:5\n" +
+	"\x05since\x12\x1d.google.protobuf.FieldOptions\x18\x9c\x88\x03 \x01(\x05R\x05sinceB\x1dZ\x1bmicromesh/pkg/meshpb;meshpbb\x06proto3"
 
 var (
 	file_mesh_v1_options_proto_rawDescOnce sync.Once
@@ -507,12 +521,13 @@ var file_mesh_v1_options_proto_depIdxs = []int32{
 	4, // 2: mesh.v1.access:extendee -> google.protobuf.MethodOptions
 	4, // 3: mesh.v1.success:extendee -> google.protobuf.MethodOptions
 	5, // 4: mesh.v1.rules:extendee -> google.protobuf.FieldOptions
-	2, // 5: mesh.v1.access:type_name -> mesh.v1.Access
-	3, // 6: mesh.v1.rules:type_name -> mesh.v1.Rules
-	7, // [7:7] is the sub-list for method output_type
-	7, // [7:7] is the sub-list for method input_type
-	5, // [5:7] is the sub-list for extension type_name
-	2, // [2:5] is the sub-list for extension extendee
+	5, // 5: mesh.v1.since:extendee -> google.protobuf.FieldOptions
+	2, // 6: mesh.v1.access:type_name -> mesh.v1.Access
+	3, // 7: mesh.v1.rules:type_name -> mesh.v1.Rules
+	8, // [8:8] is the sub-list for method output_type
+	8, // [8:8] is the sub-list for method input_type
+	6, // [6:8] is the sub-list for extension type_name
+	2, // [2:6] is the sub-list for extension extendee
 	0, // [0:2] is the sub-list for field type_name
 }
 
@@ -533,7 +548,7 @@ func file_mesh_v1_options_proto_init() {
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_mesh_v1_options_proto_rawDesc), len(file_mesh_v1_options_proto_rawDesc)),
 			NumEnums:      2,
 			NumMessages:   2,
-			NumExtensions: 3,
+			NumExtensions: 4,
 			NumServices:   0,
 		},
 		GoTypes:           file_mesh_v1_options_proto_goTypes,

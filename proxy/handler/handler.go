@@ -2,6 +2,7 @@
 package handler
 
 import (
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -86,7 +87,7 @@ func (h *Handler) DeleteRoutes(ctx context.Context, in *proxypb.DeleteRoutesRequ
 func toRoutes(routes []service.Route) []*proxypb.Route {
 	out := make([]*proxypb.Route, len(routes))
 	for i, r := range routes {
-		out[i] = &proxypb.Route{Id: r.ID, Target: r.Target}
+		out[i] = &proxypb.Route{Id: cmp.Or(r.Shown, r.ID), Target: r.Target}
 	}
 	return out
 }

@@ -749,7 +749,7 @@ type RouteInput struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "host" or "host/path".
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// Where it leads: a URL.
+	// Where it leads: a URL; without a scheme it is http.
 	Target        string `protobuf:"bytes,2,opt,name=target,proto3" json:"target,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -140,8 +140,8 @@ var _ = source.Register("proxy/v1/proxy.proto", ""+
 	"%\n"+
 	"\x04\x04\x0e\x02\x00\x12\x03~\x02\\\x1a\x18 \"host\" or \"host/path\".\n"+
 	"\n"+
-	"&\n"+
-	"\x04\x04\x0e\x02\x01\x12\x04\x80\x01\x02^\x1a\x18 Where it leads: a URL.\n"+
+	"C\n"+
+	"\x04\x04\x0e\x02\x01\x12\x04\x80\x01\x02^\x1a5 Where it leads: a URL; without a scheme it is http.\n"+
 	"\n"+
 	"a\n"+
 	"\x02\x04\x0f\x12\x06\x84\x01\x00\x89\x01\x01\x1aS Route leads a host, or a path below it, to a URL. The longest matching path wins.\n"+

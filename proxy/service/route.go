@@ -13,11 +13,12 @@ import (
 // Route leads a host, or a path below it, to a URL.
 type Route struct {
 	ID     string // "host" or "host/path", canonical
+	Shown  string // the id as it was saved; "" if that was before it was kept
 	Target string // canonical URL
 }
 
 // SaveRoutes creates or replaces routes, all of them or none, and gives them as they were saved: hosts in lower case,
-// targets with their port.
+// targets with their scheme, http where they have none, and with their port.
 //
 // Errors: Invalid, which names every route that is wrong; Unavailable.
 func (s *Service) SaveRoutes(ctx context.Context, actor string, routes []Route) ([]Route, error) {
@@ -26,12 +27,15 @@ func (s *Service) SaveRoutes(ctx context.Context, actor string, routes []Route) 
 	for i, r := range routes {
 		id, err := routeID(r.ID)
 		bad.add(fmt.Sprintf("routes[%d].id", i), err)
+		if !strings.Contains(r.Target, "://") {
+			r.Target = "http://" + r.Target
+		}
 		target, err := routing.ParseURL(r.Target, "http", "https")
 		bad.add(fmt.Sprintf("routes[%d].target", i), err)
 		if slices.ContainsFunc(out, func(o Route) bool { return o.ID == id }) && id != "" {
 			bad.add(fmt.Sprintf("routes[%d].id", i), errors.New("is named twice"))
 		}
-		out = append(out, Route{id, target.String()})
+		out = append(out, Route{ID: id, Shown: r.ID, Target: target.String()})
 	}
 	if err := bad.err(); err != nil {
 		return nil, err

@@ -75,13 +75,15 @@ func TestRoutesAreSavedCanonically(t *testing.T) {
 		saved, err := w.svc.SaveRoutes(t.Context(), "usr_1", []service.Route{
 			{ID: "Shop.Example.com./api/", Target: "HTTP://10.0.0.1/v2/"}, {ID: "[::1]", Target: "https://shop.example.net:8443"},
 		})
-		want := []service.Route{{ID: "shop.example.com/api", Target: "http://10.0.0.1:80/v2"}, {ID: "[::1]", Target: "https://shop.example.net:8443"}}
+		want := []service.Route{
+			{ID: "shop.example.com/api", Shown: "Shop.Example.com./api/", Target: "http://10.0.0.1:80/v2"}, {ID: "[::1]", Shown: "[::1]", Target: "https://shop.example.net:8443"},
+		}
 		if err != nil || cmp.Diff(want, saved) != "" {
 			t.Fatalf("%v %v", err, cmp.Diff(want, saved))
 		}
 		w.mustSave(t, service.Route{ID: "shop.example.com/api", Target: "http://10.0.0.2:1"})
 		got, err := w.svc.Routes(t.Context(), []string{"SHOP.example.com/api"})
-		if err != nil || cmp.Diff([]service.Route{{ID: "shop.example.com/api", Target: "http://10.0.0.2:1"}}, got) != "" {
+		if err != nil || cmp.Diff([]service.Route{{ID: "shop.example.com/api", Shown: "shop.example.com/api", Target: "http://10.0.0.2:1"}}, got) != "" {
 			t.Errorf("%v %v", err, got)
 		}
 		gone, err := w.svc.DeleteRoutes(t.Context(), "usr_1", []string{"shop.example.com/api/", "unknown.example.com"})

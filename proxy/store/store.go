@@ -36,7 +36,8 @@ func New(ctx context.Context, db *sqldb.DB, encode Encoder) (*Store, error) {
 func (s *Store) SaveRoutes(ctx context.Context, routes []service.Route, events []service.Event) error {
 	return s.db.Write(ctx, func(tx *sqldb.Tx) error {
 		for _, r := range routes {
-			_, err := tx.Exec(ctx, "INSERT INTO routes (id, target) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET target = excluded.target", r.ID, r.Target)
+			_, err := tx.Exec(ctx, `INSERT INTO routes (id, shown, target) VALUES (?, ?, ?)
+				ON CONFLICT (id) DO UPDATE SET shown = excluded.shown, target = excluded.target`, r.ID, r.Shown, r.Target)
 			if err != nil {
 				return fmt.Errorf("insert route: %w", err)
 			}
@@ -48,11 +49,11 @@ func (s *Store) SaveRoutes(ctx context.Context, routes []service.Route, events [
 // Routes implements service.Store.
 func (s *Store) Routes(ctx context.Context, ids []string) ([]service.Route, error) {
 	where, args := byID(ids)
-	return sqldb.All(ctx, s.db, scanRoute, "SELECT id, target FROM routes"+where+" ORDER BY id", args...)
+	return sqldb.All(ctx, s.db, scanRoute, "SELECT id, shown, target FROM routes"+where+" ORDER BY id", args...)
 }
 
 func scanRoute(row sqldb.Scanner) (r service.Route, err error) {
-	return r, row.Scan(&r.ID, &r.Target)
+	return r, row.Scan(&r.ID, &r.Shown, &r.Target)
 }
 
 // DeleteRoutes implements service.Store.
@@ -62,7 +63,7 @@ func (s *Store) DeleteRoutes(ctx context.Context, ids []string, event func(servi
 	}
 	err = s.db.Write(ctx, func(tx *sqldb.Tx) error {
 		in, args := sqldb.In(ids)
-		if gone, err = sqldb.All(ctx, tx, scanRoute, "DELETE FROM routes WHERE id IN "+in+" RETURNING id, target", args...); err != nil {
+		if gone, err = sqldb.All(ctx, tx, scanRoute, "DELETE FROM routes WHERE id IN "+in+" RETURNING id, shown, target", args...); err != nil {
 			return fmt.Errorf("delete routes: %w", err)
 		}
 		events := make([]service.Event, len(gone))

@@ -5,6 +5,7 @@ import (
 	"bufio"
 	"bytes"
 	"io/fs"
+	"math"
 	"runtime"
 	"strconv"
 	"strings"
@@ -34,9 +35,9 @@ func (r *Reader) Usage() service.Usage {
 	return service.Usage{CPU: r.cpu(), Memory: r.memory(), Disk: gauge(diskSpace(r.disk))}
 }
 
-// gauge fills in the percentage.
+// gauge fills in the percentage. Both sizes are whole numbers.
 func gauge(total, used float64) service.Gauge {
-	g := service.Gauge{Total: total, Used: used}
+	g := service.Gauge{Total: math.Round(total), Used: math.Round(used)}
 	if total > 0 {
 		g.Percent = 100 * used / total
 	}

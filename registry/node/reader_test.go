@@ -1,6 +1,7 @@
 package node_test
 
 import (
+	"math"
 	"os"
 	"runtime"
 	"testing"
@@ -32,6 +33,16 @@ func TestUsage(t *testing.T) {
 	}
 	if d := got.Disk; d.Total <= 0 || d.Used < 0 || d.Used > d.Total {
 		t.Errorf("the disk is %+v", d)
+	}
+}
+
+// TestUsageIsInWholeNumbers has a third of the time busy.
+func TestUsageIsInWholeNumbers(t *testing.T) {
+	proc := fstest.MapFS{"stat": file("cpu  0 0 0 0 0 0 0 0 0 0\n"), "meminfo": file(meminfo)}
+	r := node.New(proc, t.TempDir())
+	proc["stat"] = file("cpu  1 0 0 2 0 0 0 0 0 0\n")
+	if got, want := r.Usage().CPU.Used, math.Round(float64(1000*runtime.NumCPU())/3); got != want {
+		t.Errorf("%v thousandths of a core are used, not %v", got, want)
 	}
 }
 

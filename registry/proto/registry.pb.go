@@ -2086,14 +2086,14 @@ const file_registry_v1_registry_proto_rawDesc = "" +
 	"\x06weight\x18\x0f \x01(\v2\x16.google.protobuf.ValueR\x06weight\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9f\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa5\x01\n" +
 	"\x18RegisterInstanceResponse\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x02 \x01(\x05R\n" +
 	"generation\x12#\n" +
-	"\rlease_seconds\x18\x03 \x01(\x05R\fleaseSeconds\x12 \n" +
-	"\tproof_key\x18\x04 \x01(\tH\x00R\bproofKey\x88\x01\x01B\f\n" +
+	"\rlease_seconds\x18\x03 \x01(\x05R\fleaseSeconds\x12&\n" +
+	"\tproof_key\x18\x04 \x01(\tB\x04\xe0\xc1\x18\x02H\x00R\bproofKey\x88\x01\x01B\f\n" +
 	"\n" +
 	"_proof_key\"1\n" +
 	"\x15RemoveInstanceRequest\x12\x18\n" +
@@ -2128,7 +2128,7 @@ const file_registry_v1_registry_proto_rawDesc = "" +
 	"\x05ports\x18\x06 \x03(\v2\x18.registry.v1.PortMappingR\x05ports\x12;\n" +
 	"\n" +
 	"repository\x18\a \x01(\v2\x1b.registry.v1.RepositorySpecR\n" +
-	"repository\"\x90\x04\n" +
+	"repository\"\xa2\x04\n" +
 	"\bInstance\x12#\n" +
 	"\rdeployment_id\x18\x01 \x01(\tR\fdeploymentId\x12\x18\n" +
 	"\adetails\x18\x02 \x01(\tR\adetails\x12\x12\n" +
@@ -2144,12 +2144,12 @@ const file_registry_v1_registry_proto_rawDesc = "" +
 	"\x04slug\x18\v \x01(\tR\x04slug\x12\x16\n" +
 	"\x06status\x18\f \x01(\tR\x06status\x12\x12\n" +
 	"\x04tags\x18\r \x03(\tR\x04tags\x12\x10\n" +
-	"\x03url\x18\x0e \x01(\tR\x03url\x12\x1e\n" +
+	"\x03url\x18\x0e \x01(\tR\x03url\x12$\n" +
 	"\n" +
-	"generation\x18\x0f \x01(\x05R\n" +
-	"generation\x12?\n" +
-	"\bmetadata\x18\x10 \x03(\v2#.registry.v1.Instance.MetadataEntryR\bmetadata\x12\x1f\n" +
-	"\vhealth_path\x18\x11 \x01(\tR\n" +
+	"generation\x18\x0f \x01(\x05B\x04\xe0\xc1\x18\x02R\n" +
+	"generation\x12E\n" +
+	"\bmetadata\x18\x10 \x03(\v2#.registry.v1.Instance.MetadataEntryB\x04\xe0\xc1\x18\x02R\bmetadata\x12%\n" +
+	"\vhealth_path\x18\x11 \x01(\tB\x04\xe0\xc1\x18\x02R\n" +
 	"healthPath\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +

@@ -132,7 +132,7 @@ var _ = source.Register("registry/v1/registry.proto", ""+
 	"\x04\x04\a\x02\x02\x12\x04\x8e\x01\x02\x1a\x1aF How long an instance that beats is kept after its last registration.\n"+
 	"\n"+
 	"\xd7\x01\n"+
-	"\x04\x04\a\x02\x03\x12\x04\x91\x01\x02 \x1a\xc8\x01 The key, in hex, by which the address proves itself to the health check. It is answered to callers that send\n"+
+	"\x04\x04\a\x02\x03\x12\x04\x91\x01\x026\x1a\xc8\x01 The key, in hex, by which the address proves itself to the health check. It is answered to callers that send\n"+
 	" \"Mesh-Api-Version: 2\". A 409 for a URL that another account has holds it in its details.\n"+
 	"\n"+
 	"\f\n"+
@@ -259,12 +259,12 @@ var _ = source.Register("registry/v1/registry.proto", ""+
 	"\f\n"+
 	"\x04\x04\x13\x02\r\x12\x04\xe9\x01\x02\x12\n"+
 	"Y\n"+
-	"\x04\x04\x13\x02\x0e\x12\x04\xeb\x01\x02\x18\x1aK Grows with each registration after a removal or a change of the instance.\n"+
+	"\x04\x04\x13\x02\x0e\x12\x04\xeb\x01\x02.\x1aK Grows with each registration after a removal or a change of the instance.\n"+
 	"\n"+
 	"\f\n"+
-	"\x04\x04\x13\x02\x0f\x12\x04\xec\x01\x02$\n"+
+	"\x04\x04\x13\x02\x0f\x12\x04\xec\x01\x02:\n"+
 	"]\n"+
-	"\x04\x04\x13\x02\x10\x12\x04\xee\x01\x02\x1a\x1aO The path of its health check; empty checks that the port accepts connections.\n"+
+	"\x04\x04\x13\x02\x10\x12\x04\xee\x01\x020\x1aO The path of its health check; empty checks that the port accepts connections.\n"+
 	"\n"+
 	"7\n"+
 	"\x02\x04\x14\x12\x06\xf2\x01\x00\xfc\x01\x01\x1a) Node is a machine that services run on.\n"+

@@ -14,7 +14,10 @@ import (
 	"micromesh/pkg/errs"
 )
 
-const longestAnswer = 16 << 20
+const (
+	longestAnswer = 16 << 20
+	apiVersion    = "2" // answers have all fields; unknown fields of requests are refused
+)
 
 // Call calls the mesh as this service: any path of the gateway. In is sent as JSON unless it is nil; the answer's JSON
 // goes into out unless that is nil.
@@ -28,8 +31,8 @@ func (s *Service) Call(ctx context.Context, method, path string, in, out any) er
 	return s.send(ctx, method, path, tok, in, out)
 }
 
-// send makes one request with a token, which may be empty, and further headers: names and values in turn.
-func (s *Service) send(ctx context.Context, method, path, token string, in, out any, header ...string) error {
+// send makes one request with a token, which may be empty.
+func (s *Service) send(ctx context.Context, method, path, token string, in, out any) error {
 	var body io.Reader
 	if in != nil {
 		b, err := json.Marshal(in)
@@ -45,9 +48,7 @@ func (s *Service) send(ctx context.Context, method, path, token string, in, out 
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	for i := 0; i+1 < len(header); i += 2 {
-		req.Header.Set(header[i], header[i+1])
-	}
+	req.Header.Set("Mesh-Api-Version", apiVersion)
 	if token != "" {
 		req.Header.Set("Authorization", "Bearer "+token)
 	}

@@ -379,6 +379,15 @@ func TestBodiesAreReadStrictly(t *testing.T) {
 	}
 }
 
+func TestUnknownFieldsOfCallsAreNamed(t *testing.T) {
+	m := meshtest.Start(t)
+	svc := open(t, config(t, m, "hello-svc"))
+	err := svc.Call(t.Context(), "DELETE", "/user-svc/tokens", map[string]bool{"all": true}, nil)
+	if !errs.Is(err, errs.Invalid) || !strings.Contains(err.Error(), "did you mean allTokens?") {
+		t.Errorf("error is %v", err)
+	}
+}
+
 func TestMeshThatIsAwayIsNotNamedToCallers(t *testing.T) {
 	m := meshtest.Start(t)
 	svc := open(t, config(t, m, "hello-svc"))

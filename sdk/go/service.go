@@ -146,7 +146,7 @@ func (s *Service) register(ctx context.Context, in map[string]any, reg *registra
 	if err != nil {
 		return err
 	}
-	return s.send(ctx, http.MethodPut, "/registry-svc/instance", tok, in, reg, "Mesh-Api-Version", "2")
+	return s.send(ctx, http.MethodPut, "/registry-svc/instance", tok, in, reg)
 }
 
 func (s *Service) registered(selfURL, id string) {

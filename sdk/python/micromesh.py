@@ -201,7 +201,7 @@ class Service:
         return self._send(method, path, body, self.token(), headers)[0]
 
     def _send(self, method, path, body=None, token=None, headers=None):
-        request = urllib.request.Request(self.server + path, method=method, headers=headers or {})
+        request = urllib.request.Request(self.server + path, method=method, headers={"Mesh-Api-Version": "2", **(headers or {})})
         if token:
             request.add_header("Authorization", "Bearer " + token)
         data = None
@@ -453,7 +453,7 @@ class Service:
         return self._put()
 
     def _put(self):
-        answer = self.call("PUT", "/registry-svc/instance", {"url": self.self_url}, headers={"Mesh-Api-Version": "2"})
+        answer = self.call("PUT", "/registry-svc/instance", {"url": self.self_url})
         self._proof_key = answer.get("proofKey") or self._proof_key
         return answer
 

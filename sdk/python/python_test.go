@@ -116,6 +116,9 @@ func TestServiceInPython(t *testing.T) {
 		if a := m.Do(t, "GET", "/pets-py/mine", m.Login(t, "joe", "password-of-joe"), nil).Must(t, 200); a.Text("owner") != id || a.Field("may") != false {
 			t.Errorf("%s", a.Body)
 		}
+		if a := m.Do(t, "POST", "/pets-py/relay", "", obj{"countToken": true}); a.Status != 400 || !strings.Contains(string(a.Body), "did you mean countTokens?") {
+			t.Errorf("an unknown field of a call: %d %s", a.Status, a.Body)
+		}
 		if a := m.Do(t, "POST", "/pets-py/relay", "", nil).Must(t, 200); a.Text("user", "slug") != "pets-py" {
 			t.Errorf("%s", a.Body)
 		}

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -22,6 +23,9 @@ type Config struct {
 	SessionLife      time.Duration `env:"MICRO_SESSION_LIFE" envDefault:"720h" help:"how long a session lives without a refresh"`
 	KeyRotation      time.Duration `env:"MICRO_KEY_ROTATION" envDefault:"720h" help:"how often the key that signs tokens is replaced"`
 	VerifyContacts   bool          `env:"MICRO_VERIFY_CONTACTS" help:"a contact needs a one-time code to be registered"`
+
+	AppsOnDemand bool `env:"MICRO_APPS_ON_DEMAND" help:"an app that is named for the first time is created, by anyone; micro up has it on"`
+	MinPassword  int  `env:"MICRO_MIN_PASSWORD" envDefault:"8" help:"the least bytes of a password: 1 to 1024; 0 is 8"`
 
 	Test bool `env:"MICRO_TEST" help:"for test suites, on loopback alone: short passwords, one-time codes in answers, roles for contacts without a proof"`
 
@@ -47,8 +51,12 @@ func (c *Config) Validate() error {
 	if err := service.CheckAdminSlug(c.AdminSlug); err != nil {
 		wrong = append(wrong, fmt.Errorf("MICRO_ADMIN_SLUG is %q; it %w", c.AdminSlug, err))
 	}
-	if n := len(c.AdminPassword); n > 0 && (n < service.MinPassword && !c.Test || n > service.MaxPassword) {
-		wrong = append(wrong, fmt.Errorf("MICRO_ADMIN_PASSWORD has %d bytes; it must have %d to %d", n, service.MinPassword, service.MaxPassword))
+	if c.MinPassword < 0 || c.MinPassword > service.MaxPassword {
+		wrong = append(wrong, fmt.Errorf("MICRO_MIN_PASSWORD is %d; it must be 1 to %d, or 0 for %d", c.MinPassword, service.MaxPassword, service.MinPassword))
+	}
+	least := cmp.Or(c.MinPassword, service.MinPassword)
+	if n := len(c.AdminPassword); n > 0 && (n < least && !c.Test || n > service.MaxPassword) {
+		wrong = append(wrong, fmt.Errorf("MICRO_ADMIN_PASSWORD has %d bytes; it must have %d to %d", n, least, service.MaxPassword))
 	}
 	for _, v := range []struct {
 		name  string
@@ -81,5 +89,6 @@ func (c *Config) domain() service.Config {
 	return service.Config{
 		TokenLife: c.TokenExpiration, SessionLife: c.SessionLife, KeyLife: c.KeyRotation,
 		AutoRefresh: c.TokenAutoRefresh, VerifyContacts: c.VerifyContacts, Test: c.Test,
+		AppsOnDemand: c.AppsOnDemand, MinPassword: c.MinPassword,
 	}
 }

@@ -20,7 +20,7 @@ func (h *Handler) ReadApp(ctx context.Context, in *userpb.ReadAppRequest, out *u
 
 // ListApps implements userpb.UserServiceHandler.
 func (h *Handler) ListApps(ctx context.Context, in *userpb.ListAppsRequest, out *userpb.ListAppsResponse) error {
-	all, err := h.svc.ListApps(ctx, in.GetHost(), in.GetIds())
+	all, err := h.svc.ListApps(ctx, h.caller(ctx), in.GetHost(), in.GetIds())
 	if err != nil {
 		return err
 	}

@@ -389,7 +389,7 @@ type ChangePasswordRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The password as it is.
 	CurrentPassword string `protobuf:"bytes,1,opt,name=current_password,json=currentPassword,proto3" json:"current_password,omitempty"`
-	// The password from now on, 8 to 1024 bytes; every other sign-in of the caller ends.
+	// The password from now on, 8 to 1024 bytes, unless the mesh has another minimum; every other sign-in of the caller ends.
 	NewPassword   string `protobuf:"bytes,2,opt,name=new_password,json=newPassword,proto3" json:"new_password,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2165,7 +2165,7 @@ type RegisterRequest struct {
 	Device string `protobuf:"bytes,3,opt,name=device,proto3" json:"device,omitempty"`
 	// The name as people read it.
 	Name string `protobuf:"bytes,4,opt,name=name,proto3" json:"name,omitempty"`
-	// 8 to 1024 bytes; a contact with its one-time code needs none.
+	// 8 to 1024 bytes, unless the mesh has another minimum; a contact with its one-time code needs none.
 	Password string `protobuf:"bytes,5,opt,name=password,proto3" json:"password,omitempty"`
 	// The account's name in the mesh, for ever: 2 to 63 lower-case letters, digits and single dashes.
 	Slug          string `protobuf:"bytes,6,opt,name=slug,proto3" json:"slug,omitempty"`
@@ -2291,7 +2291,7 @@ func (x *RegisterResponse) GetToken() *Token {
 
 type SaveSelfRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Replace all labels, where any are given: at most 64.
+	// Labels to set. Others stay; an empty value removes one. An account has at most 64.
 	Labels map[string]string `protobuf:"bytes,1,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// The new name; left out it stays.
 	Name *string `protobuf:"bytes,2,opt,name=name,proto3,oneof" json:"name,omitempty"`
@@ -2533,7 +2533,7 @@ func (x *ReadSelfResponse) GetUser() *User {
 
 type HasPermissionRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// "slug:resource:verb", such as "shop-svc:item:edit".
+	// "slug:resource:verb", such as "shop-svc:item:edit". Only admins have permissions of another form.
 	Permission    string `protobuf:"bytes,1,opt,name=permission,proto3" json:"permission,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2766,7 +2766,7 @@ func (x *ExchangeTokenResponse) GetToken() *Token {
 
 type RevokeTokensRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Every sign-in of the account, in all apps.
+	// Every sign-in of the account, in all apps. An admin who names no account ends everyone's.
 	AllTokens bool `protobuf:"varint,1,opt,name=all_tokens,json=allTokens,proto3" json:"all_tokens,omitempty"`
 	// Every sign-in on this device, in the caller's app. With neither, the caller's own sign-in alone.
 	Device string `protobuf:"bytes,2,opt,name=device,proto3" json:"device,omitempty"`
@@ -3139,7 +3139,7 @@ type CreateUserRequest struct {
 	AppHost string `protobuf:"bytes,1,opt,name=app_host,json=appHost,proto3" json:"app_host,omitempty"`
 	// Where the account can be reached: platform and handle, and whether that is verified already.
 	Contacts []*Contact `protobuf:"bytes,2,rep,name=contacts,proto3" json:"contacts,omitempty"`
-	// 8 to 1024 bytes; empty makes an account that can sign in by a code alone.
+	// 8 to 1024 bytes, unless the mesh has another minimum; empty makes an account that can sign in by a code alone.
 	Password string `protobuf:"bytes,3,opt,name=password,proto3" json:"password,omitempty"`
 	// Roles that the account is given.
 	RoleIds []string `protobuf:"bytes,4,rep,name=role_ids,json=roleIds,proto3" json:"role_ids,omitempty"`
@@ -3610,7 +3610,7 @@ func (x *ListUsersResponse) GetUsers() []*UserRecord {
 
 type ResetPasswordRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// 8 to 1024 bytes.
+	// 8 to 1024 bytes, unless the mesh has another minimum.
 	NewPassword string `protobuf:"bytes,1,opt,name=new_password,json=newPassword,proto3" json:"new_password,omitempty"`
 	// The account, whose sign-ins all end.
 	UserId        string `protobuf:"bytes,2,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
@@ -3753,7 +3753,7 @@ func (x *App) GetId() string {
 
 type EnrollInput struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The app; empty is "unnamed", "*" is every app.
+	// The app; empty is that of the caller's token, "*" is every app.
 	AppHost string `protobuf:"bytes,1,opt,name=app_host,json=appHost,proto3" json:"app_host,omitempty"`
 	// Who gets the role, once it registers or signs in: an e-mail address; or userId.
 	ContactId string `protobuf:"bytes,2,opt,name=contact_id,json=contactId,proto3" json:"contact_id,omitempty"`
@@ -3961,7 +3961,7 @@ type ContactInput struct {
 	OtpCode string `protobuf:"bytes,2,opt,name=otp_code,json=otpCode,proto3" json:"otp_code,omitempty"`
 	// Which code that is: what sendOtp has answered.
 	OtpId string `protobuf:"bytes,3,opt,name=otp_id,json=otpId,proto3" json:"otp_id,omitempty"`
-	// "email" and the like.
+	// "email" or the name of another platform; empty is "email".
 	Platform      string `protobuf:"bytes,4,opt,name=platform,proto3" json:"platform,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -4407,7 +4407,7 @@ func (x *Organization) GetUpdatedAt() string {
 
 type PermitInput struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The app; empty is "unnamed", "*" is every app.
+	// The app; empty is that of the caller's token, "*" is every app.
 	AppHost string `protobuf:"bytes,1,opt,name=app_host,json=appHost,proto3" json:"app_host,omitempty"`
 	// The permit to change; empty makes one.
 	Id string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
@@ -5150,7 +5150,7 @@ const file_user_v1_user_proto_rawDesc = "" +
 	"\x17_active_organization_id\"@\n" +
 	"\x14HasPermissionRequest\x12(\n" +
 	"\n" +
-	"permission\x18\x01 \x01(\tB\b\xda\xc1\x18\x04\b\x01(\x06R\n" +
+	"permission\x18\x01 \x01(\tB\b\xda\xc1\x18\x04\b\x01(\x02R\n" +
 	"permission\"\xa7\x01\n" +
 	"\x15HasPermissionResponse\x12\x1e\n" +
 	"\x03app\x18\x01 \x01(\v2\f.user.v1.AppR\x03app\x12\x15\n" +
@@ -5193,9 +5193,9 @@ const file_user_v1_user_proto_rawDesc = "" +
 	"\bcontacts\x18\x02 \x03(\v2\x10.user.v1.ContactR\bcontacts\x12%\n" +
 	"\bpassword\x18\x03 \x01(\tB\t\xda\xc1\x18\x05\x10\x80\b(\x03R\bpassword\x12!\n" +
 	"\brole_ids\x18\x04 \x03(\tB\x06\xda\xc1\x18\x02(\x05R\aroleIds\x12.\n" +
-	"\x04user\x18\x05 \x01(\v2\x12.user.v1.UserInputB\x06\xda\xc1\x18\x02\b\x01R\x04user\"7\n" +
-	"\x12CreateUserResponse\x12!\n" +
-	"\x04user\x18\x01 \x01(\v2\r.user.v1.UserR\x04user\"\xad\x01\n" +
+	"\x04user\x18\x05 \x01(\v2\x12.user.v1.UserInputB\x06\xda\xc1\x18\x02\b\x01R\x04user\"=\n" +
+	"\x12CreateUserResponse\x12'\n" +
+	"\x04user\x18\x01 \x01(\v2\r.user.v1.UserB\x04\xe0\xc1\x18\x02R\x04user\"\xad\x01\n" +
 	"\x0fSaveUserRequest\x12\x1f\n" +
 	"\x04name\x18\x01 \x01(\tB\x06\xda\xc1\x18\x02(\x01H\x00R\x04name\x88\x01\x01\x127\n" +
 	"\x11thumbnail_file_id\x18\x02 \x01(\tB\x06\xda\xc1\x18\x02(\aH\x01R\x0fthumbnailFileId\x88\x01\x01\x12!\n" +
@@ -5261,12 +5261,12 @@ const file_user_v1_user_proto_rawDesc = "" +
 	"\v_deleted_atB\x0e\n" +
 	"\f_internal_idB\n" +
 	"\n" +
-	"\b_user_id\"\x90\x01\n" +
+	"\b_user_id\"\x8e\x01\n" +
 	"\fContactInput\x12\x18\n" +
 	"\x02id\x18\x01 \x01(\tB\b\xda\xc1\x18\x04\b\x01(\tR\x02id\x12!\n" +
 	"\botp_code\x18\x02 \x01(\tB\x06\xda\xc1\x18\x02(\x03R\aotpCode\x12\x1d\n" +
-	"\x06otp_id\x18\x03 \x01(\tB\x06\xda\xc1\x18\x02(\aR\x05otpId\x12$\n" +
-	"\bplatform\x18\x04 \x01(\tB\b\xda\xc1\x18\x04\b\x01(\vR\bplatform\"\xf6\x03\n" +
+	"\x06otp_id\x18\x03 \x01(\tB\x06\xda\xc1\x18\x02(\aR\x05otpId\x12\"\n" +
+	"\bplatform\x18\x04 \x01(\tB\x06\xda\xc1\x18\x02(\vR\bplatform\"\xfc\x03\n" +
 	"\x05Token\x12\x16\n" +
 	"\x06active\x18\x01 \x01(\bR\x06active\x12\x1e\n" +
 	"\x03app\x18\x02 \x01(\v2\f.user.v1.AppR\x03app\x12\x15\n" +
@@ -5286,8 +5286,8 @@ const file_user_v1_user_proto_rawDesc = "" +
 	"\x05token\x18\v \x01(\tR\x05token\x12\x1d\n" +
 	"\n" +
 	"updated_at\x18\f \x01(\tR\tupdatedAt\x12\x17\n" +
-	"\auser_id\x18\r \x01(\tR\x06userId\x12(\n" +
-	"\rrefresh_token\x18\x0e \x01(\tH\x03R\frefreshToken\x88\x01\x01B\r\n" +
+	"\auser_id\x18\r \x01(\tR\x06userId\x12.\n" +
+	"\rrefresh_token\x18\x0e \x01(\tB\x04\xe0\xc1\x18\x02H\x03R\frefreshToken\x88\x01\x01B\r\n" +
 	"\v_deleted_atB\x0e\n" +
 	"\f_internal_idB\x14\n" +
 	"\x12_last_refreshed_atB\x10\n" +
@@ -5402,11 +5402,11 @@ const file_user_v1_user_proto_rawDesc = "" +
 	"\x05roles\x18\x05 \x03(\tR\x05roles\x12\x12\n" +
 	"\x04slug\x18\x06 \x01(\tR\x04slug\x12\x1d\n" +
 	"\n" +
-	"updated_at\x18\a \x01(\tR\tupdatedAt2\xc8!\n" +
+	"updated_at\x18\a \x01(\tR\tupdatedAt2\xba!\n" +
 	"\vUserService\x12p\n" +
 	"\tUpdateApp\x12\x19.user.v1.UpdateAppRequest\x1a\x1a.user.v1.UpdateAppResponse\",\xca\xc1\x18\x10\x12\x0euser-svc:admin\x82\xd3\xe4\x93\x02\x12:\x01*\x1a\r/user-svc/app\x12\\\n" +
-	"\aReadApp\x12\x17.user.v1.ReadAppRequest\x1a\x18.user.v1.ReadAppResponse\"\x1e\xca\xc1\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x12:\x01*\"\r/user-svc/app\x12n\n" +
-	"\bListApps\x12\x18.user.v1.ListAppsRequest\x1a\x19.user.v1.ListAppsResponse\"-\xca\xc1\x18\x10\x12\x0euser-svc:admin\x82\xd3\xe4\x93\x02\x13:\x01*\"\x0e/user-svc/apps\x12r\n" +
+	"\aReadApp\x12\x17.user.v1.ReadAppRequest\x1a\x18.user.v1.ReadAppResponse\"\x1e\xca\xc1\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x12:\x01*\"\r/user-svc/app\x12`\n" +
+	"\bListApps\x12\x18.user.v1.ListAppsRequest\x1a\x19.user.v1.ListAppsResponse\"\x1f\xca\xc1\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x13:\x01*\"\x0e/user-svc/apps\x12r\n" +
 	"\tDeleteApp\x12\x19.user.v1.DeleteAppRequest\x1a\x1a.user.v1.DeleteAppResponse\".\xca\xc1\x18\x10\x12\x0euser-svc:admin\x82\xd3\xe4\x93\x02\x14*\x12/user-svc/app/{id}\x12}\n" +
 	"\x0eChangePassword\x12\x1e.user.v1.ChangePasswordRequest\x1a\x1f.user.v1.ChangePasswordResponse\"*\xca\xc1\x18\x02\b\x02\x82\xd3\xe4\x93\x02\x1e:\x01*\"\x19/user-svc/change-password\x12l\n" +
 	"\vSaveEnrolls\x12\x1b.user.v1.SaveEnrollsRequest\x1a\x1c.user.v1.SaveEnrollsResponse\"\"\xca\xc1\x18\x02\b\x02\x82\xd3\xe4\x93\x02\x16:\x01*\x1a\x11/user-svc/enrolls\x12r\n" +

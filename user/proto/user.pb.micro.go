@@ -32,9 +32,9 @@ var _ server.Option
 type UserService interface {
 	// UpdateApp gives an app (a tenant) another host.
 	UpdateApp(ctx context.Context, in *UpdateAppRequest, opts ...client.CallOption) (*UpdateAppResponse, error)
-	// ReadApp finds the app of a host. Where there is none an admin's call creates it.
+	// ReadApp finds the app of a host. An admin's call creates a missing app; with apps on demand anyone's call does.
 	ReadApp(ctx context.Context, in *ReadAppRequest, opts ...client.CallOption) (*ReadAppResponse, error)
-	// ListApps lists apps, all of them or by host and id.
+	// ListApps lists apps by host and id, for anyone; for an admin also all of them.
 	ListApps(ctx context.Context, in *ListAppsRequest, opts ...client.CallOption) (*ListAppsResponse, error)
 	// DeleteApp deletes an app with its sessions, enrolls, permits and organizations. The app "unnamed" stays.
 	DeleteApp(ctx context.Context, in *DeleteAppRequest, opts ...client.CallOption) (*DeleteAppResponse, error)
@@ -484,9 +484,9 @@ func (c *userService) ResetPassword(ctx context.Context, in *ResetPasswordReques
 type UserServiceHandler interface {
 	// UpdateApp gives an app (a tenant) another host.
 	UpdateApp(context.Context, *UpdateAppRequest, *UpdateAppResponse) error
-	// ReadApp finds the app of a host. Where there is none an admin's call creates it.
+	// ReadApp finds the app of a host. An admin's call creates a missing app; with apps on demand anyone's call does.
 	ReadApp(context.Context, *ReadAppRequest, *ReadAppResponse) error
-	// ListApps lists apps, all of them or by host and id.
+	// ListApps lists apps by host and id, for anyone; for an admin also all of them.
 	ListApps(context.Context, *ListAppsRequest, *ListAppsResponse) error
 	// DeleteApp deletes an app with its sessions, enrolls, permits and organizations. The app "unnamed" stays.
 	DeleteApp(context.Context, *DeleteAppRequest, *DeleteAppResponse) error

@@ -14,11 +14,11 @@ var _ = source.Register("user/v1/user.proto", ""+
 	"?\n"+
 	"\x04\x06\x00\x02\x00\x12\x04\x0f\x02\x12\x03\x1a1 UpdateApp gives an app (a tenant) another host.\n"+
 	"\n"+
-	"`\n"+
-	"\x04\x06\x00\x02\x01\x12\x04\x14\x02\x17\x03\x1aR ReadApp finds the app of a host. Where there is none an admin's call creates it.\n"+
+	"\x7f\n"+
+	"\x04\x06\x00\x02\x01\x12\x04\x14\x02\x17\x03\x1aq ReadApp finds the app of a host. An admin's call creates a missing app; with apps on demand anyone's call does.\n"+
 	"\n"+
-	"C\n"+
-	"\x04\x06\x00\x02\x02\x12\x04\x19\x02\x1c\x03\x1a5 ListApps lists apps, all of them or by host and id.\n"+
+	"^\n"+
+	"\x04\x06\x00\x02\x02\x12\x04\x19\x02\x1c\x03\x1aP ListApps lists apps by host and id, for anyone; for an admin also all of them.\n"+
 	"\n"+
 	"x\n"+
 	"\x04\x06\x00\x02\x03\x12\x04\x1e\x02!\x03\x1aj DeleteApp deletes an app with its sessions, enrolls, permits and organizations. The app \"unnamed\" stays.\n"+
@@ -168,8 +168,8 @@ var _ = source.Register("user/v1/user.proto", ""+
 	"&\n"+
 	"\x04\x04\b\x02\x00\x12\x04\xed\x01\x02k\x1a\x18 The password as it is.\n"+
 	"\n"+
-	"b\n"+
-	"\x04\x04\b\x02\x01\x12\x04\xef\x01\x02g\x1aT The password from now on, 8 to 1024 bytes; every other sign-in of the caller ends.\n"+
+	"\x87\x01\n"+
+	"\x04\x04\b\x02\x01\x12\x04\xef\x01\x02g\x1ay The password from now on, 8 to 1024 bytes, unless the mesh has another minimum; every other sign-in of the caller ends.\n"+
 	"\n"+
 	"\n"+
 	"\n"+
@@ -410,8 +410,8 @@ var _ = source.Register("user/v1/user.proto", ""+
 	"+\n"+
 	"\x04\x04,\x02\x03\x12\x04\xb6\x03\x029\x1a\x1d The name as people read it.\n"+
 	"\n"+
-	"M\n"+
-	"\x04\x04,\x02\x04\x12\x04\xb8\x03\x02S\x1a? 8 to 1024 bytes; a contact with its one-time code needs none.\n"+
+	"r\n"+
+	"\x04\x04,\x02\x04\x12\x04\xb8\x03\x02S\x1ad 8 to 1024 bytes, unless the mesh has another minimum; a contact with its one-time code needs none.\n"+
 	"\n"+
 	"o\n"+
 	"\x04\x04,\x02\x05\x12\x04\xba\x03\x02L\x1aa The account's name in the mesh, for ever: 2 to 63 lower-case letters, digits and single dashes.\n"+
@@ -422,8 +422,8 @@ var _ = source.Register("user/v1/user.proto", ""+
 	"\x04\x04-\x02\x00\x12\x04\xbe\x03\x02\x12\n"+
 	"\f\n"+
 	"\x02\x04.\x12\x06\xc1\x03\x00\xca\x03\x01\n"+
-	"D\n"+
-	"\x04\x04.\x02\x00\x12\x04\xc3\x03\x02Z\x1a6 Replace all labels, where any are given: at most 64.\n"+
+	"b\n"+
+	"\x04\x04.\x02\x00\x12\x04\xc3\x03\x02Z\x1aT Labels to set. Others stay; an empty value removes one. An account has at most 64.\n"+
 	"\n"+
 	"0\n"+
 	"\x04\x04.\x02\x01\x12\x04\xc5\x03\x02B\x1a\" The new name; left out it stays.\n"+
@@ -463,8 +463,8 @@ var _ = source.Register("user/v1/user.proto", ""+
 	"\x04\x041\x02\x05\x12\x04\xde\x03\x02\x10\n"+
 	"\f\n"+
 	"\x02\x042\x12\x06\xe1\x03\x00\xe4\x03\x01\n"+
-	"C\n"+
-	"\x04\x042\x02\x00\x12\x04\xe3\x03\x02X\x1a5 \"slug:resource:verb\", such as \"shop-svc:item:edit\".\n"+
+	"q\n"+
+	"\x04\x042\x02\x00\x12\x04\xe3\x03\x02U\x1ac \"slug:resource:verb\", such as \"shop-svc:item:edit\". Only admins have permissions of another form.\n"+
 	"\n"+
 	"\f\n"+
 	"\x02\x043\x12\x06\xe6\x03\x00\xf1\x03\x01\n"+
@@ -500,8 +500,8 @@ var _ = source.Register("user/v1/user.proto", ""+
 	"\x04\x045\x02\x00\x12\x04\xfd\x03\x02\x12\n"+
 	"\f\n"+
 	"\x02\x046\x12\x06\x80\x04\x00\x87\x04\x01\n"+
-	":\n"+
-	"\x04\x046\x02\x00\x12\x04\x82\x04\x02\x16\x1a, Every sign-in of the account, in all apps.\n"+
+	"i\n"+
+	"\x04\x046\x02\x00\x12\x04\x82\x04\x02\x16\x1a[ Every sign-in of the account, in all apps. An admin who names no account ends everyone's.\n"+
 	"\n"+
 	"p\n"+
 	"\x04\x046\x02\x01\x12\x04\x84\x04\x02;\x1ab Every sign-in on this device, in the caller's app. With neither, the caller's own sign-in alone.\n"+
@@ -552,8 +552,8 @@ var _ = source.Register("user/v1/user.proto", ""+
 	"l\n"+
 	"\x04\x04>\x02\x01\x12\x04\xac\x04\x02 \x1a^ Where the account can be reached: platform and handle, and whether that is verified already.\n"+
 	"\n"+
-	"Y\n"+
-	"\x04\x04>\x02\x02\x12\x04\xae\x04\x02S\x1aK 8 to 1024 bytes; empty makes an account that can sign in by a code alone.\n"+
+	"~\n"+
+	"\x04\x04>\x02\x02\x12\x04\xae\x04\x02S\x1ap 8 to 1024 bytes, unless the mesh has another minimum; empty makes an account that can sign in by a code alone.\n"+
 	"\n"+
 	"0\n"+
 	"\x04\x04>\x02\x03\x12\x04\xb0\x04\x02F\x1a\" Roles that the account is given.\n"+
@@ -564,7 +564,7 @@ var _ = source.Register("user/v1/user.proto", ""+
 	"\f\n"+
 	"\x02\x04?\x12\x06\xb5\x04\x00\xb8\x04\x01\n"+
 	"*\n"+
-	"\x04\x04?\x02\x00\x12\x04\xb7\x04\x02\x10\x1a\x1c The account that was made.\n"+
+	"\x04\x04?\x02\x00\x12\x04\xb7\x04\x02&\x1a\x1c The account that was made.\n"+
 	"\n"+
 	"\f\n"+
 	"\x02\x04@\x12\x06\xba\x04\x00\xc1\x04\x01\n"+
@@ -625,8 +625,8 @@ var _ = source.Register("user/v1/user.proto", ""+
 	"\x04\x04E\x02\x02\x12\x04\xe3\x04\x02 \n"+
 	"\f\n"+
 	"\x02\x04F\x12\x06\xe6\x04\x00\xeb\x04\x01\n"+
-	" \n"+
-	"\x04\x04F\x02\x00\x12\x04\xe8\x04\x02g\x1a\x12 8 to 1024 bytes.\n"+
+	"E\n"+
+	"\x04\x04F\x02\x00\x12\x04\xe8\x04\x02g\x1a7 8 to 1024 bytes, unless the mesh has another minimum.\n"+
 	"\n"+
 	"4\n"+
 	"\x04\x04F\x02\x01\x12\x04\xea\x04\x02M\x1a& The account, whose sign-ins all end.\n"+
@@ -643,8 +643,8 @@ var _ = source.Register("user/v1/user.proto", ""+
 	"\x04\x04H\x02\x01\x12\x04\xf2\x04\x02\x10\n"+
 	"\f\n"+
 	"\x02\x04I\x12\x06\xf5\x04\x00\x80\x05\x01\n"+
-	">\n"+
-	"\x04\x04I\x02\x00\x12\x04\xf7\x04\x02D\x1a0 The app; empty is \"unnamed\", \"*\" is every app.\n"+
+	"O\n"+
+	"\x04\x04I\x02\x00\x12\x04\xf7\x04\x02D\x1aA The app; empty is that of the caller's token, \"*\" is every app.\n"+
 	"\n"+
 	"_\n"+
 	"\x04\x04I\x02\x01\x12\x04\xf9\x04\x02E\x1aQ Who gets the role, once it registers or signs in: an e-mail address; or userId.\n"+
@@ -696,8 +696,8 @@ var _ = source.Register("user/v1/user.proto", ""+
 	">\n"+
 	"\x04\x04K\x02\x02\x12\x04\x9a\x05\x029\x1a0 Which code that is: what sendOtp has answered.\n"+
 	"\n"+
-	"%\n"+
-	"\x04\x04K\x02\x03\x12\x04\x9c\x05\x02T\x1a\x17 \"email\" and the like.\n"+
+	"J\n"+
+	"\x04\x04K\x02\x03\x12\x04\x9c\x05\x02A\x1a< \"email\" or the name of another platform; empty is \"email\".\n"+
 	"\n"+
 	"K\n"+
 	"\x02\x04L\x12\x06\xa0\x05\x00\xbb\x05\x01\x1a= Token is a sign-in: a JWT and what the mesh keeps about it.\n"+
@@ -741,7 +741,7 @@ var _ = source.Register("user/v1/user.proto", ""+
 	"\x04\x04L\x02\f\x12\x04\xb7\x05\x02\x16\x1a\x0e Whose it is.\n"+
 	"\n"+
 	"\x91\x02\n"+
-	"\x04\x04L\x02\r\x12\x04\xba\x05\x02%\x1a\x82\x02 An opaque secret that only refreshToken accepts, in the token's place, as long as the session lives: for clients that sleep longer than\n"+
+	"\x04\x04L\x02\r\x12\x04\xba\x05\x02;\x1a\x82\x02 An opaque secret that only refreshToken accepts, in the token's place, as long as the session lives: for clients that sleep longer than\n"+
 	" a token lives. Only sign-ins and refreshes by a refresh token answer one. It is used once: the answer has the next one.\n"+
 	"\n"+
 	"B\n"+
@@ -789,8 +789,8 @@ var _ = source.Register("user/v1/user.proto", ""+
 	"\x04\x04N\x02\b\x12\x04\xd5\x05\x02\x18\n"+
 	"\f\n"+
 	"\x02\x04O\x12\x06\xd8\x05\x00\xe3\x05\x01\n"+
-	">\n"+
-	"\x04\x04O\x02\x00\x12\x04\xda\x05\x02D\x1a0 The app; empty is \"unnamed\", \"*\" is every app.\n"+
+	"O\n"+
+	"\x04\x04O\x02\x00\x12\x04\xda\x05\x02D\x1aA The app; empty is that of the caller's token, \"*\" is every app.\n"+
 	"\n"+
 	"6\n"+
 	"\x04\x04O\x02\x01\x12\x04\xdc\x05\x025\x1a( The permit to change; empty makes one.\n"+

@@ -82,6 +82,9 @@ func (s *Service) change(ctx context.Context, c Caller, id string, gone error, c
 			return err
 		}
 		fields := ch.apply(&a)
+		if err := checkLabels(a.Labels); err != nil {
+			return err
+		}
 		if len(fields) == 0 {
 			return nil
 		}
@@ -103,11 +106,25 @@ func (ch Change) apply(a *Account) (fields []string) {
 		a.Thumbnail = *ch.Thumbnail
 		fields = append(fields, "thumbnailFileId")
 	}
-	if ch.Labels != nil && !maps.Equal(ch.Labels, a.Labels) {
-		a.Labels = ch.Labels
+	if merged := merge(a.Labels, ch.Labels); !maps.Equal(merged, a.Labels) {
+		a.Labels = merged
 		fields = append(fields, "labels")
 	}
 	return fields
+}
+
+// merge returns labels with changes. An empty value removes a label.
+func merge(labels, changes map[string]string) map[string]string {
+	merged := maps.Clone(labels)
+	if merged == nil {
+		merged = map[string]string{}
+	}
+	for k, v := range changes {
+		if merged[k] = v; v == "" {
+			delete(merged, k)
+		}
+	}
+	return merged
 }
 
 // DeleteUser deletes an account for good: its sessions end, its contacts are free, its slug stays taken. The last admin stays.

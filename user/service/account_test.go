@@ -126,7 +126,7 @@ func TestSelf(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := service.Self{
-		Account:  service.Account{ID: joe.UserID, Slug: "joe", Name: "Joe", Labels: map[string]string{"size": "xl"}},
+		Account:  service.Account{ID: joe.UserID, Slug: "joe", Name: "Joe", Labels: map[string]string{"size": "xl", "team": "red"}},
 		Contacts: []service.Contact{{ID: "joe@x.example", Platform: "email", Handle: "joe@x.example", UserID: joe.UserID, Primary: true}},
 		Roles:    []string{"user-svc:user"}, Tokens: 1,
 	}

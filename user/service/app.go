@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"slices"
 	"time"
 
 	"micromesh/pkg/errs"
@@ -26,10 +27,10 @@ func errNoApp(host string) error {
 	return errs.New(errs.NotFound, "APP_NOT_FOUND", "there is no app with the host %q", host)
 }
 
-// appByHost finds an app; no host is the default one.
+// appByHost finds an app. No host, and the name of the default app, are that one, whatever its host is now.
 func appByHost(ctx context.Context, r Reader, host string) (App, error) {
-	if host == "" {
-		host = DefaultApp
+	if host == "" || canonicalHost(host) == DefaultApp {
+		return r.App(ctx, DefaultApp)
 	}
 	a, err := r.AppByHost(ctx, canonicalHost(host))
 	if errors.Is(err, ErrNotFound) {
@@ -38,35 +39,92 @@ func appByHost(ctx context.Context, r Reader, host string) (App, error) {
 	return a, err
 }
 
-// appIDOf finds the id of the app of an enroll or a permit, where "*" is every app.
-func appIDOf(ctx context.Context, r Reader, host string) (string, error) {
-	if host == AnyApp {
+// appIDOf finds the id of the app of an enroll or a permit, where "*" is every app, and no host is the app of the caller's token.
+func appIDOf(ctx context.Context, r Reader, c Caller, host string) (string, error) {
+	switch {
+	case host == AnyApp:
 		return AnyApp, nil
+	case host == "" && c.AppID != "":
+		return c.AppID, nil
 	}
 	a, err := appByHost(ctx, r, host)
 	return a.ID, err
 }
 
-// ReadApp finds the app of a host, and creates it for an admin. Errors: Invalid, NotFound, Unavailable.
-func (s *Service) ReadApp(ctx context.Context, c Caller, host string) (App, error) {
-	a, err := appByHost(ctx, s.store, host)
-	if !errs.Is(err, errs.NotFound) || !c.IsAdmin() {
-		return a, err
+// maxApps is the most apps that there may be if anyone may create one.
+const maxApps = 10_000
+
+var errTooManyApps = errs.New(errs.Conflict, "TOO_MANY_APPS", "there are %d apps already: an admin must create this one", maxApps)
+
+// appOnDemand creates the app of a new host, if the configuration allows that.
+//
+// Errors: Invalid for the host, Conflict where there are too many, Unavailable.
+func (s *Service) appOnDemand(ctx context.Context, host string) error {
+	if !s.cfg.AppsOnDemand || host == "" || host == AnyApp {
+		return nil
 	}
+	_, err := appByHost(ctx, s.store, host)
+	if !errs.Is(err, errs.NotFound) {
+		return err
+	}
+	all, err := s.store.Apps(ctx, nil, nil)
+	if err != nil {
+		return err
+	}
+	if len(all) >= maxApps {
+		return errTooManyApps
+	}
+	_, err = s.createApp(ctx, host)
+	return err
+}
+
+func (s *Service) createApp(ctx context.Context, host string) (App, error) {
 	if err := checkHost("host", host); err != nil {
 		return App{}, err
 	}
-	a = App{ID: newID("app"), Host: canonicalHost(host)}
-	err = s.update(ctx, func(w *work) error { return w.InsertApp(ctx, a) })
+	a := App{ID: newID("app"), Host: canonicalHost(host)}
+	err := s.update(ctx, func(w *work) error { return w.InsertApp(ctx, a) })
 	if errors.Is(err, ErrTaken) {
 		return appByHost(ctx, s.store, host)
 	}
 	return a, err
 }
 
-// ListApps lists those with one of the hosts or ids, all where neither is given. Errors: Unavailable.
-func (s *Service) ListApps(ctx context.Context, hosts, ids []string) ([]App, error) {
-	return s.store.Apps(ctx, hosts, ids)
+// ReadApp finds the app of a host, and creates it for an admin, or for anyone where apps are made on demand.
+//
+// Errors: Invalid, NotFound, Conflict, Unavailable.
+func (s *Service) ReadApp(ctx context.Context, c Caller, host string) (App, error) {
+	if !c.IsAdmin() {
+		if err := s.appOnDemand(ctx, host); err != nil {
+			return App{}, err
+		}
+	}
+	a, err := appByHost(ctx, s.store, host)
+	if !errs.Is(err, errs.NotFound) || !c.IsAdmin() {
+		return a, err
+	}
+	return s.createApp(ctx, host)
+}
+
+// ListApps lists those with one of the hosts or ids. Where neither is given it lists all, for an admin.
+//
+// Errors: Unauthenticated, Forbidden, Unavailable.
+func (s *Service) ListApps(ctx context.Context, c Caller, hosts, ids []string) ([]App, error) {
+	if all := len(hosts) == 0 && len(ids) == 0; all && c.UserID == "" {
+		return nil, errs.New(errs.Unauthenticated, "UNAUTHENTICATED", "sign in first, or name apps by host or id")
+	} else if all && !c.IsAdmin() {
+		return nil, errs.Forbiddenf("name apps by host or id: only an admin may list all")
+	}
+	canonical := make([]string, len(hosts))
+	for i, h := range hosts {
+		canonical[i] = canonicalHost(h)
+	}
+	all, err := s.store.Apps(ctx, canonical, ids)
+	if err != nil || !slices.Contains(canonical, DefaultApp) || slices.ContainsFunc(all, func(a App) bool { return a.ID == DefaultApp }) {
+		return all, err
+	}
+	a, err := appByHost(ctx, s.store, DefaultApp) // which has another host now
+	return append(all, a), err
 }
 
 // UpdateApp gives an app another host. Errors: Invalid, NotFound, Conflict, Unavailable.
@@ -76,14 +134,14 @@ func (s *Service) UpdateApp(ctx context.Context, id, host string) error {
 	}
 	defer s.known.forget()
 	return s.update(ctx, func(w *work) error {
-		a, err := w.App(ctx, id)
+		_, err := w.App(ctx, id)
 		switch {
 		case errors.Is(err, ErrNotFound):
 			return errs.NotFoundf("there is no app %q", id)
 		case err != nil:
 			return err
-		case a.Host == DefaultApp:
-			return errs.Conflictf("the app %s keeps its host", DefaultApp)
+		case canonicalHost(host) == DefaultApp && id != DefaultApp:
+			return errs.Conflictf("%q names the app that is meant where no app is named", host)
 		}
 		err = w.SetAppHost(ctx, id, canonicalHost(host))
 		if errors.Is(err, ErrTaken) {
@@ -106,7 +164,7 @@ func (s *Service) DeleteApp(ctx context.Context, c Caller, id string) error {
 			return errs.NotFoundf("there is no app %q", id)
 		case err != nil:
 			return err
-		case a.Host == DefaultApp:
+		case a.ID == DefaultApp:
 			return errs.Conflictf("the app %s stays: it is meant where no app is named", DefaultApp)
 		}
 		if err := s.emptyApp(ctx, w, c, a, now); err != nil {

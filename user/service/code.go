@@ -48,11 +48,14 @@ type SentCode struct {
 //
 // Errors: Invalid, NotFound for the app, TooMany, Unavailable.
 func (s *Service) SendCode(ctx context.Context, c Caller, appHost, platform, handle string) (SentCode, error) {
-	if ident.LowerASCII(strings.TrimSpace(platform)) != PlatformEmail {
+	if p := ident.LowerASCII(strings.TrimSpace(platform)); p != "" && p != PlatformEmail {
 		return SentCode{}, errs.Field("contactPlatform", "one_of", "must be email: codes can't be sent elsewhere")
 	}
 	contact, err := newContact(contactFields{"contactPlatform", "contactHandle"}, platform, handle)
 	if err != nil {
+		return SentCode{}, err
+	}
+	if err := s.appOnDemand(ctx, appHost); err != nil {
 		return SentCode{}, err
 	}
 	app, err := appByHost(ctx, s.store, appHost)

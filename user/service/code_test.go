@@ -169,13 +169,13 @@ func TestErrorsOfContactsNameFieldsOfTheCall(t *testing.T) {
 		platform, handle, field string
 		says                    string
 	}{
-		{sends, "", "joe@x.example", "contactPlatform", "must be email: "},
+		{sends, "", "joe", "contactHandle", "e-mail address"},
 		{sends, "E mail", "joe@x.example", "contactPlatform", "must be email: "},
 		{sends, "phone", "+1 555", "contactPlatform", "must be email: "},
 		{sends, " EMAIL ", "joe", "contactHandle", "e-mail address"},
 		{registers, "E mail", "joe@x.example", "contact.platform", "must be email or "},
 		{registers, "email", "joe", "contact.id", "e-mail address"},
-		{creates, "", "joe@x.example", "contacts[1].platform", "must be email or "},
+		{creates, "", "joe", "contacts[1].handle", "e-mail address"},
 		{creates, "email", "joe", "contacts[1].handle", "e-mail address"},
 	} {
 		err := c.call(c.platform, c.handle)

@@ -1,6 +1,7 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -47,6 +48,7 @@ var namedContact = contactFields{"contact.platform", "contact.id"}
 // newContact returns the contact that someone wrote. Errors: Invalid, about the field that is wrong.
 func newContact(field contactFields, platform, handle string) (Contact, error) {
 	platform, handle = ident.LowerASCII(strings.TrimSpace(platform)), strings.TrimSpace(handle)
+	platform = cmp.Or(platform, PlatformEmail)
 	if err := ident.Platform(platform); err != nil {
 		return Contact{}, errs.Field(field.platform, "platform", "%s", err)
 	}

@@ -50,6 +50,9 @@ func (s *Service) SaveEnrolls(ctx context.Context, c Caller, asked []NewEnroll) 
 		if err := asked[i].check(); err != nil {
 			return nil, err
 		}
+		if err := s.appOnDemand(ctx, asked[i].AppHost); err != nil {
+			return nil, err
+		}
 	}
 	now := s.now()
 	var saved []Enroll
@@ -114,7 +117,7 @@ func (s *Service) saveEnroll(ctx context.Context, w *work, c Caller, n NewEnroll
 	if err := s.mayGrant(ctx, w, c, n.Role); err != nil {
 		return Enroll{}, err
 	}
-	appID, err := appIDOf(ctx, w, n.AppHost)
+	appID, err := appIDOf(ctx, w, c, n.AppHost)
 	if err != nil {
 		return Enroll{}, err
 	}
@@ -136,6 +139,11 @@ func (s *Service) saveEnroll(ctx context.Context, w *work, c Caller, n NewEnroll
 	} else if _, err := account(ctx, w, e.UserID); err != nil {
 		return Enroll{}, err
 	}
+	if n.ID != "" {
+		if done, err := s.replaceEnroll(ctx, w, c, &e); done || err != nil {
+			return e, err
+		}
+	}
 	if err := s.grant(ctx, w, c.UserID, e); err != nil {
 		return Enroll{}, err
 	}
@@ -149,6 +157,38 @@ func (s *Service) saveEnroll(ctx context.Context, w *work, c Caller, n NewEnroll
 		}
 	}
 	return e, nil
+}
+
+// replaceEnroll deletes the enroll that has the id of e, so that e can take its place. It reports whether the saved enroll says the same as e:
+// then it stays, and e becomes it.
+func (s *Service) replaceEnroll(ctx context.Context, w *work, c Caller, e *Enroll) (same bool, err error) {
+	others, err := w.Enrolls(ctx, EnrollQuery{Role: e.Role, ContactID: e.ContactID, UserIDs: nonEmpty(e.UserID)})
+	if err != nil {
+		return false, err
+	}
+	for _, o := range others {
+		if o.AppID != e.AppID {
+			continue
+		}
+		if o.ID == e.ID {
+			*e = o
+			return true, nil
+		}
+		return false, errs.Conflictf("the enroll %s says the same as %s would", o.ID, e.ID)
+	}
+	named, err := w.Enrolls(ctx, EnrollQuery{IDs: []string{e.ID}})
+	if err != nil || len(named) == 0 {
+		return false, err
+	}
+	old := named[0]
+	if s.mayGrant(ctx, w, c, old.Role) != nil || s.mayGrantIn(ctx, w, c, old.Role, old.AppID) != nil {
+		return false, errs.Conflictf("another owner's enroll has the id %q", e.ID)
+	}
+	if err := s.keepAdmin(ctx, w, func(o Enroll) bool { return o.ID == old.ID }); err != nil {
+		return false, err
+	}
+	e.CreatedAt = old.CreatedAt
+	return false, s.dropEnroll(ctx, w, c, old, e.UpdatedAt)
 }
 
 // grant inserts an enroll, unless the account or contact has the role in the app already. One that could take no effect is refused.

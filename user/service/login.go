@@ -1,6 +1,7 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -32,15 +33,18 @@ func (s *Service) Login(ctx context.Context, ip string, cr Credentials) (Token, 
 	if err := checkDevice(cr.Device); err != nil {
 		return Token{}, err
 	}
+	if err := s.appOnDemand(ctx, cr.AppHost); err != nil {
+		return Token{}, err
+	}
 	app, err := appByHost(ctx, s.store, cr.AppHost)
 	if err != nil {
 		return Token{}, err
 	}
 	var contact Contact
 	switch {
-	case cr.Slug != "" && cr.Contact != nil:
-		return Token{}, errs.Invalidf("name a slug or a contact, not both")
-	case cr.Slug != "":
+	case cr.Slug != "" && cr.Contact != nil && !cr.Contact.hasCode():
+		return Token{}, errs.Invalidf("name a slug or a contact, not both, unless the contact comes with a one-time code")
+	case cr.Slug != "" && cr.Contact == nil:
 		err = checkSlug(cr.Slug)
 	case cr.Contact != nil:
 		contact, err = newContact(namedContact, cr.Contact.Platform, cr.Contact.Handle)
@@ -154,9 +158,12 @@ func (s *Service) loginByCode(ctx context.Context, ip string, app App, contact C
 		if denied, err = s.prove(ctx, w, &contact, cr.Contact, ip, now); denied != nil || err != nil {
 			return err // a wrong code is counted
 		}
-		a, err := s.holder(ctx, w, app, contact, known, wrong, now)
+		a, err := s.holder(ctx, w, app, contact, known, wrong, cr.Slug, now)
 		if err != nil {
 			return err
+		}
+		if cr.Slug != "" && a.Slug != cr.Slug {
+			return errOtherSlug
 		}
 		if err := s.takeContact(ctx, w, contact, a.ID, now); err != nil {
 			return err
@@ -169,6 +176,9 @@ func (s *Service) loginByCode(ctx context.Context, ip string, app App, contact C
 	})
 	return t, errors.Join(err, denied)
 }
+
+// errOtherSlug is told to those alone who have proved the contact.
+var errOtherSlug = errs.New(errs.Unauthenticated, "INVALID_CREDENTIALS", "the contact is that of another account: sign in without the slug")
 
 // errOtherPassword is told to those alone who have proved the contact. Their code is not used up.
 var errOtherPassword = errs.New(errs.Unauthenticated, "INVALID_CREDENTIALS",
@@ -192,8 +202,9 @@ func (s *Service) alsoByPassword(ctx context.Context, ip string, contact Contact
 }
 
 // holder finds the account of someone who has proved a contact. An account that merely named the contact is theirs only where they know its
-// password as well: known is that account. Without a password they get a separate account; wrong reports another password.
-func (s *Service) holder(ctx context.Context, w *work, app App, contact Contact, known Account, wrong bool, now time.Time) (Account, error) {
+// password as well: known is that account. Without a password they get another account, with the slug if they name one; wrong reports
+// another password.
+func (s *Service) holder(ctx context.Context, w *work, app App, contact Contact, known Account, wrong bool, slug string, now time.Time) (Account, error) {
 	c, err := w.Contact(ctx, contact.ID)
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return Account{}, err
@@ -208,7 +219,12 @@ func (s *Service) holder(ctx context.Context, w *work, app App, contact Contact,
 	if err == nil && wrong {
 		return Account{}, errOtherPassword
 	}
-	a := Account{ID: newID("usr"), Slug: slugFor(contact), CreatedAt: now, UpdatedAt: now}
+	if slug == "" {
+		slug = slugFor(contact)
+	} else if err := cmp.Or(checkNewSlug(slug), s.unused(slug)); err != nil {
+		return Account{}, err
+	}
+	a := Account{ID: newID("usr"), Slug: slug, CreatedAt: now, UpdatedAt: now}
 	return a, s.create(ctx, w, a, app.ID, a.ID)
 }
 

@@ -114,11 +114,12 @@ func TestApps(t *testing.T) {
 	if again, err := w.ReadApp(w.ctx, joe, "shop.EXAMPLE"); err != nil || again != shop {
 		t.Errorf("read: %+v, %v", again, err)
 	}
-	w.want("the default app's host", w.UpdateApp(w.ctx, home.ID, "x.example"), errs.Conflict)
+	w.fine("the default app's host", w.UpdateApp(w.ctx, home.ID, "x.example"))
+	w.fine("and back", w.UpdateApp(w.ctx, home.ID, "unnamed"))
 	w.want("an unknown app", w.UpdateApp(w.ctx, "none", "x.example"), errs.NotFound)
 	w.want("a taken host", w.UpdateApp(w.ctx, shop.ID, "unnamed"), errs.Conflict)
 	w.fine("move", w.UpdateApp(w.ctx, shop.ID, "store.example"))
-	all, err := w.ListApps(w.ctx, nil, nil)
+	all, err := w.ListApps(w.ctx, w.admin, nil, nil)
 	if err != nil || len(all) != 2 || all[0].Host != "store.example" {
 		t.Errorf("all: %v, %v", all, err)
 	}

@@ -1,6 +1,7 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/subtle"
@@ -26,7 +27,7 @@ const (
 	argonKey     = 32
 )
 
-// Bounds of a password, in bytes. It is never cut off.
+// Bounds of a password, in bytes, where the configuration has no other minimum. It is never cut off.
 const (
 	MinPassword = 8
 	MaxPassword = 1024
@@ -35,7 +36,7 @@ const (
 var errHashBusy = errs.New(errs.Unavailable, "BUSY", "too many people are signing in right now: try again").After(time.Second)
 
 func (s *Service) checkPassword(field, password string) error {
-	least := MinPassword
+	least := cmp.Or(s.cfg.MinPassword, MinPassword)
 	if s.cfg.Test {
 		least = 1
 	}

@@ -38,6 +38,9 @@ func (s *Service) SavePermits(ctx context.Context, c Caller, asked []NewPermit) 
 		if err := asked[i].check(c); err != nil {
 			return err
 		}
+		if err := s.appOnDemand(ctx, asked[i].AppHost); err != nil {
+			return err
+		}
 	}
 	now := s.now()
 	return s.update(ctx, func(w *work) error {
@@ -73,7 +76,7 @@ func (n *NewPermit) check(c Caller) error {
 }
 
 func (s *Service) savePermit(ctx context.Context, w *work, c Caller, n NewPermit, now time.Time) error {
-	appID, err := appIDOf(ctx, w, n.AppHost)
+	appID, err := appIDOf(ctx, w, c, n.AppHost)
 	if err != nil {
 		return err
 	}
@@ -86,7 +89,7 @@ func (s *Service) savePermit(ctx context.Context, w *work, c Caller, n NewPermit
 	}
 	old, err := w.Permit(ctx, p.ID)
 	switch {
-	case err == nil && !c.Owns(old.Permission):
+	case err == nil && (!c.Owns(old.Permission) || s.mayGrantIn(ctx, w, c, old.Permission, old.AppID) != nil):
 		return errs.Forbiddenf("the permit %s is another owner's", p.ID)
 	case err == nil:
 		p.CreatedAt = old.CreatedAt
@@ -199,11 +202,10 @@ type known struct {
 
 // HasPermission tells whether the caller has a permission: by role, by a permit on a role, or by one on the slug.
 //
-// Errors: Invalid, Unauthenticated where the account was deleted, Unavailable.
+// A malformed permission is one that was not granted.
+//
+// Errors: Unauthenticated where the account was deleted, Unavailable.
 func (s *Service) HasPermission(ctx context.Context, c Caller, permission string) (Verdict, error) {
-	if err := checkRole("permission", permission); err != nil {
-		return Verdict{}, err
-	}
 	k, err := s.knownCaller(ctx, c)
 	if err != nil {
 		return Verdict{}, err

@@ -63,7 +63,7 @@ func (s *Service) Prepare(ctx context.Context, admin Admin) (created bool, err e
 }
 
 func (s *Service) ensureApp(ctx context.Context) error {
-	_, err := s.store.AppByHost(ctx, DefaultApp)
+	_, err := s.store.App(ctx, DefaultApp)
 	if !errors.Is(err, ErrNotFound) {
 		return err
 	}

@@ -25,6 +25,9 @@ type Registration struct {
 // Errors: Invalid, Unauthenticated for a wrong code, NotFound for the app, Conflict for the slug or the contact, Unavailable.
 func (s *Service) Register(ctx context.Context, ip string, r Registration) (Token, error) {
 	slug, contact, err := s.checkRegistration(r)
+	if err == nil {
+		err = s.appOnDemand(ctx, r.AppHost)
+	}
 	if err != nil {
 		return Token{}, err
 	}
@@ -180,6 +183,9 @@ func (s *Service) CreateUser(ctx context.Context, c Caller, n NewAccount) (Accou
 			return Account{}, err
 		}
 		contacts[i].Verified = in.Verified
+	}
+	if err := s.appOnDemand(ctx, n.AppHost); err != nil {
+		return Account{}, err
 	}
 	hash, err := s.hashNew(ctx, c.IP, slug, n.Password)
 	if err != nil {

@@ -16,6 +16,8 @@ type Config struct {
 	KeyLife        time.Duration // after which another key signs
 	AutoRefresh    bool          // expired tokens are good while their session lives
 	VerifyContacts bool          // a contact needs a one-time code to be registered
+	AppsOnDemand   bool          // an app that is named for the first time is created
+	MinPassword    int           // bytes; 0 is the usual minimum
 	// Test is for test suites on loopback: passwords may be short, one-time codes are returned, and a contact that was not proved claims
 	// roles, except those of the mesh's own services.
 	Test bool

@@ -151,8 +151,13 @@ type Revocation struct {
 	UserID string // whose; empty is the caller
 }
 
-// RevokeTokens ends sessions. Errors: Forbidden for somebody else's, NotFound, Unavailable.
+// RevokeTokens ends sessions: everyone's where an admin names all tokens and no account.
+//
+// Errors: Forbidden for another account's, NotFound, Unavailable.
 func (s *Service) RevokeTokens(ctx context.Context, c Caller, r Revocation) error {
+	if r.All && r.UserID == "" && c.IsAdmin() {
+		return s.endAllSessions(ctx, c)
+	}
 	if r.UserID == "" {
 		r.UserID = c.UserID
 	}
@@ -172,6 +177,32 @@ func (s *Service) RevokeTokens(ctx context.Context, c Caller, r Revocation) erro
 			return s.endSessions(ctx, w, a, c.UserID, Session{AppID: c.AppID, Device: r.Device}, "revoked", now)
 		}
 		return s.logout(ctx, w, a, c, now)
+	})
+}
+
+// endAllSessions ends the sessions of every account, that of the call included.
+func (s *Service) endAllSessions(ctx context.Context, c Caller) error {
+	now := s.now()
+	return s.update(ctx, func(w *work) error {
+		live, err := w.AllSessions(ctx, now)
+		if err != nil {
+			return err
+		}
+		done := map[string]bool{}
+		for _, session := range live {
+			if done[session.UserID] {
+				continue
+			}
+			done[session.UserID] = true
+			a, err := account(ctx, w, session.UserID)
+			if err != nil {
+				return err
+			}
+			if err := s.endSessions(ctx, w, a, c.UserID, Session{}, "revoked", now); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 }
 

@@ -39,6 +39,8 @@ type Reader interface {
 	Session(ctx context.Context, id string) (Session, error)
 	// SessionsOf lists sessions that live at a time, the oldest first. Empty filters match all.
 	SessionsOf(ctx context.Context, userID, appID, device string, at time.Time) ([]Session, error)
+	// AllSessions lists the sessions of every account that live at a time.
+	AllSessions(ctx context.Context, at time.Time) ([]Session, error)
 	// RevokedSince lists the ids of sessions that were revoked after a time.
 	RevokedSince(ctx context.Context, t time.Time) ([]string, error)
 	// SessionsFrom lists the sessions that were exchanged from another one and live at a time.

@@ -292,6 +292,9 @@ func (s *Service) ExchangeToken(ctx context.Context, c Caller, x Exchange) (Toke
 	if err := checkDevice(x.Device); err != nil {
 		return Token{}, err
 	}
+	if err := s.appOnDemand(ctx, x.AppHost); err != nil {
+		return Token{}, err
+	}
 	if x.Device == "" {
 		x.Device = c.Device
 	}

@@ -31,6 +31,11 @@ func (r reader) SessionsOf(ctx context.Context, userID, appID, device string, at
 	return all(ctx, r, "list sessions", scanSession, sessionColumns+w.text+" ORDER BY created_at, id", w.args...)
 }
 
+// AllSessions implements service.Reader.
+func (r reader) AllSessions(ctx context.Context, at time.Time) ([]service.Session, error) {
+	return all(ctx, r, "list sessions", scanSession, sessionColumns+" WHERE revoked_at IS NULL AND expires_at > ? ORDER BY user_id, created_at, id", sqldb.Time(at))
+}
+
 // SessionsFrom implements service.Reader.
 func (r reader) SessionsFrom(ctx context.Context, parentID string, at time.Time) ([]service.Session, error) {
 	return all(ctx, r, "list sessions", scanSession,

@@ -222,6 +222,13 @@ func (c *commands) token() *cli.Command {
 		in := map[string]any{"allTokens": cmd.Bool("all")}
 		given(in, "device", cmd.String("device"))
 		given(in, "userId", cmd.String("user"))
+		if cmd.Bool("all") && cmd.String("user") == "" { // an admin who names no account would sign everyone out
+			var me struct{ User struct{ ID string } }
+			if err := api.do(ctx, http.MethodPost, "/user-svc/self", nil, &me); err != nil {
+				return nil, "", err
+			}
+			in["userId"] = me.User.ID
+		}
 		var raw json.RawMessage
 		err := api.do(ctx, http.MethodDelete, "/user-svc/tokens", in, &raw)
 		return raw, "revoked", err

@@ -24,6 +24,7 @@ var errUnreachable = errors.New("no mesh answers")
 
 const (
 	longestAnswer     = 64 << 20
+	apiVersion        = "2" // of the HTTP API: answers have all fields; unknown fields of requests are refused
 	completionTimeout = 2 * time.Second
 	refreshEarly      = 30 * time.Second // before a token expires
 )
@@ -200,6 +201,7 @@ func (a *api) roundTrip(ctx context.Context, method, path, token string, body []
 	if err != nil {
 		return nil, usagef("%s is no path", path)
 	}
+	speak(req)
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
@@ -211,6 +213,14 @@ func (a *api) roundTrip(ctx context.Context, method, path, token string, body []
 		return nil, a.unreachable(err)
 	}
 	return rsp, nil
+}
+
+// speak names the version of the API that the CLI speaks. A registration by hand names none: an instance of version 2 must register again
+// within each lease.
+func speak(req *http.Request) {
+	if req.Method != http.MethodPut || req.URL.Path != "/registry-svc/instance" {
+		req.Header.Set("Mesh-Api-Version", apiVersion)
+	}
 }
 
 func (a *api) unreachable(err error) error {

@@ -92,6 +92,7 @@ func (c *commands) exchange(ctx context.Context, cmd *cli.Command, a *api, metho
 		if err != nil {
 			return nil, usagef("%s %s is no request: %s", method, path, err)
 		}
+		speak(req)
 		if body != "" {
 			req.Header.Set("Content-Type", "application/json")
 		}

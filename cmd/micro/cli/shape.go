@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"micromesh/pkg/errs"
+	"micromesh/pkg/nearest"
 )
 
 // shape is a schema of the OpenAPI document, as far as the gateway makes use of JSON Schema.
@@ -136,12 +137,7 @@ func (s *shape) instead(name string) string {
 	if len(known) == 0 {
 		return ": there are none"
 	}
-	best, least := "", len(name)/2+2
-	for _, k := range known {
-		if d := distance(strings.ToLower(name), strings.ToLower(k)); d < least {
-			best, least = k, d
-		}
-	}
+	best := nearest.Name(name, known)
 	if best == "" {
 		return ": there are " + strings.Join(known, ", ")
 	}
@@ -242,26 +238,4 @@ func camel(s string) string {
 		}
 	}
 	return strings.Join(parts, "")
-}
-
-// distance is how many letters must be put in, taken out or replaced to make one text of another (Levenshtein, 1966).
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		before := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			next := min(row[j], row[j+1]) + 1
-			if a[i] == b[j] {
-				next = min(next, before)
-			} else {
-				next = min(next, before+1)
-			}
-			before, row[j+1] = row[j+1], next
-		}
-	}
-	return row[len(b)]
 }

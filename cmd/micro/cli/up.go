@@ -19,6 +19,7 @@ import (
 	"micromesh/pkg/config"
 	"micromesh/pkg/host"
 	"micromesh/pkg/interrupt"
+	"micromesh/pkg/nearest"
 	"micromesh/pkg/telemetry"
 )
 
@@ -56,6 +57,8 @@ const settings = `Settings, from the environment:
    MICRO_KEY_ROTATION        how often the key that signs tokens is replaced (720h)
    MICRO_VERIFY_CONTACTS     a contact needs its one-time code at registration (false)
    MICRO_SMTP_ADDRESS        HOST:PORT of the mail server; without one, mail is written to files in the folder mail of --data
+   MICRO_APPS_ON_DEMAND      an app (a tenant) that is named for the first time is created, by anyone (true)
+   MICRO_MIN_PASSWORD        the least bytes of a password (8)
    MICRO_TEST                for test suites, on loopback alone: short passwords, one-time codes in answers (false)
    MICRO_CALLER_TOKEN        the token that instances receive of a caller: forward, identity or audience; SLUG=MODE for single slugs (forward)
    MICRO_EDGE_LISTEN         HOST:PORT for host routes alone (they are on --listen)
@@ -94,6 +97,9 @@ func (c *commands) upConfig(cmd *cli.Command) (mesh.Config, error) {
 	if _, set := environ["MICRO_EXPOSE_STOCK"]; !set {
 		cfg.Gateway.ExposeStock = true
 	}
+	if _, set := environ["MICRO_APPS_ON_DEMAND"]; !set {
+		cfg.User.AppsOnDemand = true
+	}
 	if at := cmd.String("nats"); at != "off" {
 		cfg.NATSListen, cfg.NATSOptional = at, !cmd.IsSet("nats")
 	}
@@ -115,7 +121,7 @@ func (c *commands) misspelt(environ map[string]string, cfg mesh.Config) {
 			continue
 		}
 		for _, s := range known {
-			if distance(name, s.Env) <= 2 {
+			if nearest.Distance(name, s.Env) <= 2 {
 				fmt.Fprintf(c.Stderr, "warning: %s is no setting: did you mean %s?\n", name, s.Env)
 			}
 		}

@@ -15,7 +15,7 @@ type Options struct {
 	Origins []string
 	// Methods that may be used; GET, HEAD, POST, PUT, PATCH and DELETE where there are none.
 	Methods []string
-	// Headers that may be sent; Authorization and Content-Type where there are none.
+	// Headers that may be sent; Authorization, Content-Type and Mesh-Api-Version where there are none.
 	Headers []string
 	// Expose are headers of answers that scripts may read beside the usual ones.
 	Expose []string
@@ -32,7 +32,7 @@ func CORS(o Options) Middleware {
 		o.Methods = []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"}
 	}
 	if len(o.Headers) == 0 {
-		o.Headers = []string{"Authorization", "Content-Type"}
+		o.Headers = []string{"Authorization", "Content-Type", "Mesh-Api-Version"}
 	}
 	if o.MaxAge == 0 {
 		o.MaxAge = 10 * time.Minute

@@ -166,7 +166,7 @@ func TestCORS(t *testing.T) {
 			if got := h2.Get("Access-Control-Allow-Methods"); (got != "") != (c.status == 204 && c.allow != "") {
 				t.Errorf("methods are %q", got)
 			}
-			if preflight := c.status == 204 && c.allow != ""; preflight && (h2.Get("Access-Control-Allow-Headers") != "Authorization, Content-Type" || h2.Get("Access-Control-Max-Age") != "600") {
+			if preflight := c.status == 204 && c.allow != ""; preflight && (h2.Get("Access-Control-Allow-Headers") != "Authorization, Content-Type, Mesh-Api-Version" || h2.Get("Access-Control-Max-Age") != "600") {
 				t.Errorf("the defaults are %v", h2)
 			}
 		})

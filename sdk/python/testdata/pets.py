@@ -35,7 +35,7 @@ def broken(request):
 @svc.route("POST", "/pets-py/relay")
 def relay(request):
     """Calls another service, as this one."""
-    return svc.call("POST", "/user-svc/self")
+    return svc.call("POST", "/user-svc/self", request.json() if request.body else None)
 
 
 if __name__ == "__main__":

@@ -224,7 +224,7 @@ export interface paths {
         get?: never;
         /** UpdateApp gives an app (a tenant) another host. */
         put: operations["updateApp"];
-        /** ReadApp finds the app of a host. Where there is none an admin's call creates it. */
+        /** ReadApp finds the app of a host. An admin's call creates a missing app; with apps on demand anyone's call does. */
         post: operations["readApp"];
         delete?: never;
         options?: never;
@@ -258,7 +258,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** ListApps lists apps, all of them or by host and id. */
+        /** ListApps lists apps by host and id, for anyone; for an admin also all of them. */
         post: operations["listApps"];
         delete?: never;
         options?: never;
@@ -748,7 +748,7 @@ export interface components {
         ChangePasswordRequest: {
             /** @description The password as it is. */
             currentPassword: string;
-            /** @description The password from now on, 8 to 1024 bytes; every other sign-in of the caller ends. */
+            /** @description The password from now on, 8 to 1024 bytes, unless the mesh has another minimum; every other sign-in of the caller ends. */
             newPassword: string;
         };
         ChangePasswordResponse: Record<string, never>;
@@ -784,15 +784,15 @@ export interface components {
             otpCode?: string;
             /** @description Which code that is: what sendOtp has answered. */
             otpId?: string;
-            /** @description "email" and the like. */
-            platform: string;
+            /** @description "email" or the name of another platform; empty is "email". */
+            platform?: string;
         };
         CreateUserRequest: {
             /** @description The app of the roles; empty is "unnamed". */
             appHost?: string;
             /** @description Where the account can be reached: platform and handle, and whether that is verified already. */
             contacts?: components["schemas"]["Contact"][];
-            /** @description 8 to 1024 bytes; empty makes an account that can sign in by a code alone. */
+            /** @description 8 to 1024 bytes, unless the mesh has another minimum; empty makes an account that can sign in by a code alone. */
             password?: string;
             /** @description Roles that the account is given. */
             roleIds?: string[];
@@ -867,7 +867,7 @@ export interface components {
             userId?: string;
         };
         EnrollInput: {
-            /** @description The app; empty is "unnamed", "*" is every app. */
+            /** @description The app; empty is that of the caller's token, "*" is every app. */
             appHost?: string;
             /** @description Who gets the role, once it registers or signs in: an e-mail address; or userId. */
             contactId?: string;
@@ -925,7 +925,7 @@ export interface components {
             publicKey?: string;
         };
         HasPermissionRequest: {
-            /** @description "slug:resource:verb", such as "shop-svc:item:edit". */
+            /** @description "slug:resource:verb", such as "shop-svc:item:edit". Only admins have permissions of another form. */
             permission: string;
         };
         HasPermissionResponse: {
@@ -1152,7 +1152,7 @@ export interface components {
             updatedAt?: string;
         };
         PermitInput: {
-            /** @description The app; empty is "unnamed", "*" is every app. */
+            /** @description The app; empty is that of the caller's token, "*" is every app. */
             appHost?: string;
             /** @description The permit to change; empty makes one. */
             id?: string;
@@ -1258,7 +1258,7 @@ export interface components {
             device?: string;
             /** @description The name as people read it. */
             name?: string;
-            /** @description 8 to 1024 bytes; a contact with its one-time code needs none. */
+            /** @description 8 to 1024 bytes, unless the mesh has another minimum; a contact with its one-time code needs none. */
             password?: string;
             /** @description The account's name in the mesh, for ever: 2 to 63 lower-case letters, digits and single dashes. */
             slug: string;
@@ -1279,7 +1279,7 @@ export interface components {
             version?: string;
         };
         ResetPasswordRequest: {
-            /** @description 8 to 1024 bytes. */
+            /** @description 8 to 1024 bytes, unless the mesh has another minimum. */
             newPassword: string;
             /** @description The account, whose sign-ins all end. */
             userId: string;
@@ -1291,7 +1291,7 @@ export interface components {
             memory?: components["schemas"]["Usage"];
         };
         RevokeTokensRequest: {
-            /** @description Every sign-in of the account, in all apps. */
+            /** @description Every sign-in of the account, in all apps. An admin who names no account ends everyone's. */
             allTokens?: boolean;
             /** @description Every sign-in on this device, in the caller's app. With neither, the caller's own sign-in alone. */
             device?: string;
@@ -1319,7 +1319,7 @@ export interface components {
         RouteInput: {
             /** @description "host" or "host/path". */
             id: string;
-            /** @description Where it leads: a URL. */
+            /** @description Where it leads: a URL; without a scheme it is http. */
             target: string;
         };
         SaveCertsRequest: {
@@ -1373,7 +1373,7 @@ export interface components {
             routes?: components["schemas"]["Route"][];
         };
         SaveSelfRequest: {
-            /** @description Replace all labels, where any are given: at most 64. */
+            /** @description Labels to set. Others stay; an empty value removes one. An account has at most 64. */
             labels?: {
                 [key: string]: string;
             };

@@ -111,6 +111,7 @@ export class Client {
     options: { body?: unknown; token?: string; signal?: AbortSignal; headers?: Record<string, string> | undefined } = {},
   ): Promise<Response> {
     const headers = new Headers(options.headers);
+    if (!headers.has("Mesh-Api-Version")) headers.set("Mesh-Api-Version", "2");
     const token = options.token ?? (await this.config.token?.());
     if (token) headers.set("Authorization", `Bearer ${token}`);
     const init: RequestInit = { method, headers, redirect: "manual" };

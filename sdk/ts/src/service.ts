@@ -179,8 +179,7 @@ export class Service {
 
   private async register(): Promise<{ id?: string; leaseSeconds?: number }> {
     const put = async () => {
-      const headers = { "Mesh-Api-Version": "2" };
-      const answer = await this.session.request("PUT", "/registry-svc/instance", { url: this.selfURL }, headers);
+      const answer = await this.session.request("PUT", "/registry-svc/instance", { url: this.selfURL });
       const registered = answer as { id?: string; leaseSeconds?: number; proofKey?: string };
       this.proofKey = registered.proofKey ?? this.proofKey;
       return registered;

@@ -40,7 +40,7 @@ export class Session {
 
   /** Makes an account, and signs in as it. */
   async register(name = this.credentials.slug): Promise<string> {
-    return this.take(await this.anonymous.call("POST /user-svc/register", { body: { appHost: "unnamed", ...this.credentials, name } }));
+    return this.take(await this.anonymous.call("POST /user-svc/register", { body: { ...this.account(), name } }));
   }
 
   /** Forgets the token: the next one is a new sign-in's. */
@@ -64,7 +64,13 @@ export class Session {
   }
 
   private async signIn(): Promise<string> {
-    return this.take(await this.anonymous.call("POST /user-svc/login", { body: { appHost: "unnamed", ...this.credentials } }));
+    return this.take(await this.anonymous.call("POST /user-svc/login", { body: this.account() }));
+  }
+
+  /** Returns what the mesh knows of the credentials: an object of the caller's may have more, which the mesh would refuse. */
+  private account(): Credentials & { appHost: string } {
+    const { slug, password, appHost = "unnamed", device } = this.credentials;
+    return { slug, password, appHost, ...(device === undefined ? {} : { device }) };
   }
 
   private take(answer: { token?: { token?: string } }): string {

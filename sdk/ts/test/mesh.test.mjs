@@ -46,6 +46,11 @@ test("a client calls the mesh, with its types and its errors", async () => {
   assert.equal(may.authorized, false);
   await assert.rejects(joe.client.call("POST /user-svc/users", { body: {} }), { name: "MeshError", status: 403, code: "FORBIDDEN" });
   await assert.rejects(new Client().call("POST /user-svc/self"), { status: 401 });
+  await assert.rejects(joe.client.call("DELETE /user-svc/tokens", { body: { all: true } }), { status: 400, code: "VALIDATION_ERROR", message: /did you mean allTokens\?/ });
+  const more = new Session({ slug: "ts-more", password: "password-of-ts-more", note: "of the caller's" }); // which the mesh doesn't know
+  await more.register();
+  more.forget();
+  assert.ok(await more.token());
   await assert.rejects(account("ts-joe"), { status: 409 });
   await assert.rejects(account("Bad Slug"), (e) => e instanceof MeshError && e.status === 400 && e.details.some((d) => d.field === "slug"));
   await assert.rejects(new Client({ server: "http://127.0.0.1:1" }).request("GET", "/"), { status: 0, code: "UNREACHABLE" });
