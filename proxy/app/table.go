@@ -214,12 +214,47 @@ func (t *table) update(ctx context.Context, instances *kv.Map[*routing.Instance]
 	if err != nil {
 		return err
 	}
-	keys := t.differing(want)
+	leaving, others := t.inOrder(t.differing(want), want)
+	if err := t.write(ctx, leaving, instances); err != nil {
+		return err
+	}
+	return t.write(ctx, others, instances)
+}
+
+// inOrder splits keys into those of slugs that lose an address, which are written first, and the others. A gateway that learnt first of the
+// slug that gets the address would send it requests for the slug that loses it.
+func (t *table) inOrder(keys []string, want map[string][]byte) (leaving, others []string) {
+	for _, k := range keys {
+		now := addresses(want[k])
+		loses := slices.ContainsFunc(addresses(t.published[k]), func(url string) bool { return !slices.Contains(now, url) })
+		if loses {
+			leaving = append(leaving, k)
+		} else {
+			others = append(others, k)
+		}
+	}
+	return leaving, others
+}
+
+// addresses returns the URLs of a slug's entry; none of any other entry.
+func addresses(entry []byte) (urls []string) {
+	var s routing.Slug
+	if json.Unmarshal(entry, &s) != nil {
+		return nil
+	}
+	for _, i := range s.Instances {
+		urls = append(urls, i.URL)
+	}
+	return urls
+}
+
+// write writes the entries of keys as they should be now.
+func (t *table) write(ctx context.Context, keys []string, instances *kv.Map[*routing.Instance]) error {
 	if len(keys) == 0 {
 		return nil
 	}
 	written := map[string][]byte{}
-	err = kv.WriteAll(ctx, t.bucket, keys, func() (map[string][]byte, error) {
+	err := kv.WriteAll(ctx, t.bucket, keys, func() (map[string][]byte, error) {
 		now, err := t.want(ctx, instances.Load()) // which may have changed again; what else has is the next update's business
 		clear(written)
 		for _, k := range keys {
