@@ -137,7 +137,7 @@ func TestServiceInPython(t *testing.T) {
 		if err := p.cmd.Wait(); err != nil {
 			t.Errorf("it ended with %v: %s", err, p.stderr.String())
 		}
-		if a := m.Do(t, "GET", "/pets-py/hello", "", nil); a.Status != http.StatusNotFound {
+		if a := m.Do(t, "GET", "/pets-py/hello", "", nil); a.Status != http.StatusServiceUnavailable {
 			t.Errorf("after it left: %d", a.Status)
 		}
 		again := start(t, dir, m.URL)
