@@ -80,9 +80,10 @@ type Host struct {
 	Logger   *slog.Logger
 	Metrics  *prometheus.Registry
 
-	cfg    Config
-	seals  *seal.Reader // nil where processes have no certificates
-	cancel context.CancelFunc
+	cfg     Config
+	servers natsServers
+	seals   *seal.Reader // nil where processes have no certificates
+	cancel  context.CancelFunc
 
 	mu      sync.Mutex
 	listens []string // see Listens
@@ -123,6 +124,7 @@ func New(ctx context.Context, cfg Config) (*Host, error) {
 		opts = append(opts, auth.AcceptExpired(cfg.TokenSession))
 	}
 	h.Registry, h.Nodes, h.Client, h.RPC, h.Verifier = nodes, nodes, rpc, rpc, auth.NewVerifier(h.Auth, opts...)
+	h.Listeners() // while NATS is there
 	return h, nil
 }
 

@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
+	"time"
 )
 
 // Addresses is the key in a node's metadata of further addresses that its process listens on, with commas between.
@@ -36,12 +38,44 @@ func (h *Host) Listeners() []string {
 			}
 		}
 	}
-	for _, raw := range h.NATS.Servers() {
+	return append(out, h.servers.get(h.NATS.Servers)...)
+}
+
+// natsServers are the addresses of NATS, as of a moment ago. nats.go holds a lock while it dials a server that is away, and health checks and
+// requests must not wait for that.
+type natsServers struct {
+	known   atomic.Pointer[[]string]
+	reading atomic.Bool
+	last    atomic.Int64 // when they were read: Unix time in nanoseconds
+}
+
+const serversFor = 10 * time.Second // they are read again after it
+
+// get returns the addresses that are known, and has them read again now and then.
+func (s *natsServers) get(read func() []string) []string {
+	known := s.known.Load()
+	if known == nil {
+		s.read(read)
+		return *s.known.Load()
+	}
+	if time.Since(time.Unix(0, s.last.Load())) > serversFor && s.reading.CompareAndSwap(false, true) {
+		go func() {
+			defer s.reading.Store(false)
+			s.read(read)
+		}()
+	}
+	return *known
+}
+
+func (s *natsServers) read(from func() []string) {
+	out := []string{}
+	for _, raw := range from() {
 		if u, err := url.Parse(raw); err == nil && u.Port() != "" {
 			out = append(out, u.Host)
 		}
 	}
-	return out
+	s.known.Store(&out)
+	s.last.Store(time.Now().UnixNano())
 }
 
 // Reachable returns an address as clients dial it. If it is every address of this machine, it returns those of the machine's interfaces,
