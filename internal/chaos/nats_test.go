@@ -16,8 +16,10 @@ func (m *mesh) registerSome(t *testing.T, prefix string, n int) (acknowledged []
 	t.Helper()
 	for i := range n {
 		slug := fmt.Sprintf("%s-%d", prefix, i)
-		if status(t, "POST", m.URL+"/user-svc/register", "", account(slug)) == http.StatusOK {
+		if s := status(t, "POST", m.URL+"/user-svc/register", "", account(slug)); s == http.StatusOK {
 			acknowledged = append(acknowledged, slug)
+		} else {
+			t.Logf("%s: %d", slug, s)
 		}
 	}
 	return acknowledged

@@ -22,11 +22,12 @@ import (
 
 // Times of the replication.
 const (
-	replicateTimeout = 2 * time.Second  // of what a call waits for at most, with the wait below
-	startTimeout     = 5 * time.Second  // at the start, until this process knows what was put
-	seenTimeout      = 1 * time.Second  // until this process knows what it has put
-	syncTimeout      = 10 * time.Second // of a full comparison
-	syncInterval     = 30 * time.Second // between full comparisons
+	slugTimeout      = 300 * time.Millisecond // of what a call waits for its slug, which is published again if that fails
+	replicateTimeout = 2 * time.Second        // of what a call waits for at most, with the wait below
+	startTimeout     = 5 * time.Second        // at the start, until this process knows what was put
+	seenTimeout      = 1 * time.Second        // until this process knows what it has put
+	syncTimeout      = 10 * time.Second       // of a full comparison
+	syncInterval     = 30 * time.Second       // between full comparisons
 	firstRetry       = 100 * time.Millisecond
 	lastRetry        = 2 * time.Second
 )
@@ -259,7 +260,9 @@ func (r *replicator) Changed(ctx context.Context, c service.Changes) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), replicateTimeout)
 	defer cancel()
-	r.slugs.put(ctx, c.Slugs, c.Deleted)
+	briefly, end := context.WithTimeout(ctx, slugTimeout)
+	r.slugs.put(briefly, c.Slugs, c.Deleted)
+	end()
 	if err := r.put(ctx, c); err != nil {
 		r.log.Warn("replication_waits", "error", err)
 		r.soon()
