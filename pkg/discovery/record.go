@@ -89,7 +89,7 @@ func unescape(s string) (string, error) {
 	return b.String(), nil
 }
 
-// encode gives the key and the value of one node of a service.
+// encode returns the key and the value of one node of a service.
 func encode(s *registry.Service, n *registry.Node, ttl time.Duration, voucher []byte) (key string, value []byte, err error) {
 	if err := check(s, n); err != nil {
 		return "", nil, err

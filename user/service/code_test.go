@@ -52,7 +52,7 @@ func TestCodes(t *testing.T) {
 	w.want("another's code", err, errs.Unauthenticated, "INVALID_CODE")
 	ann := w.must(w.byCode(p)) // the contact had no holder
 	if again := w.must(w.byCode(w.send("ann@x.example"))); ann.UserID == joe.UserID || again.UserID != ann.UserID {
-		t.Error("a proved contact has no account of its own")
+		t.Error("a proved contact has no separate account")
 	}
 }
 

@@ -196,12 +196,8 @@ func (s *Service) mayManage(ctx context.Context, r Reader, c Caller, organizatio
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return err
 	}
-	if _, err = r.Organization(ctx, organizationID); err == nil {
-		given, err := s.givenAdmins(ctx, r, organizationID)
-		if err != nil || slices.Contains(given, c.UserID) {
-			return err
-		}
-	} else if !errors.Is(err, ErrNotFound) {
+	given, err := s.givenAdmins(ctx, r, organizationID)
+	if err != nil && !errors.Is(err, ErrNotFound) || slices.Contains(given, c.UserID) {
 		return err
 	}
 	return errs.Forbiddenf("this takes an admin of the organization")
@@ -213,23 +209,24 @@ func (s *Service) givenAdmins(ctx context.Context, r Reader, organizationID stri
 	if err != nil {
 		return nil, err
 	}
-	enrolls, err := r.Enrolls(ctx, EnrollQuery{Role: orgRole(organizationID, OrgAdmin)})
+	q := EnrollQuery{Role: orgRole(organizationID, OrgAdmin)}
+	enrolls, err := r.Enrolls(ctx, q)
 	if err != nil {
 		return nil, err
 	}
 	for _, e := range enrolls {
-		if e.UserID == "" || e.AppID != o.AppID && e.AppID != AnyApp {
-			continue
-		}
-		counts, err := s.effective(ctx, r, EnrollQuery{IDs: []string{e.ID}, UserIDs: []string{e.UserID}})
-		if err != nil {
-			return nil, err
-		}
-		if len(counts) > 0 {
-			userIDs = append(userIDs, e.UserID)
+		if e.UserID != "" && (e.AppID == o.AppID || e.AppID == AnyApp) {
+			q.IDs, q.UserIDs = append(q.IDs, e.ID), append(q.UserIDs, e.UserID)
 		}
 	}
-	return userIDs, nil
+	if len(q.IDs) == 0 {
+		return nil, nil
+	}
+	enrolls, err = s.effective(ctx, r, q)
+	for _, e := range enrolls {
+		userIDs = append(userIDs, e.UserID)
+	}
+	return userIDs, err
 }
 
 // ListOrganizations lists the caller's organizations; for an admin, all. Errors: Unavailable.

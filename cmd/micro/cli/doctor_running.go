@@ -178,7 +178,7 @@ type followed int
 
 const (
 	led       followed = iota // by the target
-	otherwise                 // by a page of the gateway's: host routes have an address of their own
+	otherwise                 // by a page of the gateway's: host routes have a separate address
 	shut                      // by the gateway: a guard of routes.yaml closes it
 )
 

@@ -50,7 +50,7 @@ func (c *Client) Call(ctx context.Context, req client.Request, rsp any, opts ...
 	return err
 }
 
-// Raw sends an encoded message and gives the encoded answer, with the trailer of the answer or the error. The subtype
+// Raw sends an encoded message and returns the encoded answer, with the trailer of the answer or the error. The subtype
 // says how both are encoded: "json" or "proto". md is all the metadata that is sent: nothing is taken from ctx. The
 // body is not held on to. Errors are those of Call. Guests are never called: see RawGuest.
 func (c *Client) Raw(ctx context.Context, service, endpoint, subtype string, body []byte, md metadata.MD) ([]byte, metadata.MD, error) {
