@@ -110,9 +110,9 @@ func (a *App) build(ctx context.Context) error {
 		HeaderTimeout: a.cfg.HeadersTimeout, TunnelCheck: a.cfg.TunnelCheck,
 		Surplus: func(address string) { a.log.Warn("upstream_sent_more_than_its_answer", "address", address) },
 	})
-	stream := &handler.EventStream{Events: a.host.Events, Verifier: a.host.Verifier}
-	states := &handler.SchemaStates{Status: func() any { return a.schemas.Status() }, Verifier: a.host.Verifier}
-	dead := &handler.DeadLetters{JS: a.host.JS, Verifier: a.host.Verifier, Log: a.log}
+	stream := &handler.EventStream{Events: a.host.Events}
+	states := &handler.SchemaStates{Status: func() any { return a.schemas.Status() }}
+	dead := &handler.DeadLetters{JS: a.host.JS, Log: a.log}
 	pages := a.pages(stream, states)
 	pages.Dead = dead
 	tokens, err := handler.ParseCallerTokens(a.cfg.CallerToken)
