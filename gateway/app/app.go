@@ -124,7 +124,7 @@ func (a *App) build(ctx context.Context) error {
 		Nodes: a.host.Nodes, ExposeStock: a.cfg.ExposeStock,
 		Routes: a.routes, Forward: a.upstream, Local: pages.Handlers(), Logger: a.log, Metrics: a.host.Metrics, Hosts: a.cfg.EdgeListen == "",
 		MaxMessage: a.cfg.MaxMessage, MaxBody: a.cfg.MaxBody, CallTimeout: a.cfg.CallTimeout,
-		WaitHeaders: a.cfg.HeadersTimeout, CORS: a.cfg.CORS, CallerTokens: tokens,
+		WaitHeaders: a.cfg.HeadersTimeout, CORS: a.cfg.CORS, CORSCredentials: a.cfg.CORSCredentials, CallerTokens: tokens,
 	}
 	main := handler.New(cfg)
 	stream.Gateway, states.Gateway, dead.Gateway = main, main, main

@@ -57,7 +57,6 @@ func (g *Gateway) method(x *http1.Exchange, set *routeSet, s *discovery.Service)
 		x.Fail(http.StatusMethodNotAllowed, "METHOD_NOT_ALLOWED", "methods of "+s.Name+" are called with POST")
 		return
 	}
-	g.allowOrigin(x)
 	name := strings.TrimPrefix(string(x.Path()), "/"+s.Name)
 	name = strings.Replace(strings.TrimPrefix(name, "/"), "/", ".", 1)
 	if set.closed.Method(s.Name, name) {
