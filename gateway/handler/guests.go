@@ -11,7 +11,6 @@ import (
 	merrors "go-micro.dev/v5/errors"
 
 	"micromesh/gateway/http1"
-	"micromesh/gateway/transcode"
 	"micromesh/pkg/auth"
 	"micromesh/pkg/errs"
 	"micromesh/pkg/telemetry"
@@ -82,7 +81,7 @@ func (h *Guests) call(x *http1.Exchange, service, endpoint string, body []byte) 
 	}
 	if subtype == "json" {
 		var err error
-		if body, err = transcode.Untyped(service, endpoint, http.MethodPost, "/").Message(body, nil, ""); err != nil {
+		if body, err = b.Body(body); err != nil {
 			return nil, err
 		}
 	}
