@@ -118,7 +118,7 @@ func (g *Gateway) invoke(x *http1.Exchange, b *transcode.Binding, msg []byte, to
 	}
 	answer, trailer, err := raw()
 	failed := ""
-	if e := errs.From(err); e != nil && e.Kind.Status() >= http.StatusInternalServerError {
+	if e := errs.From(err); e != nil && e.Status() >= http.StatusInternalServerError {
 		failed = e.Code
 	}
 	telemetry.End(span, failed)

@@ -266,11 +266,22 @@ func (g *Gateway) fail(x *http1.Exchange, err error) {
 	if e.RetryAfter > 0 {
 		h.Set("Retry-After", retryAfter(e.RetryAfter))
 	}
-	if e.Kind == errs.Internal {
+	if level := severity(e); level > slog.LevelInfo {
 		ctx := telemetry.Extract(x.Context(), traceparent(x))
-		g.cfg.Logger.ErrorContext(ctx, "request_failed", "error", err, "request_id", requestID(x), "path", string(x.Path()))
+		g.cfg.Logger.Log(ctx, level, "request_failed", "error", err, "request_id", requestID(x), "path", string(x.Path()))
 	}
-	x.Respond(e.Kind.Status(), jsonType, errs.Body(e, requestID(x)))
+	x.Respond(e.Status(), jsonType, errs.Body(e, requestID(x)))
+}
+
+// severity is the level at which an error is logged. Faults of a service keep their details in the log.
+func severity(e *errs.Error) slog.Level {
+	switch {
+	case e.Kind == errs.Internal:
+		return slog.LevelError
+	case e.Status() >= http.StatusInternalServerError && e.Unwrap() != nil:
+		return slog.LevelWarn
+	}
+	return slog.LevelInfo
 }
 
 // challenge is the WWW-Authenticate header of a 401 (RFC 6750, section 3).

@@ -46,7 +46,7 @@ func (h *Guests) ServeHTTP1(x *http1.Exchange) {
 	status := http.StatusOK
 	answer, err := h.call(x, service, endpoint, body)
 	if err != nil {
-		status, answer = errs.From(err).Kind.Status(), nil
+		status, answer = errs.From(err).Status(), nil
 		x.Header().Set("Micro-Error", h.microError(x, service, err))
 	}
 	x.Header().Set("Cache-Control", "no-store")
@@ -90,7 +90,7 @@ func (h *Guests) call(x *http1.Exchange, service, endpoint string, body []byte) 
 	ctx, span := telemetry.Start(telemetry.Extract(ctx, traceparent(x)), service+"/"+endpoint)
 	answer, trailer, err := g.cfg.RPC.Raw(ctx, service, endpoint, subtype, body, g.metadata(ctx, x, token))
 	failed := ""
-	if e := errs.From(err); e != nil && e.Kind.Status() >= http.StatusInternalServerError {
+	if e := errs.From(err); e != nil && e.Status() >= http.StatusInternalServerError {
 		failed = e.Code
 	}
 	telemetry.End(span, failed)
@@ -107,7 +107,7 @@ func (h *Guests) microError(x *http1.Exchange, service string, err error) string
 	if e.Kind == errs.Internal {
 		h.Gateway.cfg.Logger.ErrorContext(x.Context(), "request_failed", "error", err, "request_id", requestID(x), "service", service)
 	}
-	status := e.Kind.Status()
+	status := e.Status()
 	m := merrors.Error{Id: service, Code: int32(status), Detail: e.Message, Status: http.StatusText(status)} //nolint:gosec // three digits
 	return ascii(m.Error())
 }

@@ -6,7 +6,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-// form is the way in which a text becomes a JSON value.
+// form says how a text becomes a JSON value.
 type form uint8
 
 const (
@@ -122,7 +122,7 @@ func fieldOf(fd protoreflect.FieldDescriptor) field {
 	return f
 }
 
-// message sets the form of a field that is a message. Those of google.protobuf have forms of their own (ProtoJSON).
+// message sets the form of a field that is a message. Those of google.protobuf have special forms (ProtoJSON).
 func (f *field) message(d protoreflect.MessageDescriptor) {
 	name, known := strings.CutPrefix(string(d.FullName()), "google.protobuf.")
 	f.form, f.of = formMessage, messageFields{d}

@@ -102,8 +102,8 @@ func dotted(path []field) string {
 	return strings.Join(names, ".")
 }
 
-// parameter returns the field that a parameter names, behind the messages that it is in. It reports whether there is one. Where any
-// field may be, what is not known is a text.
+// parameter returns the field that a parameter names, behind the messages that it is in. It reports whether there is one. An
+// unknown field is a text where the message may have any.
 //
 // Errors: Invalid if no text sets the field.
 func (n *Binding) parameter(name string) (path []field, known bool, err error) {
@@ -123,7 +123,7 @@ func (n *Binding) parameter(name string) (path []field, known bool, err error) {
 
 // lookUp follows the dots of a parameter's name. It returns nil if a message has no such field.
 //
-// Errors: Invalid if the name leads to what no text sets, or into what has no fields.
+// Errors: Invalid if no text sets the field, or if a field before a dot is no message.
 func lookUp(of fields, name string) (path []field, err error) {
 	for rest := name; ; {
 		f, ok := of.find(rest)
