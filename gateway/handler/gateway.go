@@ -6,6 +6,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -52,6 +53,7 @@ type Config struct {
 
 	Nodes        Nodes         // what runs, for services without bindings; nil is nothing
 	ExposeStock  bool          // services written with plain go-micro may be called by their methods' names
+	GuestHeaders []string      // header fields of clients that such services receive beside GuestHeaders
 	HostsOnly    bool          // an edge: only host routes are served
 	Hosts        bool          // host routes are served
 	MaxMessage   int64         // of an RPC call's body, bytes; default 4 MiB
@@ -69,6 +71,9 @@ type Gateway struct {
 	metrics *metrics
 	issuer  *issuer
 	keep    func(*http1.Exchange) bool // mayGoOn, made once
+	guesses guesses
+
+	guestHeaders []string // in lower case
 }
 
 var _ http1.Handler = (*Gateway)(nil)
@@ -92,6 +97,9 @@ func New(cfg Config) *Gateway {
 	}
 	g := &Gateway{cfg: cfg, ids: newRequestIDs(), metrics: newMetrics(cfg.Metrics), issuer: newIssuer(cfg.RPC)}
 	g.keep = g.mayGoOn
+	for _, name := range slices.Concat(GuestHeaders, cfg.GuestHeaders) {
+		g.guestHeaders = append(g.guestHeaders, strings.ToLower(name))
+	}
 	return g
 }
 

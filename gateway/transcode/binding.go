@@ -36,6 +36,10 @@ type Binding struct {
 	names    *names // in descriptions
 	open     bool   // query may not be all that there is
 	newer    *newer // what answers of later versions have; nil for none
+
+	guess Guess             // of a guest's fields
+	texts map[string]sample // of the last message to a guest
+	tried map[string]bool   // "field form"
 }
 
 // segment of a pattern: a literal, or a parameter named as in JSON.

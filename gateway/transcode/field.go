@@ -20,9 +20,12 @@ const (
 	formTime
 	formDuration
 	formMask
-	formMessage // its fields are named with dots
-	formMap     // no text is one
-	formFree    // any JSON, which no text is
+	formLiteral     // a number, true or false, as it is written
+	formQuoted      // the same, in a text
+	formNanoseconds // a time.Duration
+	formMessage     // its fields are named with dots
+	formMap         // no text is one
+	formFree        // any JSON, which no text is
 )
 
 // field of a request message, as a path or a query can name it.

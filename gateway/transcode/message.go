@@ -63,7 +63,7 @@ func (n *Binding) Merge(body []byte, query string, named map[string]string) ([]b
 		if err != nil {
 			return nil, errs.Field(name, "encoding", "is not valid percent-encoding in the path")
 		}
-		v, err := path[len(path)-1].value(name, text)
+		v, err := n.guessed(path, []string{text}).value(name, text)
 		if err != nil {
 			return nil, err
 		}

@@ -82,7 +82,7 @@ func (n *Binding) fromQuery(query string, t tree) error {
 			return errs.Field(full, "conflict", "is in the query by two names: %s and %s", other, name)
 		}
 		seen[full] = name
-		v, err := path[len(path)-1].values(name, values[name])
+		v, err := n.guessed(path, values[name]).values(name, values[name])
 		if err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package transcode
 
 import (
+	"slices"
 	"strings"
 
 	"go-micro.dev/v5/registry"
@@ -85,11 +86,30 @@ func registeredField(v *registry.Value) field {
 	}
 	switch {
 	case list && element == "uint8": // bytes are base64 in JSON
-		f.list, f.form = false, formText
+		f.list, f.form = false, formBytes
+	case element == "Duration" && len(v.Values) == 0:
+		f.form = formNanoseconds
 	case len(v.Values) > 0:
-		f.form, f.of = formMessage, registeredFields{v}
+		f.registered(v)
 	}
 	return f
+}
+
+// registered sets the form of a struct. Those of google.protobuf have special forms.
+func (f *field) registered(v *registry.Value) {
+	has := func(names ...string) bool {
+		return slices.EqualFunc(v.Values, names, func(v *registry.Value, name string) bool { return v != nil && v.Name == name })
+	}
+	switch {
+	case strings.HasSuffix(v.Type, "Value") && has("value"):
+		inner := registeredField(v.Values[0])
+		inner.json, inner.list = f.json, f.list
+		*f = inner
+	case v.Type == "Timestamp" && has("seconds", "nanos"), v.Type == "Duration" && has("seconds", "nanos"), v.Type == "FieldMask" && has("paths"):
+		f.form = formText
+	default:
+		f.form, f.of = formMessage, registeredFields{v}
+	}
 }
 
 // sizeOf is the bytes of a Go number of 8, 16 or 32 bits, by its name.

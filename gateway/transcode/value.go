@@ -80,6 +80,8 @@ func (f field) value(name, text string) (json.RawMessage, error) {
 		return special(name, text, &timestamppb.Timestamp{}, "must be a time such as 2026-01-02T15:04:05Z; a + is %2B in a query")
 	case formDuration:
 		return special(name, text, &durationpb.Duration{}, "must be a duration in seconds such as 1.5s")
+	case formLiteral, formQuoted, formNanoseconds:
+		return guessedValue(name, text, f.form)
 	case formMask:
 		return special(name, camelCase(text), &fieldmaskpb.FieldMask{}, "must be names of fields with commas between, such as name,owner.id")
 	}
