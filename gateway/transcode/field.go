@@ -36,6 +36,8 @@ type field struct {
 	list bool
 	enum protoreflect.EnumDescriptor
 	of   fields // of a message
+
+	oneof string // that it belongs to
 }
 
 // scalar reports whether one text is one value of the field.
@@ -97,6 +99,9 @@ func fieldsOf(d protoreflect.MessageDescriptor) fields {
 
 func fieldOf(fd protoreflect.FieldDescriptor) field {
 	f := field{json: fd.JSONName(), list: fd.IsList()}
+	if o := fd.ContainingOneof(); o != nil && !o.IsSynthetic() {
+		f.oneof = string(o.Name())
+	}
 	switch fd.Kind() { //nolint:exhaustive // the others are texts
 	case protoreflect.BoolKind:
 		f.form = formBool
@@ -147,7 +152,7 @@ func (f *field) message(d protoreflect.MessageDescriptor) {
 			return
 		}
 		inner := fieldOf(value) // of a wrapper such as Int64Value
-		inner.json, inner.list = f.json, f.list
+		inner.json, inner.list, inner.oneof = f.json, f.list, f.oneof
 		*f = inner
 	}
 }

@@ -68,7 +68,7 @@ func (n *Binding) fromQuery(query string, t tree) error {
 	if err != nil {
 		return errs.Invalidf("the query is not valid: %s", err)
 	}
-	seen := map[string]string{} // parameters by the fields that they set
+	seen, chosen := map[string]string{}, map[string]string{} // parameters by the fields, and fields by the oneofs, that they set
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		path, known, err := n.parameter(name)
 		if err != nil {
@@ -82,6 +82,9 @@ func (n *Binding) fromQuery(query string, t tree) error {
 			return errs.Field(full, "conflict", "is in the query by two names: %s and %s", other, name)
 		}
 		seen[full] = name
+		if err := choose(chosen, path); err != nil {
+			return err
+		}
 		v, err := n.guessed(path, values[name]).values(name, values[name])
 		if err != nil {
 			return err
@@ -89,6 +92,23 @@ func (n *Binding) fromQuery(query string, t tree) error {
 		if err := t.set(name, path, v); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// choose notes the members of oneofs on the way to a field.
+//
+// Errors: Invalid if another member of one is set.
+func choose(chosen map[string]string, path []field) error {
+	for i, f := range path {
+		if f.oneof == "" {
+			continue
+		}
+		full, of := dotted(path[:i+1]), dotted(path[:i])+"."+f.oneof
+		if other, taken := chosen[of]; taken && other != full {
+			return errs.Field(full, "oneof", "is in the query beside %s: only one of the two can be set", other)
+		}
+		chosen[of] = full
 	}
 	return nil
 }

@@ -175,6 +175,7 @@ func TestQueriesThatCantBeMappedAreRefused(t *testing.T) {
 		"id=a&id=a":                            "id is in the query 2 times: send it once",
 		"filter.owner=a&filter.owner=b":        "filter.owner is in the query 2 times: send it once",
 		"flag=true&flag=true":                  "flag is in the query 2 times: send it once",
+		"left=a&right=1":                       "right is in the query beside left: only one of the two can be set",
 		"any=1&small=x":                        "any is any JSON, which no query can hold",
 		"filter.max_price=1&filter.maxPrice=1": "filter.maxPrice is in the query by two names: filter.maxPrice and filter.max_price",
 	} {
