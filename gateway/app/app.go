@@ -121,7 +121,7 @@ func (a *App) build(ctx context.Context) error {
 	}
 	cfg := handler.Config{
 		Table: a.table, Bindings: a.schemas.Bindings(), RPC: a.host.RPC, Verifier: a.host.Verifier, Permits: a.host.Auth,
-		Nodes: a.host.Nodes, ExposeStock: a.cfg.ExposeStock,
+		Nodes: a.host.Nodes, ExposeStock: a.cfg.ExposeStock, GuestHeaders: a.cfg.GuestHeaders,
 		Routes: a.routes, Forward: a.upstream, Local: pages.Handlers(), Logger: a.log, Metrics: a.host.Metrics, Hosts: a.cfg.EdgeListen == "",
 		MaxMessage: a.cfg.MaxMessage, MaxBody: a.cfg.MaxBody, CallTimeout: a.cfg.CallTimeout,
 		WaitHeaders: a.cfg.HeadersTimeout, CORS: a.cfg.CORS, CORSCredentials: a.cfg.CORSCredentials, CallerTokens: tokens,

@@ -24,6 +24,8 @@ type Config struct {
 
 	ExposeStock bool `env:"MICRO_EXPOSE_STOCK" envDefault:"false" help:"POST /{service}/{Handler.Method} leads to services written with plain go-micro that the registry has brought in"`
 
+	GuestHeaders []string `env:"MICRO_GUEST_HEADERS" help:"header fields of clients that services in plain go-micro receive as metadata, with commas between, such as X-Tenant; always Accept-Language, Baggage, Idempotency-Key and Tracestate"`
+
 	InstanceNetworks []string `env:"MICRO_INSTANCE_NETWORKS" help:"CIDRs that instances and services in plain go-micro may be in, with commas between; by default private networks: 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 100.64.0.0/10 and fc00::/7"`
 	Reserved         []string `env:"MICRO_RESERVED_ADDRESSES" help:"HOST:PORTs that nothing is forwarded to, with commas between: databases and others of the mesh that this process doesn't know"`
 
@@ -85,6 +87,11 @@ func (c *Config) Validate() error {
 	}
 	if _, err := netpolicy.ParseNetworks(c.InstanceNetworks); err != nil {
 		wrong = append(wrong, err)
+	}
+	for _, h := range c.GuestHeaders {
+		if err := handler.CheckGuestHeader(h); err != nil {
+			wrong = append(wrong, fmt.Errorf("MICRO_GUEST_HEADERS holds %w", err))
+		}
 	}
 	for _, a := range c.Reserved {
 		if _, _, err := net.SplitHostPort(a); err != nil {

@@ -11,7 +11,6 @@ import (
 	merrors "go-micro.dev/v5/errors"
 
 	"micromesh/gateway/http1"
-	"micromesh/gateway/transcode"
 	"micromesh/pkg/auth"
 	"micromesh/pkg/errs"
 	"micromesh/pkg/telemetry"
@@ -47,7 +46,7 @@ func (h *Guests) ServeHTTP1(x *http1.Exchange) {
 	status := http.StatusOK
 	answer, err := h.call(x, service, endpoint, body)
 	if err != nil {
-		status, answer = errs.From(err).Kind.Status(), nil
+		status, answer = errs.From(err).Status(), nil
 		x.Header().Set("Micro-Error", h.microError(x, service, err))
 	}
 	x.Header().Set("Cache-Control", "no-store")
@@ -82,7 +81,7 @@ func (h *Guests) call(x *http1.Exchange, service, endpoint string, body []byte) 
 	}
 	if subtype == "json" {
 		var err error
-		if body, err = transcode.Untyped(service, endpoint, http.MethodPost, "/").Message(body, nil, ""); err != nil {
+		if body, err = b.Body(body); err != nil {
 			return nil, err
 		}
 	}
@@ -91,7 +90,7 @@ func (h *Guests) call(x *http1.Exchange, service, endpoint string, body []byte) 
 	ctx, span := telemetry.Start(telemetry.Extract(ctx, traceparent(x)), service+"/"+endpoint)
 	answer, trailer, err := g.cfg.RPC.Raw(ctx, service, endpoint, subtype, body, g.metadata(ctx, x, token))
 	failed := ""
-	if e := errs.From(err); e != nil && e.Kind.Status() >= http.StatusInternalServerError {
+	if e := errs.From(err); e != nil && e.Status() >= http.StatusInternalServerError {
 		failed = e.Code
 	}
 	telemetry.End(span, failed)
@@ -108,7 +107,7 @@ func (h *Guests) microError(x *http1.Exchange, service string, err error) string
 	if e.Kind == errs.Internal {
 		h.Gateway.cfg.Logger.ErrorContext(x.Context(), "request_failed", "error", err, "request_id", requestID(x), "service", service)
 	}
-	status := e.Kind.Status()
+	status := e.Status()
 	m := merrors.Error{Id: service, Code: int32(status), Detail: e.Message, Status: http.StatusText(status)} //nolint:gosec // three digits
 	return ascii(m.Error())
 }

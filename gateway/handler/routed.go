@@ -77,6 +77,8 @@ func (g *Gateway) routed(x *http1.Exchange, set *routeSet) (way route, taken boo
 	case err != nil:
 		x.Fail(http.StatusBadRequest, "AMBIGUOUS_PATH", err.Error())
 		return routeNone, true
+	case d.Allowed != nil && !d.Guarded && g.callsMethod(x):
+		return routeNone, false
 	case d.Allowed != nil && string(x.Method()) == http.MethodOptions:
 		g.options(x)
 		return routeNone, true
@@ -170,7 +172,11 @@ func (g *Gateway) procedure(x *http1.Exchange, r *routes.Route) {
 		g.fail(x, err)
 		return
 	}
-	b := g.bound(r.Upstream.Service, r.Upstream.Endpoint, string(x.Method()), r.Path)
+	b, err := g.bound(r.Upstream.Service, r.Upstream.Endpoint, string(x.Method()), r.Path)
+	if err != nil {
+		g.fail(x, err)
+		return
+	}
 	token := auth.Bearer(string(x.Get("authorization")))
 	if err := g.authorize(b, token); err != nil {
 		g.fail(x, err)
@@ -189,6 +195,10 @@ func (g *Gateway) procedure(x *http1.Exchange, r *routes.Route) {
 		return
 	}
 	named := maps.Collect(zip(r.Params(), r.Values(string(x.Path()))))
+	if b.Guest {
+		g.callGuest(x, b, guestInput{body, string(x.RawQuery()), named}, token)
+		return
+	}
 	msg, err := b.Merge(body, string(x.RawQuery()), named)
 	if err != nil {
 		g.fail(x, err)

@@ -57,8 +57,7 @@ func (g *Gateway) method(x *http1.Exchange, set *routeSet, s *discovery.Service)
 		x.Fail(http.StatusMethodNotAllowed, "METHOD_NOT_ALLOWED", "methods of "+s.Name+" are called with POST")
 		return
 	}
-	name := strings.TrimPrefix(string(x.Path()), "/"+s.Name)
-	name = strings.Replace(strings.TrimPrefix(name, "/"), "/", ".", 1)
+	name := methodIn(x.Path(), s.Name)
 	if set.closed.Method(s.Name, name) {
 		g.fail(x, closedMethod(s.Name, name))
 		return
@@ -76,13 +75,23 @@ func (g *Gateway) method(x *http1.Exchange, set *routeSet, s *discovery.Service)
 		x.Refuse(err)
 		return
 	}
-	b := transcode.Untyped(s.Name, name, http.MethodPost, "/"+s.Name+"/"+name)
-	msg, err := b.Message(body, nil, "")
-	if err != nil {
-		g.fail(x, err)
-		return
+	b := transcode.Registered(s.Name, name, http.MethodPost, "/"+s.Name+"/"+name, s.Endpoint(name).Request)
+	g.callGuest(x, b, guestInput{body, string(x.RawQuery()), nil}, auth.Bearer(string(x.Get("authorization"))))
+}
+
+// methodIn is the name of the method in a path below a service's name: /{service}/{Handler.Method} or /{service}/{Handler}/{Method}.
+func methodIn(path []byte, service string) string {
+	name := strings.TrimPrefix(string(path), "/"+service)
+	return strings.Replace(strings.TrimPrefix(name, "/"), "/", ".", 1)
+}
+
+// callsMethod reports whether a request calls a guest's method by its name, or asks whether a page may.
+func (g *Gateway) callsMethod(x *http1.Exchange) bool {
+	if m := string(x.Method()); m != http.MethodPost && m != http.MethodOptions {
+		return false
 	}
-	g.invoke(x, b, msg, auth.Bearer(string(x.Get("authorization"))))
+	s := g.exposed(string(firstSegment(x.Path())))
+	return s != nil && callable(s, methodIn(x.Path(), s.Name)) == nil
 }
 
 // closedMethod is the answer to a call of a method that routes.yaml guards under other paths.
@@ -138,22 +147,28 @@ func (g *Gateway) givesWay(slug string) bool {
 	return s == nil || !slices.ContainsFunc(s.Nodes, func(n *discovery.Node) bool { return !n.Stock() })
 }
 
-// bound gives the binding of a route to a method: that of its schema; else of what a running node says of its request; else of nothing.
-func (g *Gateway) bound(service, endpoint, method, pattern string) *transcode.Binding {
+// bound returns the binding of a route to a method: that of its schema; else of what a running node says of its request; else of nothing.
+//
+// Errors: NotFound for a method of a guest that can't be called.
+func (g *Gateway) bound(service, endpoint, method, pattern string) (*transcode.Binding, error) {
 	if b := g.cfg.Bindings.Load().Endpoint(service, endpoint); b != nil {
-		return b
+		return b, nil
 	}
-	if g.cfg.Bindings.Load().Has(service) { // a name with a schema is never a guest's
-		b := transcode.Untyped(service, endpoint, method, pattern)
-		b.Guest = false
-		return b
-	}
+	var s *discovery.Service
 	if g.cfg.Nodes != nil {
-		if s := g.cfg.Nodes.Lookup(service); s != nil {
-			if e := s.Endpoint(endpoint); e != nil {
-				return transcode.Registered(service, endpoint, method, pattern, e.Request)
-			}
+		s = g.cfg.Nodes.Lookup(service)
+	}
+	if s != nil {
+		if e := s.Endpoint(endpoint); e != nil && !unary(e) || e == nil && g.guest(service) != nil {
+			return nil, callable(s, endpoint)
 		}
 	}
-	return transcode.Untyped(service, endpoint, method, pattern)
+	b := transcode.Untyped(service, endpoint, method, pattern)
+	switch {
+	case g.cfg.Bindings.Load().Has(service): // a name with a schema is never a guest's
+		b.Guest = false
+	case s != nil && s.Endpoint(endpoint) != nil:
+		b = transcode.Registered(service, endpoint, method, pattern, s.Endpoint(endpoint).Request)
+	}
+	return b, nil
 }

@@ -112,10 +112,9 @@ func (d *docsDescriber) method(n *Binding) docsMethod {
 	if n.HasBody {
 		rest = "body"
 	}
-	fields := n.Desc.Input().Fields()
-	for i := range fields.Len() {
-		f := d.field(fields.Get(i))
-		f.In = rest
+	for _, p := range inputOf(n) {
+		f := d.field(p.fd)
+		f.Name, f.In = p.name, rest
 		if inPath[f.Name] {
 			f.In, f.Required = "path", true
 		}
@@ -138,7 +137,7 @@ func (d *docsDescriber) field(fd protoreflect.FieldDescriptor) docsField {
 		f.Rules = append(f.Rules, "one of "+strings.Join(r.GetOneOf(), ", "))
 	}
 	if r.GetMaxBytes() > 0 {
-		f.Rules = append(f.Rules, "at most "+strconv.Itoa(int(r.GetMaxBytes()))+" bytes")
+		f.Rules = append(f.Rules, "at most "+strconv.Itoa(int(r.GetMaxBytes()))+" characters")
 	}
 	if r.GetMaxItems() > 0 {
 		f.Rules = append(f.Rules, "at most "+strconv.Itoa(int(r.GetMaxItems()))+" entries")

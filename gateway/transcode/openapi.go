@@ -108,10 +108,9 @@ func (s schemas) parameters(n *Binding) (out []doc) {
 	if n.HasBody || n.query == nil {
 		return out
 	}
-	fields := n.Desc.Input().Fields()
-	for i := range fields.Len() {
-		if fd := fields.Get(i); !inPath[fd.JSONName()] {
-			out = append(out, doc{"name": fd.JSONName(), "in": "query", "schema": s.field(fd)})
+	for _, p := range queryOf(n.Desc.Input()) {
+		if !inPath[p.name] {
+			out = append(out, doc{"name": p.name, "in": "query", "schema": s.field(p.fd)})
 		}
 	}
 	return out

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"io"
 	"net"
@@ -148,22 +149,28 @@ func (s *stock) try(ctx context.Context, address, service, endpoint string, body
 		if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
 			how = discovery.Unreachable
 		}
+		if how == discovery.Failed && ctx.Err() == nil {
+			return nil, how, lost(service, err)
+		}
 		return nil, how, broken(ctx, service, err)
 	}
 	defer rsp.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(rsp.Body, MaxMessage+1))
 	switch {
+	case err != nil && ctx.Err() == nil:
+		return nil, discovery.Failed, lost(service, err)
 	case err != nil:
 		return nil, discovery.Failed, broken(ctx, service, err)
 	case len(answer) > MaxMessage:
-		return nil, discovery.Answered, errs.New(errs.TooLarge, "", "the answer of %s is larger than %d bytes", service, MaxMessage)
+		return nil, discovery.Answered, badAnswer("the answer of %s is larger than %d bytes", service, MaxMessage)
 	case rsp.Header.Get("Micro-Error") != "":
 		return nil, discovery.Answered, fromStock(service, rsp.Header.Get("Micro-Error"))
 	case rsp.StatusCode != http.StatusOK || !strings.HasPrefix(rsp.Header.Get("Content-Type"), "application/json"):
 		err := errors.New("it answered " + rsp.Status + " of type " + strconv.Quote(rsp.Header.Get("Content-Type")))
-		return nil, discovery.Answered, errs.New(errs.Internal, "", "%s", generic(errs.Internal)).Because(err)
+		return nil, discovery.Answered, badAnswer("%s did not answer as a service of go-micro does", service).Because(err)
 	}
-	return bytes.TrimSpace(answer), discovery.Answered, nil
+	answer, err = stockAnswer(service, answer)
+	return answer, discovery.Answered, err
 }
 
 func stockRequest(ctx context.Context, p *passage, service, endpoint string, body []byte, md metadata.MD) (*http.Request, error) {
@@ -206,6 +213,18 @@ func broken(ctx context.Context, service string, err error) error {
 		code = codes.Canceled
 	}
 	return fromStatus(service, status.Error(code, err.Error()), nil)
+}
+
+// stockAnswer returns the JSON of an answer. A server of go-micro answers nothing at all where a handler's error has no text.
+func stockAnswer(service string, answer []byte) ([]byte, error) {
+	answer = bytes.TrimSpace(answer)
+	if len(answer) == 0 {
+		return nil, withOrigin(say(errs.Internal, ""), service, errors.New("a handler returned an error without text"))
+	}
+	if !json.Valid(answer) {
+		return nil, badAnswer("the answer of %s is no JSON", service)
+	}
+	return answer, nil
 }
 
 // fromStock is the error that a stock service answered with: go-micro's error as JSON, or any text, of which callers are told nothing.

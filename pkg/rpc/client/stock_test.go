@@ -171,7 +171,7 @@ func TestErrorsOfStockServices(t *testing.T) {
 	}{
 		{"missing", errs.NotFound, "there is no user 7"},
 		{"secret", errs.Internal, "something went wrong on our side"},
-		{"large", errs.TooLarge, "larger than"},
+		{"large", errs.Unavailable, "larger than"},
 	} {
 		_, err := read(t.Context(), c, 7, tt.name, nil)
 		e := errs.From(err)
