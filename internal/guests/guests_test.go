@@ -1,0 +1,164 @@
+// Package guests_test runs programs in plain go-micro beside a mesh: in one process, and in processes of its own.
+package guests_test
+
+import (
+	"log/slog"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"micromesh/internal/cluster"
+	"micromesh/internal/mesh"
+	"micromesh/internal/meshtest"
+	"micromesh/pkg/logtest"
+)
+
+func TestMain(m *testing.M) { cluster.Main(m) }
+
+const patience = 30 * time.Second
+
+// place is a mesh that programs run beside.
+type place struct {
+	*meshtest.Mesh
+	bin string
+	env map[string]string // of each program
+	log func() string     // of the registry
+}
+
+// oneProcess is the mesh of `micro up`.
+func oneProcess(t *testing.T, change func(*mesh.Config)) *place {
+	t.Helper()
+	log := &logtest.Buffer{}
+	cfg, err := meshtest.Config(t.TempDir(), slog.New(slog.NewTextHandler(log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.NATSListen, cfg.Gateway.ExposeStock = "127.0.0.1:0", true
+	if change != nil {
+		change(&cfg)
+	}
+	m, err := mesh.Start(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(m.Stop)
+	return &place{
+		Mesh: &meshtest.Mesh{Host: m.Host, URL: "http://" + m.Addr().String()}, bin: program(t), log: log.String,
+		env: map[string]string{
+			"MICRO_REGISTRY": "nats", "MICRO_REGISTRY_ADDRESS": m.NATSAddr().String(), "MICRO_TRANSPORT_ADDRESS": m.NATSAddr().String(),
+			"MICRO_NATS_ADDRESS": m.NATSAddr().String(), "MICRO_BROKER_ADDRESS": "127.0.0.1:0",
+		},
+	}
+}
+
+// processes is a mesh each of whose services is a process of its own.
+func processes(t *testing.T) *place {
+	t.Helper()
+	c := cluster.Start(t, cluster.Config{Guests: true, Of: map[string]map[string]string{
+		"user": {"MICRO_ADMIN_SLUG": meshtest.AdminSlug, "MICRO_ADMIN_PASSWORD": meshtest.AdminPassword},
+	}})
+	env := c.GuestEnv()
+	delete(env, "MICRO_SERVER_ADDRESS")
+	env["MICRO_TRANSPORT_ADDRESS"], env["MICRO_NATS_ADDRESS"] = env["MICRO_REGISTRY_ADDRESS"], env["MICRO_REGISTRY_ADDRESS"]
+	return &place{Mesh: &meshtest.Mesh{URL: c.Gateway(0)}, bin: program(t), env: env, log: func() string { return c.Services["registry"][0].Log() }}
+}
+
+// program builds the program.
+func program(t *testing.T) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "plain")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", file, "./testdata/plain").CombinedOutput(); err != nil {
+		t.Fatalf("build: %v: %s", err, out)
+	}
+	return file
+}
+
+// run starts a program under a name, with settings beside those of all. kill ends it as kill -9 does.
+func (p *place) run(t *testing.T, name string, settings ...string) (kill func()) {
+	t.Helper()
+	cmd := exec.Command(p.bin)
+	env := maps.Clone(p.env)
+	for _, s := range settings {
+		k, v, _ := strings.Cut(s, "=")
+		env[k] = v
+	}
+	cmd.Env = append(os.Environ(), "PLAIN_NAME="+name)
+	for k, v := range env {
+		cmd.Env = append(cmd.Env, k+"="+v)
+	}
+	out := &logtest.Buffer{}
+	cmd.Stdout, cmd.Stderr = out, out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	kill = sync.OnceFunc(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	t.Cleanup(func() {
+		kill()
+		if t.Failed() {
+			t.Logf("%s: %s", name, out)
+			t.Logf("registry: %s", p.log())
+		}
+	})
+	return kill
+}
+
+func (p *place) hello(t *testing.T, name string) meshtest.Answer {
+	t.Helper()
+	return p.Do(t, "POST", "/"+name+"/Greeter.Hello", "abc", `{"name":"joe"}`)
+}
+
+// ask has one program call a method of another service, by go-micro's client.
+func (p *place) ask(t *testing.T, by, service, endpoint, token, body string) (answer, fault string) {
+	t.Helper()
+	a := p.Do(t, "POST", "/"+by+"/Greeter.Ask", "", map[string]any{
+		"service": service, "endpoint": endpoint, "token": token, "body": map[string]string{"name": body},
+	})
+	if a.Status != 200 {
+		return "", string(a.Body)
+	}
+	return a.Text("answer"), a.Text("error")
+}
+
+func TestGuestsBesideOneProcess(t *testing.T) { all(t, oneProcess(t, nil)) }
+
+func TestGuestsBesideProcesses(t *testing.T) { all(t, processes(t)) }
+
+func all(t *testing.T, p *place) {
+	t.Helper()
+	p.called(t)
+}
+
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !holds(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within %v: %s", patience, what)
+		}
+	}
+}
+
+// called calls programs on each of go-micro's servers and transports.
+func (p *place) called(t *testing.T) {
+	t.Helper()
+	for name, settings := range map[string][]string{
+		"by-http": nil,
+		"by-grpc": {"PLAIN_SPEAKS=grpc"},
+	} {
+		p.run(t, name, settings...)
+		eventually(t, name+" answers", func() bool { return p.hello(t, name).Status != 404 })
+		if a := p.hello(t, name).Must(t, 200); a.Text("text") != "hello joe" || a.Text("token") != "Bearer abc" {
+			t.Errorf("%s: answer is %s", name, a.Body)
+		}
+		if a := p.Do(t, "POST", "/"+name+"/Greeter/Hello", "", `{}`).Must(t, 400); a.Text("error") != "say a name" {
+			t.Errorf("%s: error is %s", name, a.Body)
+		}
+	}
+}
