@@ -43,6 +43,7 @@ type App struct {
 	table     *service.Table
 	entries   *kv.Map[routing.Entry]
 	lists     map[*routing.Slug][]service.Instance // of the entries that the table was updated with last
+	sites     map[string][]service.Instance        // of guests, of which the same holds
 	schemas   *schemas.Follower
 	snapshot  *store.Snapshot // nil keeps none
 	described *store.Snapshot // of the schemas; nil keeps none
@@ -293,6 +294,13 @@ func (a *App) Close() error {
 
 // follow keeps the table as the watched bucket says.
 func (a *App) follow(ctx context.Context) {
+	moved := make(chan struct{}, 1)
+	defer a.host.Nodes.OnChange(func(string) {
+		select {
+		case moved <- struct{}{}:
+		default: // an update is due already
+		}
+	})()
 	pace := kv.Pace{Gap: 5 * time.Millisecond}
 	for {
 		pace.Wait(ctx)
@@ -301,6 +309,7 @@ func (a *App) follow(ctx context.Context) {
 		pace.Done()
 		select {
 		case <-changed:
+		case <-moved:
 		case <-ctx.Done():
 			return
 		}
@@ -326,5 +335,6 @@ func (a *App) update(entries map[string]routing.Entry) {
 		slugs[e.Slug.Slug], lists[e.Slug] = list, list
 	}
 	a.lists = lists
+	a.addSites(slugs)
 	a.table.Update(slugs, hosts)
 }

@@ -30,6 +30,7 @@ type RPC interface {
 // Table is where requests lead, and what the gateway waits for until it shows a change.
 type Table interface {
 	Slug(slug string) *service.Group
+	Site(name string) *service.Group // of a guest that serves HTTP and has no methods
 	Known(slug string) bool
 	Host(host, path string) *service.Group
 	KnowsHost(host string) bool
@@ -135,6 +136,10 @@ func (g *Gateway) lead(x *http1.Exchange) route {
 		return routeSlug
 	}
 	if s := g.exposed(string(slug)); s != nil {
+		if site := g.site(x, s); site.Size() > 0 {
+			g.forward(x, site, nil)
+			return routeSlug
+		}
 		g.method(x, set, s)
 		return routeRPC
 	}

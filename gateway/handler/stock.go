@@ -8,6 +8,7 @@ import (
 	"go-micro.dev/v5/registry"
 
 	"micromesh/gateway/http1"
+	"micromesh/gateway/service"
 	"micromesh/gateway/transcode"
 	"micromesh/pkg/auth"
 	"micromesh/pkg/discovery"
@@ -45,6 +46,20 @@ func (g *Gateway) guest(name string) *discovery.Service {
 	return s
 }
 
+// site returns the group that a request for a guest is forwarded to, or nil if it is for one of the guest's methods.
+func (g *Gateway) site(x *http1.Exchange, s *discovery.Service) *service.Group {
+	if string(x.Method()) == http.MethodPost && s.Endpoint(methodOf(x, s)) != nil {
+		return nil
+	}
+	return g.cfg.Table.Site(s.Name)
+}
+
+// methodOf returns the name of the method that a path names: /{service}/{Handler.Method} or /{service}/{Handler}/{Method}.
+func methodOf(x *http1.Exchange, s *discovery.Service) string {
+	name := strings.TrimPrefix(string(x.Path()), "/"+s.Name)
+	return strings.Replace(strings.TrimPrefix(name, "/"), "/", ".", 1)
+}
+
 // method leads POST /{service}/{Handler.Method} and POST /{service}/{Handler}/{Method} to a method that the service has registered.
 func (g *Gateway) method(x *http1.Exchange, set *routeSet, s *discovery.Service) {
 	switch string(x.Method()) {
@@ -58,8 +73,7 @@ func (g *Gateway) method(x *http1.Exchange, set *routeSet, s *discovery.Service)
 		return
 	}
 	g.allowOrigin(x)
-	name := strings.TrimPrefix(string(x.Path()), "/"+s.Name)
-	name = strings.Replace(strings.TrimPrefix(name, "/"), "/", ".", 1)
+	name := methodOf(x, s)
 	if set.closed.Method(s.Name, name) {
 		g.fail(x, closedMethod(s.Name, name))
 		return
@@ -113,7 +127,7 @@ func methods(s *discovery.Service) string {
 	var names []string
 	for _, n := range s.Nodes {
 		for _, e := range n.Endpoints() {
-			if unary(e) {
+			if unary(e) && !n.Web() {
 				names = append(names, e.Name)
 			}
 		}

@@ -2,6 +2,7 @@
 package guests_test
 
 import (
+	"encoding/json"
 	"log/slog"
 	"maps"
 	"os"
@@ -134,6 +135,7 @@ func TestGuestsBesideProcesses(t *testing.T) { all(t, processes(t)) }
 func all(t *testing.T, p *place) {
 	t.Helper()
 	p.called(t)
+	t.Run("sites", func(t *testing.T) { p.sites(t) })
 }
 
 func eventually(t *testing.T, what string, holds func() bool) {
@@ -161,4 +163,39 @@ func (p *place) called(t *testing.T) {
 			t.Errorf("%s: error is %s", name, a.Body)
 		}
 	}
+}
+
+// listed returns the URLs of a slug's instances.
+func (p *place) listed(t *testing.T, slug string) (urls []string) {
+	t.Helper()
+	var list struct {
+		Instances []struct{ Slug, URL string }
+	}
+	if err := json.Unmarshal(p.Do(t, "GET", "/registry-svc/instances", p.Admin(t), nil).Must(t, 200).Body, &list); err != nil {
+		t.Fatal(err)
+	}
+	for _, i := range list.Instances {
+		if i.Slug == slug {
+			urls = append(urls, i.URL)
+		}
+	}
+	return urls
+}
+
+// sites forwards requests to a program on go-micro's package web, as to an instance.
+func (p *place) sites(t *testing.T) {
+	end := p.run(t, "site", "PLAIN_WEB=true", "MICRO_SERVER_ADDRESS=127.0.0.1:0")
+	eventually(t, "the site is reachable", func() bool { return p.Do(t, "GET", "/site/hello", "", nil).Status == 200 })
+	for _, method := range []string{"GET", "POST", "PUT", "DELETE"} {
+		a := p.Do(t, method, "/site/hello?a=1", "", `{"x":1}`).Must(t, 200)
+		if want := method + ` /site/hello?a=1 {"x":1}`; string(a.Body) != want || a.Header.Get("X-Site") != "site" {
+			t.Errorf("answer is %q, want %q", a.Body, want)
+		}
+	}
+	p.Do(t, "GET", "/site/other", "", nil).Must(t, 404)
+	if urls := p.listed(t, "site"); len(urls) != 1 || !strings.HasPrefix(urls[0], "http://127.0.0.1:") {
+		t.Errorf("the site is listed at %v", urls)
+	}
+	end()
+	eventually(t, "the site has left", func() bool { return p.Do(t, "GET", "/site/hello", "", nil).Status >= 404 })
 }

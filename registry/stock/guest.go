@@ -48,7 +48,7 @@ func newGuest(s *registry.Service, n *registry.Node) (g *guest, why string) {
 	case !names.MatchString(s.Name):
 		return nil, "its name is no plain segment of a path: up to 100 letters, digits, dots, dashes and underscores"
 	case !addressed(n.Address):
-		return nil, "its address is no host and port"
+		return nil, fmt.Sprintf("its address %.100q is not HOST:PORT with a host that others reach: set MICRO_SERVER_ADDRESS, or MICRO_SERVER_ADVERTISE", n.Address)
 	case len(s.Endpoints) > maxEndpoints:
 		return nil, fmt.Sprintf("it has more than %d endpoints", maxEndpoints)
 	}

@@ -129,7 +129,7 @@ func site(name string) {
 	if err := service.Init(); err != nil {
 		log.Fatal(err)
 	}
-	service.HandleFunc("/hello", func(w http.ResponseWriter, r *http.Request) {
+	service.HandleFunc("/"+name+"/hello", func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		w.Header().Set("X-Site", name)
 		_, _ = w.Write([]byte(r.Method + " " + r.URL.String() + " " + string(body)))
