@@ -217,12 +217,21 @@ func (a *App) EdgeAddr() net.Addr {
 	return a.servers[1].ln.Addr()
 }
 
+// GuestsAddr returns the address where services in plain go-micro call those of the mesh, or nil where they can't.
+func (a *App) GuestsAddr() net.Addr {
+	if a.cfg.GuestsListen == "" {
+		return nil
+	}
+	return a.servers[len(a.servers)-1].ln.Addr()
+}
+
 // guestsAddr is where services in plain go-micro call those of the mesh, as they reach it; empty where they can't.
 func (a *App) guestsAddr() string {
-	if a.cfg.GuestsListen == "" {
+	at := a.GuestsAddr()
+	if at == nil {
 		return ""
 	}
-	return cmp.Or(a.cfg.GuestsAdvertise, host.Reachable(a.servers[len(a.servers)-1].ln.Addr())[0])
+	return cmp.Or(a.cfg.GuestsAdvertise, host.Reachable(at)[0])
 }
 
 // Ready tells why the gateway can't lead requests yet, or nil.

@@ -26,9 +26,10 @@ const patience = 30 * time.Second
 // place is a mesh that programs run beside.
 type place struct {
 	*meshtest.Mesh
-	bin string
-	env map[string]string // of each program
-	log func() string     // of the registry
+	stop func() // nil where there are processes
+	bin  string
+	env  map[string]string // of each program
+	log  func() string     // of the registry
 }
 
 // oneProcess is the mesh of `micro up`.
@@ -49,6 +50,7 @@ func oneProcess(t *testing.T, change func(*mesh.Config)) *place {
 	}
 	t.Cleanup(m.Stop)
 	return &place{
+		stop: m.Stop,
 		Mesh: &meshtest.Mesh{Host: m.Host, URL: "http://" + m.Addr().String()}, bin: program(t), log: log.String,
 		env: map[string]string{
 			"MICRO_REGISTRY": "nats", "MICRO_REGISTRY_ADDRESS": m.NATSAddr().String(), "MICRO_TRANSPORT_ADDRESS": m.NATSAddr().String(),
@@ -135,7 +137,8 @@ func TestGuestsBesideProcesses(t *testing.T) { all(t, processes(t)) }
 func all(t *testing.T, p *place) {
 	t.Helper()
 	p.called(t)
-	t.Run("sites", func(t *testing.T) { p.sites(t) })
+	t.Run("sites", func(t *testing.T) { t.Parallel(); p.sites(t) })
+	t.Run("between", func(t *testing.T) { t.Parallel(); p.between(t) })
 }
 
 func eventually(t *testing.T, what string, holds func() bool) {
@@ -198,4 +201,45 @@ func (p *place) sites(t *testing.T) {
 	}
 	end()
 	eventually(t, "the site has left", func() bool { return p.Do(t, "GET", "/site/hello", "", nil).Status >= 404 })
+}
+
+// between has one program call another, whose process is killed and started again.
+func (p *place) between(t *testing.T) {
+	p.run(t, "asker", "MICRO_CLIENT_RETRIES=0")
+	kill := p.run(t, "answerer")
+	answers := func() bool {
+		for range 20 { // go-micro's client chooses among the nodes that it knows
+			if answer, _ := p.ask(t, "asker", "answerer", "Greeter.Hello", "", "ann"); !strings.Contains(answer, "hello ann") {
+				return false
+			}
+		}
+		return true
+	}
+	eventually(t, "the program is called", answers)
+	kill()
+	p.run(t, "answerer")
+	began := time.Now()
+	eventually(t, "the program is called again", answers)
+	t.Logf("after %v", time.Since(began).Round(time.Millisecond))
+}
+
+// TestGuestsCallTheMeshAgainOnceItRunsAgain has a program call the mesh before and after a restart.
+func TestGuestsCallTheMeshAgainOnceItRunsAgain(t *testing.T) {
+	t.Parallel()
+	dir, nats := t.TempDir(), cluster.FreeAddress(t)
+	start := func() *place {
+		return oneProcess(t, func(c *mesh.Config) { c.Dir, c.NATSListen = dir, nats })
+	}
+	p := start()
+	p.run(t, "asker")
+	called := func() bool {
+		_, fault := p.ask(t, "asker", "user-svc", "UserService.ReadSelf", p.Admin(t), "")
+		return fault == "" && p.Do(t, "POST", "/asker/Greeter.Hello", "", `{"name":"x"}`).Status == 200
+	}
+	eventually(t, "user-svc is called", called)
+	p.stop()
+	p = start()
+	began := time.Now()
+	eventually(t, "user-svc is called again", called)
+	t.Logf("after %v", time.Since(began).Round(time.Millisecond))
 }

@@ -84,7 +84,7 @@ func (r *run) guests() error {
 	var logins []login
 	for _, l := range append([]guestOf{
 		{guestLogin, guestFolder + "/nats.url", "nats", Permissions{Publish: []string{">"}, Subscribe: []string{">"}}, Permissions{Publish: []string{provenOn + ">"}, Subscribe: []string{inbox, provenOn + ">"}}},
-		{bridge, bridgeURL, "tls", Permissions{Publish: []string{askedOn, "_INBOX.>"}, Subscribe: []string{askedOn, toldOn, inbox, provenOn + "*.*"}}, Permissions{}},
+		{bridge, bridgeURL, "tls", Permissions{Publish: []string{askedOn, toldOn, "_INBOX.>"}, Subscribe: []string{askedOn, toldOn, inbox, provenOn + "*.*"}}, Permissions{}},
 	}, r.named(inbox)...) {
 		password, err := r.natsURL(l.file, l.scheme, l.name)
 		if err != nil {

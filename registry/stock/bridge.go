@@ -75,6 +75,8 @@ type Bridge struct {
 	owners map[string]Owner
 	claims claims
 	named  chan struct{} // signalled when a name may have become owned
+
+	offered map[string]*registry.Service // with a node each, as of the last question
 }
 
 // New makes a bridge, which does nothing before Run.
@@ -134,7 +136,10 @@ func (b *Bridge) Run(ctx context.Context) {
 		}
 		b.listen(ctx, time.After(b.cfg.Patience))
 		if asked && ctx.Err() == nil && b.cfg.NATS.IsConnected() {
-			b.drop(b.guests.missed())
+			missed := b.guests.missed()
+			b.drop(missed)
+			b.retract(missed)
+			b.retractOffers()
 		}
 		b.listen(ctx, tick.C)
 		if ctx.Err() != nil {
@@ -201,6 +206,9 @@ func (b *Bridge) take(ctx context.Context, m *nats.Msg) {
 		return
 	}
 	if r.Action == "delete" {
+		if retracted(r.Service) {
+			return // each bridge sees for itself
+		}
 		b.drop(b.guests.leave(r.Service))
 		return
 	}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -58,6 +59,9 @@ type bridge struct {
 	names map[string]bool
 
 	owned sync.Map // names of accounts
+
+	offered []*registry.Service
+	asked   atomic.Int64 // how often the bridge has looked at names
 }
 
 func start(t *testing.T) *bridge {
@@ -72,6 +76,7 @@ func start(t *testing.T) *bridge {
 	taken := func() map[string]bool {
 		b.mu.Lock()
 		defer b.mu.Unlock()
+		b.asked.Add(1)
 		return maps.Clone(b.names)
 	}
 	refused := func(hostPort string) string {
@@ -82,6 +87,7 @@ func start(t *testing.T) *bridge {
 	}
 	br := stock.New(stock.Config{
 		NATS: nc, Nodes: b.directory, Taken: taken, Address: refused, Owner: b.owner, Logins: true, Logger: log,
+		Offers: func() []*registry.Service { b.mu.Lock(); defer b.mu.Unlock(); return b.offered },
 		Interval: 200 * time.Millisecond, Patience: 100 * time.Millisecond,
 	})
 	ctx, stop := context.WithCancel(t.Context())
@@ -89,6 +95,13 @@ func start(t *testing.T) *bridge {
 	go func() { br.Run(ctx); close(ended) }()
 	t.Cleanup(func() { stop(); <-ended })
 	return b
+}
+
+// offer sets what the bridge offers.
+func (b *bridge) offer(s ...*registry.Service) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.offered = s
 }
 
 func (b *bridge) owner(_ context.Context, name string) stock.Owner {
