@@ -87,7 +87,7 @@ func start(t *testing.T) *bridge {
 	}
 	br := stock.New(stock.Config{
 		NATS: nc, Nodes: b.directory, Taken: taken, Address: refused, Owner: b.owner, Logins: true, Logger: log,
-		Offers: func() []*registry.Service { b.mu.Lock(); defer b.mu.Unlock(); return b.offered },
+		Offers:   func() []*registry.Service { b.mu.Lock(); defer b.mu.Unlock(); return b.offered },
 		Interval: 200 * time.Millisecond, Patience: 100 * time.Millisecond,
 	})
 	ctx, stop := context.WithCancel(t.Context())
