@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -54,6 +55,7 @@ type App struct {
 	reload    chan struct{} // asks for a look at it now
 	routes    *handler.Routes
 	age       prometheus.Collector // nil where another gateway of the process has it
+	stockNATS *nats.Conn           // nil where guests on NATS can't be called
 	cancel    context.CancelFunc
 }
 
@@ -105,6 +107,9 @@ func (a *App) build(ctx context.Context) error {
 		return err
 	}
 	a.host.RPC.ControlGuests(network.Control(netpolicy.Account))
+	if err := a.openStock(ctx); err != nil {
+		return err
+	}
 	a.table.OnLeft(func(address string) { a.upstream.Forget(address) })
 	a.upstream = http1.NewUpstreams(http1.UpstreamsConfig{
 		Dial:          dialer(network),
@@ -294,6 +299,9 @@ func (a *App) Close() error {
 	}
 	if a.upstream != nil {
 		a.upstream.Close()
+	}
+	if a.stockNATS != nil {
+		a.stockNATS.Close()
 	}
 	if a.file != nil {
 		return a.file.Close()

@@ -120,7 +120,7 @@ func (c *Cluster) settings(name string) map[string]string {
 	if name == "registry" || name == "gateway" {
 		env["MICRO_INSTANCE_NETWORKS"] = strings.Join(InstanceNetworks(), ",")
 	}
-	if c.Guests != nil && name == "registry" {
+	if c.Guests != nil && (name == "registry" || name == "gateway") {
 		env["MICRO_STOCK_NATS_FILE"] = c.secret(slug, "guests.url")
 	}
 	if name == "gateway" {

@@ -154,8 +154,10 @@ func eventually(t *testing.T, what string, holds func() bool) {
 func (p *place) called(t *testing.T) {
 	t.Helper()
 	for name, settings := range map[string][]string{
-		"by-http": nil,
-		"by-grpc": {"PLAIN_SPEAKS=grpc"},
+		"by-http":    nil,
+		"by-grpc":    {"PLAIN_SPEAKS=grpc"},
+		"by-nats":    {"MICRO_TRANSPORT=nats"},
+		"by-profile": {"MICRO_PROFILE=nats", "MICRO_REGISTRY=", "MICRO_BROKER_ADDRESS=" + p.env["MICRO_NATS_ADDRESS"]},
 	} {
 		p.run(t, name, settings...)
 		eventually(t, name+" answers", func() bool { return p.hello(t, name).Status != 404 })
@@ -164,6 +166,10 @@ func (p *place) called(t *testing.T) {
 		}
 		if a := p.Do(t, "POST", "/"+name+"/Greeter/Hello", "", `{}`).Must(t, 400); a.Text("error") != "say a name" {
 			t.Errorf("%s: error is %s", name, a.Body)
+		}
+		scheme := map[string]string{"by-http": "http:", "by-grpc": "grpc:", "by-nats": "nats:", "by-profile": "nats:"}[name]
+		if urls := p.listed(t, name); len(urls) != 1 || !strings.HasPrefix(urls[0], scheme) {
+			t.Errorf("%s is listed at %v, want %s", name, urls, scheme)
 		}
 	}
 }

@@ -71,6 +71,9 @@ func (m *Mesh) openNATS(ctx context.Context) error {
 	if m.cfg.Registry.StockNATS == "" { // guests are those whom the registry bridges
 		m.cfg.Registry.StockNATS = "nats://" + m.nats.Addr().String()
 	}
+	if m.cfg.Gateway.StockNATS == "" {
+		m.cfg.Gateway.StockNATS = m.cfg.Registry.StockNATS
+	}
 	if m.cfg.Gateway.GuestsListen == "" {
 		m.cfg.Gateway.GuestsListen = m.guestsAddress(ctx)
 		m.keepGuests = true

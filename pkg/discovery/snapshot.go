@@ -43,11 +43,14 @@ type Node struct {
 }
 
 // Via is the metadata of a node that did not register itself, and ViaStock its value where it was found by go-micro's NATS registry.
-// Guests is that of a gateway which services in plain go-micro call those of the mesh by: at what address.
+// Guests is that of a gateway which services in plain go-micro call those of the mesh by: at what address. GuestsOverNATS is that of one
+// that calls such services on go-micro's NATS transport.
 const (
 	Via      = "via"
 	ViaStock = "stock"
 	Guests   = "guests"
+
+	GuestsOverNATS = "guests-over-nats"
 )
 
 // Stock tells whether a node is of a service that was written with plain go-micro, and brought in.

@@ -43,6 +43,8 @@ type Config struct {
 	Address func(hostPort string) string
 	Logger  *slog.Logger
 
+	OverNATS func() bool // whether services on go-micro's NATS transport can be called; nil is never
+
 	Owner func(ctx context.Context, name string) Owner // of a name; nil is nobody
 
 	Logins bool // accounts have separate logins on NATS: see LoginSubject
@@ -250,6 +252,7 @@ func (b *Bridge) welcome(ctx context.Context, s *registry.Service, proven bool) 
 const (
 	whyMesh    = "the name is a slug of the mesh's own, or of an account's"
 	whyAccount = "the name is an account's, or that of a definition or a permit, or reads like it: choose another name for the service, or connect by the account's own login"
+	whyNATS    = "it is on the NATS transport, on which no gateway calls services: set MICRO_STOCK_NATS of the gateways, or start it without MICRO_TRANSPORT and MICRO_PROFILE"
 	whyUnknown = "it is not known yet whether an account has the name"
 )
 
@@ -260,6 +263,9 @@ func (b *Bridge) taken(ctx context.Context, g *guest) string {
 	}
 	if why := b.cfg.Address(strings.ToLower(g.Nodes[0].Address)); why != "" {
 		return why
+	}
+	if g.Nodes[0].Metadata["transport"] == "nats" && (b.cfg.OverNATS == nil || !b.cfg.OverNATS()) {
+		return whyNATS
 	}
 	switch b.owner(ctx, g.Name) {
 	case Mesh:

@@ -47,6 +47,10 @@ func newGuest(s *registry.Service, n *registry.Node) (g *guest, why string) {
 	switch {
 	case !names.MatchString(s.Name):
 		return nil, "its name is no plain segment of a path: up to 100 letters, digits, dots, dashes and underscores"
+	case n.Metadata["transport"] == "nats":
+		if !discovery.InboxSubject(n.Address) {
+			return nil, fmt.Sprintf("it is on the NATS transport, and its address %.100q is no subject of its own: leave MICRO_SERVER_ADDRESS and MICRO_SERVER_ADVERTISE unset", n.Address)
+		}
 	case !addressed(n.Address):
 		return nil, fmt.Sprintf("its address %.100q is not HOST:PORT with a host that others reach: set MICRO_SERVER_ADDRESS, or MICRO_SERVER_ADVERTISE", n.Address)
 	case len(s.Endpoints) > maxEndpoints:

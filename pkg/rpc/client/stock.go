@@ -89,13 +89,20 @@ type stock struct {
 	nodes   *discovery.Selector
 	connect func(*discovery.Candidate) (*grpc.ClientConn, error)
 	http    *http.Transport
+	nats    *natsMessages
 	next    atomic.Uint64
 }
 
 func newStock(dir discovery.Directory, c *Client) *stock {
 	dialer := &c.guests.dialer
+	messages := newNATSMessages()
+	left := func(from *discovery.Candidate) {
+		messages.left(from.Node.Address)
+		c.disconnect(from)
+	}
 	return &stock{
-		nodes:   discovery.NewSelector(dir, c.disconnect, discovery.Among((*discovery.Node).StockRPC)),
+		nats:    messages,
+		nodes:   discovery.NewSelector(dir, left, discovery.Among((*discovery.Node).StockRPC)),
 		connect: func(to *discovery.Candidate) (*grpc.ClientConn, error) { return c.connectBy(to, c.guests.dial) },
 		http: &http.Transport{
 			DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
@@ -114,6 +121,7 @@ func newStock(dir discovery.Directory, c *Client) *stock {
 
 func (s *stock) close() error {
 	s.http.CloseIdleConnections()
+	s.nats.close()
 	return s.nodes.Close()
 }
 
@@ -142,8 +150,11 @@ func (s *stock) call(ctx context.Context, service, endpoint string, body []byte,
 
 // send sends a request to one node in the way that the node speaks.
 func (s *stock) send(ctx context.Context, to *discovery.Candidate, service, endpoint string, body []byte, md metadata.MD) ([]byte, discovery.Outcome, error) {
-	if to.Node.Transport() == "grpc" {
+	switch to.Node.Transport() {
+	case "grpc":
 		return s.invoke(ctx, to, service, endpoint, body, md)
+	case "nats":
+		return s.nats.call(ctx, s.next.Add(1), to.Node.Address, service, endpoint, body, md)
 	}
 	return s.try(ctx, to.Node.Address, service, endpoint, body, md)
 }

@@ -100,7 +100,12 @@ func (m *mesh) serveStockOn(newServer func(...server.Option) server.Server, name
 
 func (m *mesh) registerStock(name, id, address string) {
 	m.t.Helper()
-	s := &registry.Service{Name: name, Nodes: []*registry.Node{{Id: id, Address: address, Metadata: map[string]string{"transport": "http", discovery.Via: discovery.ViaStock}}}}
+	m.registerStockAt(name, id, "http", address)
+}
+
+func (m *mesh) registerStockAt(name, id, transport, address string) {
+	m.t.Helper()
+	s := &registry.Service{Name: name, Nodes: []*registry.Node{{Id: id, Address: address, Metadata: map[string]string{"transport": transport, discovery.Via: discovery.ViaStock}}}}
 	if err := m.reg.Register(s); err != nil {
 		m.t.Fatal(err)
 	}
