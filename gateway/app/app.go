@@ -119,8 +119,9 @@ func (a *App) build(ctx context.Context) error {
 	stream := &handler.EventStream{Events: a.host.Events, Verifier: a.host.Verifier}
 	states := &handler.SchemaStates{Status: func() any { return a.schemas.Status() }, Verifier: a.host.Verifier}
 	dead := &handler.DeadLetters{JS: a.host.JS, Verifier: a.host.Verifier, Log: a.log}
+	programs := &handler.Programs{All: a.programs, Verifier: a.host.Verifier}
 	pages := a.pages(stream, states)
-	pages.Dead = dead
+	pages.Dead, pages.Programs = dead, programs
 	tokens, err := handler.ParseCallerTokens(a.cfg.CallerToken)
 	if err != nil {
 		return err
@@ -133,7 +134,7 @@ func (a *App) build(ctx context.Context) error {
 		WaitHeaders: a.cfg.HeadersTimeout, CORS: a.cfg.CORS, CallerTokens: tokens,
 	}
 	main := handler.New(cfg)
-	stream.Gateway, states.Gateway, dead.Gateway = main, main, main
+	stream.Gateway, states.Gateway, dead.Gateway, programs.Gateway = main, main, main, main
 	if err := a.listen(ctx, a.cfg.Listen, main); err != nil {
 		return err
 	}

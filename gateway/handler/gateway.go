@@ -182,7 +182,7 @@ func (g *Gateway) nowhere(x *http1.Exchange, slug []byte) {
 // away answers a request for a slug without a live instance: 503 if the slug ever had one, since a client may try again (RFC 9110, 15.6.4).
 func (g *Gateway) away(x *http1.Exchange, slug string) {
 	if !g.cfg.Table.Known(slug) {
-		x.Fail(http.StatusNotFound, "NO_INSTANCE", "no service has the slug "+quote([]byte(slug)))
+		x.Fail(http.StatusNotFound, "NO_INSTANCE", "no service has the slug "+quote([]byte(slug))+g.absent(slug))
 		return
 	}
 	if string(x.Method()) == http.MethodOptions {

@@ -19,6 +19,8 @@ import (
 // Nodes is what discovery knows of a service, nil where no node runs. A *discovery.Registry is it.
 type Nodes interface {
 	Lookup(service string) *discovery.Service
+	// Refused returns the reason why a program that was found under a name can't join, or nothing.
+	Refused(name string) string
 	// Synced reports whether all nodes were seen once.
 	Synced() bool
 }
@@ -32,6 +34,20 @@ func (g *Gateway) exposed(slug string) *discovery.Service {
 		return nil
 	}
 	return g.guest(slug)
+}
+
+// absent returns the reason why there is no service of a name although a program in plain go-micro has it, or nothing.
+func (g *Gateway) absent(name string) string {
+	if g.cfg.Nodes == nil {
+		return ""
+	}
+	if why := g.cfg.Nodes.Refused(name); why != "" {
+		return "; a program in plain go-micro has this name and can't join: " + why
+	}
+	if !g.cfg.ExposeStock && g.guest(name) != nil {
+		return "; a program in plain go-micro has this name, and such programs are reachable once MICRO_EXPOSE_STOCK=true is set for the gateway"
+	}
+	return ""
 }
 
 // guest returns a service that was written with plain go-micro; nil for any other.

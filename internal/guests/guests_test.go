@@ -130,14 +130,21 @@ func (p *place) ask(t *testing.T, by, service, endpoint, token, body string) (an
 	return a.Text("answer"), a.Text("error")
 }
 
-func TestGuestsBesideOneProcess(t *testing.T) { all(t, oneProcess(t, nil)) }
+func TestGuestsBesideOneProcess(t *testing.T) {
+	t.Parallel()
+	all(t, oneProcess(t, nil))
+}
 
-func TestGuestsBesideProcesses(t *testing.T) { all(t, processes(t)) }
+func TestGuestsBesideProcesses(t *testing.T) {
+	t.Parallel()
+	all(t, processes(t))
+}
 
 func all(t *testing.T, p *place) {
 	t.Helper()
 	p.called(t)
 	t.Run("sites", func(t *testing.T) { t.Parallel(); p.sites(t) })
+	t.Run("refused", func(t *testing.T) { t.Parallel(); p.refused(t) })
 	t.Run("between", func(t *testing.T) { t.Parallel(); p.between(t) })
 }
 
@@ -248,4 +255,44 @@ func TestGuestsCallTheMeshAgainOnceItRunsAgain(t *testing.T) {
 	began := time.Now()
 	eventually(t, "user-svc is called again", called)
 	t.Logf("after %v", time.Since(began).Round(time.Millisecond))
+}
+
+// refused starts programs that can't join: the gateway's answer and its list for admins have the reasons.
+func (p *place) refused(t *testing.T) {
+	admin := p.Admin(t)
+	p.Register(t, "jill")
+	reasons := map[string]string{"jill": "the name is an account's", "nowhere": "its address is not HOST:PORT", "subject": "no subject of its own"}
+	for name, settings := range map[string][]string{
+		"jill": nil, "nowhere": {"MICRO_SERVER_ADVERTISE=:0"}, "subject": {"MICRO_TRANSPORT=nats", "MICRO_SERVER_ADDRESS=127.0.0.1:0"},
+	} {
+		kill := p.run(t, name, settings...)
+		why := reasons[name]
+		eventually(t, "the answer for "+name+" has the reason", func() bool {
+			a := p.hello(t, name)
+			return a.Status == 404 && strings.Contains(string(a.Body), why)
+		})
+		if list := string(p.Do(t, "GET", "/gateway-svc/guests", admin, nil).Must(t, 200).Body); !strings.Contains(list, why) {
+			t.Errorf("%s is not in the list with its reason: %s", name, list)
+		}
+		if urls := p.listed(t, name); len(urls) != 0 {
+			t.Errorf("%s is an instance at %v", name, urls)
+		}
+		kill()
+	}
+	p.Do(t, "GET", "/gateway-svc/guests", "", nil).Must(t, 401)
+	if a := p.Do(t, "GET", "/$refused/jill", "", nil); a.Status != 404 {
+		t.Errorf("refused programs are a service: %s", a.Body)
+	}
+	eventually(t, "the reason goes with the program", func() bool { return !strings.Contains(string(p.hello(t, "nowhere").Body), "can't join") })
+}
+
+// TestGuestsThatAreNotExposedAreSaidToBe calls a program where the setting that exposes it is off.
+func TestGuestsThatAreNotExposedAreSaidToBe(t *testing.T) {
+	t.Parallel()
+	p := oneProcess(t, func(c *mesh.Config) { c.Gateway.ExposeStock = false })
+	p.run(t, "greeter")
+	eventually(t, "the answer names the setting", func() bool {
+		a := p.hello(t, "greeter")
+		return a.Status == 404 && strings.Contains(string(a.Body), "MICRO_EXPOSE_STOCK")
+	})
 }

@@ -18,8 +18,8 @@ import (
 // maxName bounds a service's name and a node's id, so that keys stay far below the limits of NATS subjects.
 const maxName = 200
 
-// maxValue bounds a record in bytes: a service with a thousand endpoints fits.
-const maxValue = 512 << 10
+// maxValue bounds a record in bytes: all that a program in plain go-micro may say of itself (1 MiB) fits, with its seal.
+const maxValue = 2 << 20
 
 // record is the value of a key: the service as its one node registered it, and how long that holds without a refresh.
 type record struct {

@@ -54,7 +54,7 @@ const (
 )
 
 // Stock tells whether a node is of a service that was written with plain go-micro, and brought in.
-func (n *Node) Stock() bool { return n.Metadata[Via] == ViaStock }
+func (n *Node) Stock() bool { return n.Metadata[Via] == ViaStock && n.Metadata[RefusedFor] == "" }
 
 // GRPC reports whether a node is one of the mesh that speaks gRPC, as all do that don't say otherwise.
 func (n *Node) GRPC() bool {

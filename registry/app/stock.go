@@ -34,7 +34,7 @@ func openStock(ctx context.Context, url string, h *host.Host, a *App) (*stock.Br
 		return names
 	}
 	return stock.New(stock.Config{
-		NATS: nc, Nodes: h.Nodes, Taken: taken, Address: a.network.guestAddress, OverNATS: func() bool { return overNATS(h.Nodes) }, Owner: a.ownerOf(h), Logins: strings.Contains(url, "@"), Logger: a.Log,
+		NATS: nc, Nodes: h.Nodes, Taken: taken, Address: a.network.guestAddress, Refusals: h.Nodes, OverNATS: func() bool { return overNATS(h.Nodes) }, Owner: a.ownerOf(h), Logins: strings.Contains(url, "@"), Logger: a.Log,
 		Offers: func() []*registry.Service { return offers(h.Nodes) },
 	}), nc, nil
 }

@@ -22,8 +22,8 @@ const (
 	defaultInterval = 2 * time.Second
 	defaultPatience = time.Second
 
-	maxMessage = 256 << 10 // of what one service says of itself, bytes
-	backlog    = 1024      // of messages that were not read yet; more are left out until the next question
+	maxMessage = 1 << 20 // of what one service says of itself, bytes: go-micro's own limit, that of NATS
+	backlog    = 1024    // of messages that were not read yet; more are left out until the next question
 )
 
 // Directory is where nodes are put. A *discovery.Registry is one.
@@ -44,6 +44,8 @@ type Config struct {
 	Logger  *slog.Logger
 
 	OverNATS func() bool // whether services on go-micro's NATS transport can be called; nil is never
+
+	Refusals Refusals // where refused services are published; nil is nowhere
 
 	Owner func(ctx context.Context, name string) Owner // of a name; nil is nobody
 
@@ -68,10 +70,10 @@ const (
 
 // Bridge brings services in.
 type Bridge struct {
-	cfg     Config
-	guests  *guests
-	heard   chan *nats.Msg // answers, and what is told without having been asked
-	refused map[string]bool
+	cfg      Config
+	guests   *guests
+	heard    chan *nats.Msg // answers, and what is told without having been asked
+	refusals refusals
 
 	names  map[string]bool // that are taken, as of the last question
 	owners map[string]Owner
@@ -90,7 +92,7 @@ func New(cfg Config) *Bridge {
 		cfg.Patience = defaultPatience
 	}
 	return &Bridge{
-		cfg: cfg, guests: newGuests(), heard: make(chan *nats.Msg, backlog), refused: map[string]bool{}, owners: map[string]Owner{}, claims: newClaims(),
+		cfg: cfg, guests: newGuests(), heard: make(chan *nats.Msg, backlog), refusals: newRefusals(), owners: map[string]Owner{}, claims: newClaims(),
 		named: make(chan struct{}, 1),
 	}
 }
@@ -142,6 +144,7 @@ func (b *Bridge) Run(ctx context.Context) {
 			b.drop(missed)
 			b.retract(missed)
 			b.retractOffers()
+			b.allow()
 		}
 		b.listen(ctx, tick.C)
 		if ctx.Err() != nil {
@@ -189,7 +192,7 @@ func (b *Bridge) listen(ctx context.Context, until <-chan time.Time) {
 // take takes up one message. What is not understood was not said by go-micro.
 func (b *Bridge) take(ctx context.Context, m *nats.Msg) {
 	if len(m.Data) > maxMessage {
-		b.refuse("a service", fmt.Sprintf("it says more than %d bytes of itself", maxMessage))
+		b.refuse(nameIn(m.Data), fmt.Sprintf("it describes itself in %d bytes, and at most %d are read: register fewer methods, or types with fewer fields", len(m.Data), maxMessage))
 		return
 	}
 	if strings.HasPrefix(m.Subject, LoginSubject) {
@@ -237,7 +240,7 @@ func (b *Bridge) welcome(ctx context.Context, s *registry.Service, proven bool) 
 			b.claims.claim(s.Name)
 		}
 		if why != "" {
-			b.refuse(s.Name, why)
+			b.refuse(s.Name, why, "address", n.Address)
 			continue
 		}
 		if !b.guests.seen(g) {
@@ -317,14 +320,4 @@ func (b *Bridge) drop(gone []*guest) {
 			b.cfg.Logger.Warn("stock_node_not_deregistered", "node", g.Nodes[0].Id, "error", err)
 		}
 	}
-}
-
-// refuse tells once that a service does not come in, and why.
-func (b *Bridge) refuse(service, why string) {
-	key := service + "\n" + why
-	if b.refused[key] || len(b.refused) >= maxRefused {
-		return
-	}
-	b.refused[key] = true
-	b.cfg.Logger.Warn("stock_service_refused", "name", service, "reason", why)
 }

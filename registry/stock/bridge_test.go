@@ -28,6 +28,8 @@ type directory struct {
 	mu    sync.Mutex
 	nodes map[string]*registry.Service
 	puts  int
+
+	refused map[string]string
 }
 
 func (d *directory) Register(s *registry.Service, _ ...registry.RegisterOption) error {
@@ -66,7 +68,7 @@ type bridge struct {
 
 func start(t *testing.T) *bridge {
 	t.Helper()
-	b := &bridge{directory: &directory{nodes: map[string]*registry.Service{}}, logs: &logtest.Buffer{}, srv: natstest.Start(t), names: map[string]bool{"user-svc": true}}
+	b := &bridge{directory: &directory{nodes: map[string]*registry.Service{}, refused: map[string]string{}}, logs: &logtest.Buffer{}, srv: natstest.Start(t), names: map[string]bool{"user-svc": true}}
 	log := slog.New(slog.NewTextHandler(b.logs, nil))
 	nc, err := natsconn.Connect(t.Context(), natsconn.Config{URL: b.srv.URL(), Name: "bridge", Logger: log})
 	if err != nil {
@@ -87,6 +89,7 @@ func start(t *testing.T) *bridge {
 	}
 	br := stock.New(stock.Config{
 		NATS: nc, Nodes: b.directory, Taken: taken, Address: refused, Owner: b.owner, Logins: true, Logger: log,
+		Refusals: b.directory,
 		Offers:   func() []*registry.Service { b.mu.Lock(); defer b.mu.Unlock(); return b.offered },
 		Interval: 200 * time.Millisecond, Patience: 100 * time.Millisecond,
 	})
