@@ -55,6 +55,7 @@ type App struct {
 	reload    chan struct{} // asks for a look at it now
 	routes    *handler.Routes
 	age       prometheus.Collector // nil where another gateway of the process has it
+	guests    *guestPort           // nil where guests can't call the mesh
 	stockNATS *nats.Conn           // nil where guests on NATS can't be called
 	cancel    context.CancelFunc
 }
@@ -147,7 +148,14 @@ func (a *App) build(ctx context.Context) error {
 	if a.cfg.GuestsListen == "" {
 		return nil
 	}
-	return a.listen(ctx, a.cfg.GuestsListen, &handler.Guests{Gateway: main})
+	guests := &handler.Guests{Gateway: main}
+	if err := a.listen(ctx, a.cfg.GuestsListen, guests); err != nil {
+		return err
+	}
+	last := &a.servers[len(a.servers)-1]
+	a.guests = newGuestPort(last.ln, guests)
+	last.ln = a.guests
+	return nil
 }
 
 // held reports whether a slug has instances. Where processes have certificates it is nil: there only a service itself can publish its
@@ -267,6 +275,9 @@ func (a *App) Run(ctx context.Context) error {
 	if a.snapshot != nil {
 		g.Go(func() error { a.keep(ctx); return nil })
 		g.Go(func() error { a.keepSchemas(ctx); return nil })
+	}
+	if a.guests != nil {
+		g.Go(func() error { a.guests.run(ctx, a.cfg.DrainTimeout); return nil })
 	}
 	for _, s := range a.servers {
 		g.Go(func() error {

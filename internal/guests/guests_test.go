@@ -145,6 +145,7 @@ func all(t *testing.T, p *place) {
 	p.called(t)
 	t.Run("sites", func(t *testing.T) { t.Parallel(); p.sites(t) })
 	t.Run("refused", func(t *testing.T) { t.Parallel(); p.refused(t) })
+	t.Run("calls the mesh", func(t *testing.T) { t.Parallel(); p.callsTheMesh(t) })
 	t.Run("between", func(t *testing.T) { t.Parallel(); p.between(t) })
 }
 
@@ -295,4 +296,27 @@ func TestGuestsThatAreNotExposedAreSaidToBe(t *testing.T) {
 		a := p.hello(t, "greeter")
 		return a.Status == 404 && strings.Contains(string(a.Body), "MICRO_EXPOSE_STOCK")
 	})
+}
+
+// callsTheMesh has programs on each of go-micro's clients call a service of the mesh.
+func (p *place) callsTheMesh(t *testing.T) {
+	jack := p.Register(t, "jack")
+	for name, settings := range map[string][]string{"calls-by-http": nil, "calls-by-grpc": {"PLAIN_SPEAKS=grpc"}} {
+		p.run(t, name, settings...)
+		eventually(t, name+" calls", func() bool {
+			answer, _ := p.ask(t, name, "user-svc", "UserService.ReadSelf", jack, "")
+			return strings.Contains(answer, `"jack"`)
+		})
+		for _, row := range []struct{ endpoint, token, fault string }{
+			{"UserService.ReadSelf", "", `"code":401`},
+			{"UserService.ReadSelf", jack[:len(jack)-8] + "AAAAAAAA", `"code":401`},
+			{"UserService.ListUsers", jack, `"code":403`},
+			{"UserService.Drop", jack, `"code":404`},
+		} {
+			answer, fault := p.ask(t, name, "user-svc", row.endpoint, row.token, "")
+			if answer != "" || !strings.Contains(strings.ReplaceAll(fault, " ", ""), row.fault) {
+				t.Errorf("%s: %s: answer %s, error %s, want %s", name, row.endpoint, answer, fault, row.fault)
+			}
+		}
+	}
 }
