@@ -62,7 +62,7 @@ func oneProcess(t *testing.T, change func(*mesh.Config)) *place {
 // processes is a mesh each of whose services is a process of its own.
 func processes(t *testing.T) *place {
 	t.Helper()
-	c := cluster.Start(t, cluster.Config{Guests: true, Of: map[string]map[string]string{
+	c := cluster.Start(t, cluster.Config{Guests: true, GuestsOpen: true, Of: map[string]map[string]string{
 		"user": {"MICRO_ADMIN_SLUG": meshtest.AdminSlug, "MICRO_ADMIN_PASSWORD": meshtest.AdminPassword},
 	}})
 	env := c.GuestEnv()
@@ -146,6 +146,7 @@ func all(t *testing.T, p *place) {
 	t.Run("sites", func(t *testing.T) { t.Parallel(); p.sites(t) })
 	t.Run("refused", func(t *testing.T) { t.Parallel(); p.refused(t) })
 	t.Run("calls the mesh", func(t *testing.T) { t.Parallel(); p.callsTheMesh(t) })
+	t.Run("without a login", func(t *testing.T) { t.Parallel(); p.withoutLogin(t) })
 	t.Run("between", func(t *testing.T) { t.Parallel(); p.between(t) })
 }
 
@@ -319,4 +320,14 @@ func (p *place) callsTheMesh(t *testing.T) {
 			}
 		}
 	}
+}
+
+// withoutLogin starts a program as go-micro's compose files do: with an address of NATS alone.
+func (p *place) withoutLogin(t *testing.T) {
+	_, address, found := strings.Cut(p.env["MICRO_REGISTRY_ADDRESS"], "@")
+	if !found {
+		address = p.env["MICRO_REGISTRY_ADDRESS"]
+	}
+	p.run(t, "anonymous", "MICRO_REGISTRY_ADDRESS=nats://"+strings.TrimPrefix(address, "nats://"), "SSL_CERT_FILE=/dev/null")
+	eventually(t, "the program is called", func() bool { return p.hello(t, "anonymous").Status == 200 })
 }

@@ -6,8 +6,11 @@ import (
 	"net"
 	"net/url"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/nats-io/nkeys"
 
 	"micromesh/pkg/kv"
 )
@@ -105,8 +108,44 @@ func (r *run) guests() error {
 	if err := r.write(guestFolder+"/ca.pem", r.authority.pem); err != nil {
 		return err
 	}
+	if err := r.open(logins); err != nil {
+		return err
+	}
 	return r.write(guestsFolder+"/users.conf", []byte(usersConf(logins, nil)))
 }
+
+// open makes the same logins with one more, for programs that connect without any: whatever reaches the server is a guest. deploy/nats/guests-open.conf
+// includes it in place of users.conf.
+//
+// That login is a key that nobody has: NATS takes no hashed password for it, and warns of a plain one.
+func (r *run) open(logins []login) error {
+	const file = guestsFolder + "/open.conf"
+	old, err := r.read(file)
+	if err != nil {
+		return fmt.Errorf("read logins: %w", err)
+	}
+	var key string
+	if m := nobodysKey.FindSubmatch(old); m != nil {
+		key = string(m[1])
+	} else {
+		pair, err := nkeys.CreateUser()
+		if err != nil {
+			return fmt.Errorf("make key: %w", err)
+		}
+		defer pair.Wipe()
+		if key, err = pair.PublicKey(); err != nil {
+			return fmt.Errorf("make key: %w", err)
+		}
+	}
+	guest := logins[slices.IndexFunc(logins, func(l login) bool { return l.name == guestLogin })]
+	var nobody strings.Builder
+	fmt.Fprintf(&nobody, "    {nkey: %q, permissions: {\n", key)
+	writePermissions(&nobody, guest)
+	return r.write(file, []byte(fmt.Sprintf("no_auth_user: %q\n", key)+usersConf(logins, []string{nobody.String()})))
+}
+
+// nobodysKey finds the key in open.conf.
+var nobodysKey = regexp.MustCompile(`no_auth_user: "(U[A-Z0-9]+)"`)
 
 // knownGuests takes up the guests' NATS server that another run was told of: one that is told of none must not take it away.
 func (r *run) knownGuests() error {
