@@ -123,7 +123,7 @@ func TestShopsSecretsAreWhereTheyAreLookedFor(t *testing.T) {
 	if _, err := provision.Databases(provision.Config{Dir: filepath.Join(dir, "shop"), Services: programs, Postgres: postgres}); err != nil {
 		t.Fatal(err)
 	}
-	folders := map[string]string{"registry": "secrets/registry-svc"} // that volumes hold, by what they are named
+	folders := map[string]string{"registry": "secrets/registry-svc", "gateway": "secrets/gateway-svc"} // that volumes hold, by what they are named
 	for _, service := range []string{"init", "shop-init"} {
 		for _, v := range shop.Services[service].Volumes {
 			name, folder, _ := strings.Cut(v, ":")
@@ -138,7 +138,7 @@ func TestShopsSecretsAreWhereTheyAreLookedFor(t *testing.T) {
 				mounts[parts[1]] = folders[parts[0]]
 			}
 		}
-		if name == "registry" {
+		if name == "registry" || name == "gateway" {
 			mounts["/secrets"] = folders[name]
 		}
 		for k, v := range s.Environment {

@@ -30,6 +30,7 @@ type Config struct {
 	Reserved         []string `env:"MICRO_RESERVED_ADDRESSES" help:"HOST:PORTs that nothing is forwarded to, with commas between: databases and others of the mesh that this process doesn't know"`
 
 	GuestsListen    string `env:"MICRO_GUESTS_LISTEN" help:"HOST:PORT where services written with plain go-micro call those of the mesh by go-micro's own client, as anybody from outside may; nowhere where none is set"`
+	StockNATS       string `env:"MICRO_STOCK_NATS" secret:"" help:"nats://… of the NATS server of services in plain go-micro, to call those on go-micro's NATS transport; tls:// verifies it by MICRO_TLS_CA; none where none is set"`
 	GuestsAdvertise string `env:"MICRO_GUESTS_ADVERTISE" help:"HOST:PORT under which they reach it, where that differs"`
 
 	MaxMessage      int64         `env:"MICRO_MAX_MESSAGE" envDefault:"4194304" help:"bytes of a body for RPC"`

@@ -31,6 +31,7 @@ type RPC interface {
 // Table is where requests lead, and what the gateway waits for until it shows a change.
 type Table interface {
 	Slug(slug string) *service.Group
+	Site(name string) *service.Group // of a guest that serves HTTP and has no methods
 	Known(slug string) bool
 	Host(host, path string) *service.Group
 	KnowsHost(host string) bool
@@ -151,6 +152,10 @@ func (g *Gateway) lead(x *http1.Exchange) route {
 		return routeSlug
 	}
 	if s := g.exposed(string(slug)); s != nil {
+		if site := g.site(x, s); site.Size() > 0 {
+			g.forward(x, site, nil)
+			return routeSlug
+		}
 		g.method(x, set, s)
 		return routeRPC
 	}
@@ -193,7 +198,7 @@ func (g *Gateway) nowhere(x *http1.Exchange, slug []byte) {
 // away answers a request for a slug without a live instance: 503 if the slug ever had one, since a client may try again (RFC 9110, 15.6.4).
 func (g *Gateway) away(x *http1.Exchange, slug string) {
 	if !g.cfg.Table.Known(slug) {
-		x.Fail(http.StatusNotFound, "NO_INSTANCE", "no service has the slug "+quote([]byte(slug)))
+		x.Fail(http.StatusNotFound, "NO_INSTANCE", "no service has the slug "+quote([]byte(slug))+g.absent(slug))
 		return
 	}
 	if string(x.Method()) == http.MethodOptions {

@@ -10,6 +10,7 @@ import (
 	"micromesh/gateway/routes"
 	"micromesh/gateway/service"
 	"micromesh/pkg/auth"
+	"micromesh/pkg/ident"
 	"micromesh/pkg/meshpb"
 )
 
@@ -138,7 +139,7 @@ func (g *Gateway) follow(x *http1.Exchange, set *routeSet, r *routes.Route) rout
 		g.procedure(x, r)
 		return routeRPC
 	case routes.Slug:
-		group, way = g.cfg.Table.Slug(r.Upstream.Service), routeSlug
+		group, way = g.upstream(r.Upstream.Service), routeSlug
 	case routes.URL:
 	}
 	if group.Size() == 0 {
@@ -164,6 +165,14 @@ func rewrite(x *http1.Exchange, w *routes.Rewrite) {
 	if w.Prefix != "" {
 		x.UpstreamHeader().Add("X-Forwarded-Prefix", w.Prefix)
 	}
+}
+
+// upstream returns the group of a slug that a route names, or that of a guest without methods. A name with a schema is never a guest's.
+func (g *Gateway) upstream(slug string) *service.Group {
+	if group := g.cfg.Table.Slug(slug); group.Size() > 0 || g.cfg.Bindings.Load().Has(ident.Fold(slug)) || g.guest(slug) == nil {
+		return group
+	}
+	return g.cfg.Table.Site(slug)
 }
 
 // procedure calls the RPC method of a route: with what body, query and path say, of which the later ones win.

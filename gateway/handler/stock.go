@@ -8,6 +8,7 @@ import (
 	"go-micro.dev/v5/registry"
 
 	"micromesh/gateway/http1"
+	"micromesh/gateway/service"
 	"micromesh/gateway/transcode"
 	"micromesh/pkg/auth"
 	"micromesh/pkg/discovery"
@@ -18,6 +19,8 @@ import (
 // Nodes is what discovery knows of a service, nil where no node runs. A *discovery.Registry is it.
 type Nodes interface {
 	Lookup(service string) *discovery.Service
+	// Refused returns the reason why a program that was found under a name can't join, or nothing.
+	Refused(name string) string
 	// Synced reports whether all nodes were seen once.
 	Synced() bool
 }
@@ -33,6 +36,20 @@ func (g *Gateway) exposed(slug string) *discovery.Service {
 	return g.guest(slug)
 }
 
+// absent returns the reason why there is no service of a name although a program in plain go-micro has it, or nothing.
+func (g *Gateway) absent(name string) string {
+	if g.cfg.Nodes == nil {
+		return ""
+	}
+	if why := g.cfg.Nodes.Refused(name); why != "" {
+		return "; a program in plain go-micro has this name and can't join: " + why
+	}
+	if !g.cfg.ExposeStock && g.guest(name) != nil {
+		return "; a program in plain go-micro has this name, and such programs are reachable once MICRO_EXPOSE_STOCK=true is set for the gateway"
+	}
+	return ""
+}
+
 // guest returns a service that was written with plain go-micro; nil for any other.
 func (g *Gateway) guest(name string) *discovery.Service {
 	if g.cfg.Nodes == nil {
@@ -43,6 +60,14 @@ func (g *Gateway) guest(name string) *discovery.Service {
 		return nil
 	}
 	return s
+}
+
+// site returns the group that a request for a guest is forwarded to, or nil if it is for one of the guest's methods.
+func (g *Gateway) site(x *http1.Exchange, s *discovery.Service) *service.Group {
+	if string(x.Method()) == http.MethodPost && s.Endpoint(methodIn(x.Path(), s.Name)) != nil {
+		return nil
+	}
+	return g.cfg.Table.Site(s.Name)
 }
 
 // method leads POST /{service}/{Handler.Method} and POST /{service}/{Handler}/{Method} to a method that the service has registered.
@@ -121,7 +146,7 @@ func methods(s *discovery.Service) string {
 	var names []string
 	for _, n := range s.Nodes {
 		for _, e := range n.Endpoints() {
-			if unary(e) {
+			if unary(e) && !n.Web() {
 				names = append(names, e.Name)
 			}
 		}

@@ -44,9 +44,11 @@ func (t *Table) Close(c Closing) {
 func (t *Table) guarded(tables *tables) *guardedPlaces {
 	p := &guardedPlaces{slugs: map[string]bool{}, prefixes: map[string][]string{}}
 	for _, slug := range t.closing.Slugs {
-		if g := tables.slugs[slug]; g != nil {
-			for _, b := range g.backends {
-				p.slugs[routing.Place(b.Address)] = true
+		for _, key := range []string{slug, SiteKey(slug)} {
+			if g := tables.slugs[key]; g != nil {
+				for _, b := range g.backends {
+					p.slugs[routing.Place(b.Address)] = true
+				}
 			}
 		}
 	}

@@ -55,7 +55,7 @@ func (r *Registry) unseal(t *table, e jetstream.KeyValueEntry) ([]byte, error) {
 	if r.seal == nil {
 		return e.Value(), nil
 	}
-	if old := t.find(e.Key()); old != nil && !old.node.Stock() && bytes.Equal(old.raw, e.Value()) {
+	if old := t.find(e.Key()); old != nil && old.node.Metadata[Via] != ViaStock && bytes.Equal(old.raw, e.Value()) {
 		return e.Value(), nil // refreshed
 	}
 	var rec record

@@ -167,12 +167,18 @@ func notReady() *errs.Error { return errs.New(errs.Unavailable, "", "discovery i
 func (r *Registry) Live() bool { return r.live.Load() }
 
 // Lookup gives a service, or nil where no node of it is known. It costs a map lookup; the answer is shared.
-func (r *Registry) Lookup(service string) *Service { return r.snapshot.Load().services[service] }
+func (r *Registry) Lookup(service string) *Service {
+	if hidden(service) {
+		return nil
+	}
+	return r.snapshot.Load().services[service]
+}
 
 // Services gives all services, by name. They are shared: don't change them.
 func (r *Registry) Services() []*Service {
 	services := r.snapshot.Load().services
-	return slices.SortedFunc(maps.Values(services), func(a, b *Service) int { return strings.Compare(a.Name, b.Name) })
+	all := slices.SortedFunc(maps.Values(services), func(a, b *Service) int { return strings.Compare(a.Name, b.Name) })
+	return slices.DeleteFunc(all, func(s *Service) bool { return hidden(s.Name) })
 }
 
 // GetService gives the service, an entry for each version, as copies that the caller owns. Errors:

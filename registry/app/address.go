@@ -24,7 +24,7 @@ func (r rpcNodes) RPCNodes() []service.RPCNode {
 	for _, s := range r.nodes.Services() {
 		for _, n := range s.Nodes {
 			out = append(out, service.RPCNode{
-				ID: n.ID, Service: s.Name, Address: n.Address, Metadata: n.Metadata, HTTP: n.Metadata["transport"] == "http", Foreign: n.Stock(),
+				ID: n.ID, Service: s.Name, Address: n.Address, Metadata: n.Metadata, HTTP: n.Metadata["transport"] == "http" || n.Web(), NATS: n.Stock() && n.Transport() == "nats", Foreign: n.Stock(),
 			})
 		}
 	}

@@ -215,7 +215,9 @@ func outcome(sent bool, err error) discovery.Outcome {
 		return discovery.Failed
 	case codes.DeadlineExceeded, codes.Canceled:
 		return discovery.Failed
-	default:
+	case codes.OK:
 		return discovery.Answered
+	default:
+		return discovery.Refused
 	}
 }
