@@ -29,7 +29,7 @@ import (
 	userpb "micromesh/user/proto"
 )
 
-// Typed is a handler whose request has types that go-micro registers, and others that it doesn't.
+// Typed is a handler with many types in its request. go-micro registers only some of them.
 type Typed struct{}
 
 type (
