@@ -108,5 +108,5 @@ test-compose: ## Bring up docker-compose.yml for real, and its variant for high 
 	go test -tags compose -count 1 -timeout 40m -p 1 ./deploy/compose ./docs
 
 .PHONY: docker-rebuild-%
-docker-rebuild-%: ## docker-rebuild-<service>: build one service's image anew, and restart it
-	docker compose up -d --build --no-deps $*
+docker-rebuild-%: ## docker-rebuild-<service>: build one service's image anew, and restart it; api-gateway and user-svc are gateway and user
+	docker compose up -d --build --no-deps $(patsubst %-svc,%,$(patsubst api-%,%,$*))

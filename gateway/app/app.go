@@ -110,9 +110,9 @@ func (a *App) build(ctx context.Context) error {
 		HeaderTimeout: a.cfg.HeadersTimeout, TunnelCheck: a.cfg.TunnelCheck,
 		Surplus: func(address string) { a.log.Warn("upstream_sent_more_than_its_answer", "address", address) },
 	})
-	stream := &handler.EventStream{Events: a.host.Events, Verifier: a.host.Verifier}
-	states := &handler.SchemaStates{Status: func() any { return a.schemas.Status() }, Verifier: a.host.Verifier}
-	dead := &handler.DeadLetters{JS: a.host.JS, Verifier: a.host.Verifier, Log: a.log}
+	stream := &handler.EventStream{Events: a.host.Events}
+	states := &handler.SchemaStates{Status: func() any { return a.schemas.Status() }}
+	dead := &handler.DeadLetters{JS: a.host.JS, Log: a.log}
 	pages := a.pages(stream, states)
 	pages.Dead = dead
 	tokens, err := handler.ParseCallerTokens(a.cfg.CallerToken)
@@ -124,7 +124,7 @@ func (a *App) build(ctx context.Context) error {
 		Nodes: a.host.Nodes, ExposeStock: a.cfg.ExposeStock, GuestHeaders: a.cfg.GuestHeaders,
 		Routes: a.routes, Forward: a.upstream, Local: pages.Handlers(), Logger: a.log, Metrics: a.host.Metrics, Hosts: a.cfg.EdgeListen == "",
 		MaxMessage: a.cfg.MaxMessage, MaxBody: a.cfg.MaxBody, CallTimeout: a.cfg.CallTimeout,
-		WaitHeaders: a.cfg.HeadersTimeout, CORS: a.cfg.CORS, CallerTokens: tokens,
+		WaitHeaders: a.cfg.HeadersTimeout, CORS: a.cfg.CORS, CORSCredentials: a.cfg.CORSCredentials, CallerTokens: tokens,
 	}
 	main := handler.New(cfg)
 	stream.Gateway, states.Gateway, dead.Gateway = main, main, main

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -33,15 +32,16 @@ type Config struct {
 	GuestsListen    string `env:"MICRO_GUESTS_LISTEN" help:"HOST:PORT where services written with plain go-micro call those of the mesh by go-micro's own client, as anybody from outside may; nowhere where none is set"`
 	GuestsAdvertise string `env:"MICRO_GUESTS_ADVERTISE" help:"HOST:PORT under which they reach it, where that differs"`
 
-	MaxMessage     int64         `env:"MICRO_MAX_MESSAGE" envDefault:"4194304" help:"bytes of a body for RPC"`
-	MaxBody        int64         `env:"MICRO_MAX_BODY" envDefault:"1073741824" help:"bytes of a body that is forwarded"`
-	CallTimeout    time.Duration `env:"MICRO_CALL_TIMEOUT" envDefault:"10s" help:"for an RPC call"`
-	HeadersTimeout time.Duration `env:"MICRO_UPSTREAM_TIMEOUT" envDefault:"60s" help:"for an instance's answer to begin"`
-	DrainTimeout   time.Duration `env:"MICRO_DRAIN_TIMEOUT" envDefault:"5s" help:"for requests under way when the gateway stops"`
-	CORS           []string      `env:"MICRO_CORS_ORIGINS" help:"origins that browsers may call the mesh's own services from, with commas between"`
-	CallerToken    string        `env:"MICRO_CALLER_TOKEN" envDefault:"forward" help:"the token that instances receive of a caller: forward, identity (none), or audience (one for that slug alone); SLUG=MODE for single slugs, with commas between"`
-	TrustedProxies []string      `env:"MICRO_TRUSTED_PROXIES" help:"CIDRs of proxies in front whose X-Forwarded-* are believed, with commas between"`
-	TunnelCheck    time.Duration `env:"MICRO_TUNNEL_CHECK" envDefault:"15s" help:"between two looks whether the token that opened a WebSocket is still good"`
+	MaxMessage      int64         `env:"MICRO_MAX_MESSAGE" envDefault:"4194304" help:"bytes of a body for RPC"`
+	MaxBody         int64         `env:"MICRO_MAX_BODY" envDefault:"1073741824" help:"bytes of a body that is forwarded"`
+	CallTimeout     time.Duration `env:"MICRO_CALL_TIMEOUT" envDefault:"10s" help:"for an RPC call"`
+	HeadersTimeout  time.Duration `env:"MICRO_UPSTREAM_TIMEOUT" envDefault:"60s" help:"for an instance's answer to begin"`
+	DrainTimeout    time.Duration `env:"MICRO_DRAIN_TIMEOUT" envDefault:"5s" help:"for requests under way when the gateway stops"`
+	CORS            []string      `env:"MICRO_CORS_ORIGINS" help:"origins whose pages may call the gateway, and read every answer, with commas between"`
+	CORSCredentials bool          `env:"MICRO_CORS_CREDENTIALS" help:"whether pages of those origins may send cookies"`
+	CallerToken     string        `env:"MICRO_CALLER_TOKEN" envDefault:"forward" help:"the token that instances receive of a caller: forward, identity (none), or audience (one for that slug alone); SLUG=MODE for single slugs, with commas between"`
+	TrustedProxies  []string      `env:"MICRO_TRUSTED_PROXIES" help:"CIDRs of proxies in front whose X-Forwarded-* are believed, with commas between"`
+	TunnelCheck     time.Duration `env:"MICRO_TUNNEL_CHECK" envDefault:"15s" help:"between two looks whether the token that opened a WebSocket is still good"`
 }
 
 // Validate tells everything that is wrong at once.
@@ -75,8 +75,8 @@ func (c *Config) Validate() error {
 		wrong = append(wrong, fmt.Errorf("MICRO_ROUTES_SETTLE is %s; it must be 0 or more, such as 5s", c.RoutesSettle))
 	}
 	for _, o := range c.CORS {
-		if u, err := url.Parse(o); err != nil || u.Host == "" || u.Path != "" || (u.Scheme != "http" && u.Scheme != "https") {
-			wrong = append(wrong, fmt.Errorf("MICRO_CORS_ORIGINS holds %q; an origin is scheme://host[:port], such as https://app.example.com", o))
+		if err := handler.CheckOrigin(o); err != nil {
+			wrong = append(wrong, fmt.Errorf("MICRO_CORS_ORIGINS holds %q, which %w", o, err))
 		}
 	}
 	if _, err := handler.ParseCallerTokens(c.CallerToken); err != nil {

@@ -206,7 +206,9 @@ func (a *answer) cost() int {
 func serve(x *http1.Exchange, a *answer) {
 	h := x.Header()
 	for _, f := range a.fields {
-		h.Add(f[0], f[1])
+		if strings.EqualFold(f[0], "vary") || h.Get(f[0]) == "" { // what the gateway has set itself is not set twice
+			h.Add(f[0], f[1])
+		}
 	}
 	h.Set("Age", strconv.Itoa(int(time.Since(a.at)/time.Second)))
 	h.Set("X-Cache", "HIT")

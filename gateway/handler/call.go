@@ -53,29 +53,35 @@ func (g *Gateway) call(x *http1.Exchange, set *routeSet, bindings *transcode.Bin
 // beside forwards a request to an instance of a slug with bindings. The instance may read the path as one that a binding has: the
 // binding's access rule applies then.
 func (g *Gateway) beside(x *http1.Exchange, set *routeSet, bindings *transcode.Bindings, slug string, group *service.Group) route {
-	cover, err := bindings.Cover(slug, string(x.Method()), string(x.Path()), func(b *transcode.Binding) bool {
-		return set.closed.Method(b.Service, b.Endpoint)
-	})
-	switch {
-	case err != nil:
-		x.Fail(http.StatusBadRequest, "AMBIGUOUS_PATH", err.Error())
-		return routeRPC
-	case cover.Closed || len(cover.Allowed) > 0:
-		g.unbound(x, slug, cover.Allowed)
-		return routeRPC
-	case cover.Binding != nil:
-		if err := g.authorize(cover.Binding, auth.Bearer(string(x.Get("authorization")))); err != nil {
-			g.fail(x, err)
+	closed := func(b *transcode.Binding) bool { return set.closed.Method(b.Service, b.Endpoint) }
+	paths := []string{string(x.Path())}
+	w := set.table.Slug(slug)
+	if w != nil {
+		paths = append(paths, w.Path(paths[0])) // the instance receives this one
+	}
+	for _, path := range paths {
+		cover, err := bindings.Cover(slug, string(x.Method()), path, closed)
+		switch {
+		case err != nil:
+			x.Fail(http.StatusBadRequest, "AMBIGUOUS_PATH", err.Error())
 			return routeRPC
+		case cover.Closed || len(cover.Allowed) > 0:
+			g.unbound(x, slug, cover.Allowed)
+			return routeRPC
+		case cover.Binding != nil:
+			if err := g.authorize(cover.Binding, auth.Bearer(string(x.Get("authorization")))); err != nil {
+				g.fail(x, err)
+				return routeRPC
+			}
 		}
 	}
+	rewrite(x, w)
 	g.forward(x, group, nil)
 	return routeSlug
 }
 
 // transcode checks the request, and makes a call of it.
 func (g *Gateway) transcode(x *http1.Exchange, b *transcode.Binding, params []string) {
-	g.allowOrigin(x)
 	token := auth.Bearer(string(x.Get("authorization")))
 	if err := g.authorize(b, token); err != nil {
 		g.fail(x, err)

@@ -15,7 +15,7 @@ import (
 	"micromesh/pkg/events"
 )
 
-// Where admins see dead letters, and give them back to their consumers.
+// The paths that list dead letters, and that replay them to their consumers.
 const (
 	DeadPath   = "/gateway-svc/dead"
 	ReplayPath = "/gateway-svc/replay"
@@ -26,14 +26,13 @@ var consumerName = regexp.MustCompile(`^[a-z][a-z0-9]*(-[a-z0-9]+)*$`)
 // DeadLetters serves events that consumers have given up on. Query: consumer (all where it is left out; replay needs it), id
 // (of an event; replay alone).
 type DeadLetters struct {
-	JS       jetstream.JetStream
-	Verifier *auth.Verifier
-	Log      *slog.Logger
-	Gateway  *Gateway
+	JS      jetstream.JetStream
+	Log     *slog.Logger
+	Gateway *Gateway
 }
 
 func (d *DeadLetters) list(x *http1.Exchange) {
-	q, err := d.query(x, false)
+	q, err := d.query(x, "gateway-svc:dead-letter:view", false)
 	if err != nil {
 		d.Gateway.fail(x, err)
 		return
@@ -48,7 +47,7 @@ func (d *DeadLetters) replay(x *http1.Exchange) {
 		x.Fail(http.StatusMethodNotAllowed, "METHOD_NOT_ALLOWED", "this path takes POST")
 		return
 	}
-	q, err := d.query(x, true)
+	q, err := d.query(x, "gateway-svc:dead-letter:edit", true)
 	if err != nil {
 		d.Gateway.fail(x, err)
 		return
@@ -58,9 +57,9 @@ func (d *DeadLetters) replay(x *http1.Exchange) {
 	d.answer(x, map[string]any{"replayed": n}, err)
 }
 
-// query gives the query of an admin.
-func (d *DeadLetters) query(x *http1.Exchange, named bool) (url.Values, error) {
-	if err := admin(d.Verifier, auth.Bearer(string(x.Get("authorization")))); err != nil {
+// query returns the query of a caller who holds the permission.
+func (d *DeadLetters) query(x *http1.Exchange, permission string, named bool) (url.Values, error) {
+	if err := d.Gateway.permitted(auth.Bearer(string(x.Get("authorization"))), permission); err != nil {
 		return nil, err
 	}
 	q, err := url.ParseQuery(string(x.RawQuery()))

@@ -14,7 +14,7 @@ import (
 	"micromesh/pkg/events"
 )
 
-// EventsPath is where the gateway streams events as server-sent events, to admins alone.
+// EventsPath is the path of the stream of events (server-sent events).
 const EventsPath = "/gateway-svc/events"
 
 // keepAlive is how often a stream without events sends a comment, so that nobody on the way closes it.
@@ -24,12 +24,11 @@ const keepAlive = 15 * time.Second
 // for it before it does.
 const unread = 64 << 10
 
-// EventStream serves events, decoded. Query: topics (with commas; all where it is left out), since (a duration back,
-// such as 10m; events that happen from now on where it is left out).
+// EventStream serves events, decoded. Query: topics (with commas; all if unset), since (a duration back,
+// such as 10m; only new events if unset).
 type EventStream struct {
-	Events   *events.Verifier
-	Verifier *auth.Verifier
-	Gateway  *Gateway
+	Events  *events.Verifier
+	Gateway *Gateway
 }
 
 // ServeHTTP1 streams until the client leaves, or its token expires or is revoked.
@@ -100,7 +99,9 @@ func (s *EventStream) stream(x *http1.Exchange, out *http1.Stream, token string,
 	}
 }
 
-func (s *EventStream) allowed(token string) error { return admin(s.Verifier, token) }
+func (s *EventStream) allowed(token string) error {
+	return s.Gateway.permitted(token, "gateway-svc:event:view")
+}
 
 func tailOptions(query string) (o events.TailOptions, err error) {
 	q, err := url.ParseQuery(query)

@@ -61,7 +61,9 @@ type Config struct {
 	CallTimeout  time.Duration // of an RPC call; default 10 s
 	WaitHeaders  time.Duration // for an instance's answer to begin; default 60 s
 	CallerTokens CallerTokens  // which token instances receive
-	CORS         []string      // origins that may call RPC services from a browser
+	CORS         []string      // origins whose pages may read every answer
+
+	CORSCredentials bool // those pages may send cookies, and read the answers
 }
 
 // Gateway leads requests. It implements http1.Handler.
@@ -107,7 +109,12 @@ func New(cfg Config) *Gateway {
 func (g *Gateway) ServeHTTP1(x *http1.Exchange) {
 	began := time.Now()
 	g.ids.assign(x)
-	way := g.lead(x)
+	way := routeOwn
+	if g.cors(x) && isPreflight(x) {
+		g.options(x)
+	} else {
+		way = g.lead(x)
+	}
 	g.metrics.observe(way, x.Status(), time.Since(began))
 }
 
@@ -139,6 +146,7 @@ func (g *Gateway) lead(x *http1.Exchange) route {
 		return g.call(x, set, bindings, string(slug))
 	}
 	if group := g.cfg.Table.Slug(string(slug)); group.Size() > 0 {
+		rewrite(x, set.table.Slug(string(slug)))
 		g.forward(x, group, nil)
 		return routeSlug
 	}
@@ -208,32 +216,6 @@ func (g *Gateway) edge(x *http1.Exchange, path string) route {
 		x.Fail(http.StatusNotFound, "UNKNOWN_HOST", "no route is configured for this host")
 	}
 	return routeNone
-}
-
-// options answers a preflight: 200, and what CORS allows for a configured origin. An origin is never reflected unless
-// it is configured.
-func (g *Gateway) options(x *http1.Exchange) {
-	g.allowOrigin(x)
-	x.Respond(http.StatusOK, "", nil)
-}
-
-func (g *Gateway) allowOrigin(x *http1.Exchange) {
-	if len(g.cfg.CORS) == 0 {
-		return
-	}
-	origin := string(x.Get("origin"))
-	x.Header().Add("Vary", "Origin")
-	for _, o := range g.cfg.CORS {
-		if o != origin || origin == "" {
-			continue
-		}
-		h := x.Header()
-		h.Set("Access-Control-Allow-Origin", origin)
-		h.Set("Access-Control-Allow-Methods", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
-		h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Mesh-Api-Version, X-Request-Id")
-		h.Set("Access-Control-Max-Age", "600")
-		return
-	}
 }
 
 // firstSegment is the path's first segment, as it was sent.

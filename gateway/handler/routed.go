@@ -88,7 +88,10 @@ func (g *Gateway) routed(x *http1.Exchange, set *routeSet) (way route, taken boo
 		return routeNone, true
 	}
 	if d.Guard != nil {
-		if err := g.scoped(x, d.Guard); err != nil {
+		if err := g.scoped(x, d.Guard); err != nil && isPreflight(x) {
+			g.options(x) // it can't carry a token, and goes no further
+			return routeNone, true
+		} else if err != nil {
 			g.fail(x, err)
 			return routeNone, true
 		}
@@ -142,6 +145,7 @@ func (g *Gateway) follow(x *http1.Exchange, set *routeSet, r *routes.Route) rout
 		g.away(x, r.Upstream.Service)
 		return routeNone
 	}
+	rewrite(x, r.Rewrite)
 	if r.CacheTTL == 0 || !keepable(x) {
 		g.forward(x, group, nil)
 		return way
@@ -151,9 +155,19 @@ func (g *Gateway) follow(x *http1.Exchange, set *routeSet, r *routes.Route) rout
 	return way
 }
 
+// rewrite sets the path that the upstream receives, and the prefix that it doesn't.
+func rewrite(x *http1.Exchange, w *routes.Rewrite) {
+	if w == nil {
+		return
+	}
+	x.Rewrite(w.Path(string(x.Path())))
+	if w.Prefix != "" {
+		x.UpstreamHeader().Add("X-Forwarded-Prefix", w.Prefix)
+	}
+}
+
 // procedure calls the RPC method of a route: with what body, query and path say, of which the later ones win.
 func (g *Gateway) procedure(x *http1.Exchange, r *routes.Route) {
-	g.allowOrigin(x)
 	if err := acceptable(x); err != nil {
 		g.fail(x, err)
 		return

@@ -6,22 +6,20 @@ import (
 
 	"micromesh/gateway/http1"
 	"micromesh/pkg/auth"
-	"micromesh/pkg/errs"
 )
 
-// SchemasPath is where the gateway tells how it stands with the schemas of services, to admins alone.
+// SchemasPath is the path that lists the schemas of services, and why some are refused.
 const SchemasPath = "/gateway-svc/schemas"
 
 // SchemaStates serves a list of what Status gives.
 type SchemaStates struct {
-	Status   func() any
-	Verifier *auth.Verifier
-	Gateway  *Gateway
+	Status  func() any
+	Gateway *Gateway
 }
 
-// ServeHTTP1 answers an admin.
+// ServeHTTP1 lists the states.
 func (s *SchemaStates) ServeHTTP1(x *http1.Exchange) {
-	if err := admin(s.Verifier, auth.Bearer(string(x.Get("authorization")))); err != nil {
+	if err := s.Gateway.permitted(auth.Bearer(string(x.Get("authorization"))), "gateway-svc:schema:view"); err != nil {
 		s.Gateway.fail(x, err)
 		return
 	}
@@ -34,14 +32,11 @@ func (s *SchemaStates) ServeHTTP1(x *http1.Exchange) {
 	x.Respond(http.StatusOK, jsonType, b)
 }
 
-// admin tells why a token is not an admin's, or nil.
-func admin(v *auth.Verifier, token string) error {
-	c, err := v.Verify(token)
+// permitted refuses a token whose caller doesn't hold a permission.
+func (g *Gateway) permitted(token, permission string) error {
+	c, err := g.cfg.Verifier.Verify(token)
 	if err != nil {
 		return err
 	}
-	if !c.IsAdmin() {
-		return errs.Forbiddenf("this takes the role %s", auth.RoleAdmin)
-	}
-	return nil
+	return auth.Allow(c, permission, g.cfg.Permits)
 }

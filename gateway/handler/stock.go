@@ -55,7 +55,6 @@ func (g *Gateway) method(x *http1.Exchange, set *routeSet, s *discovery.Service)
 		x.Fail(http.StatusMethodNotAllowed, "METHOD_NOT_ALLOWED", "methods of "+s.Name+" are called with POST")
 		return
 	}
-	g.allowOrigin(x)
 	name := methodIn(x.Path(), s.Name)
 	if set.closed.Method(s.Name, name) {
 		g.fail(x, closedMethod(s.Name, name))

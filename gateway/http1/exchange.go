@@ -31,6 +31,7 @@ type Exchange struct {
 
 	header   HeaderList    // of the answer
 	upstream HeaderList    // for the forwarded request
+	path     string        // that the upstream receives in place of the client's; "" is the client's
 	withheld string        // the client's field that the upstream doesn't get, in lower case
 	without  *HeaderFilter // further such fields, or nil
 	value    any
@@ -106,6 +107,9 @@ func (x *Exchange) UpstreamHeader() *HeaderList { return &x.upstream }
 // Withhold keeps a field of the client's, named in lower case, from the upstream.
 func (x *Exchange) Withhold(lower string) { x.withheld = lower }
 
+// Rewrite has the upstream receive another path than the client sent, percent-encoded and valid. The query stays.
+func (x *Exchange) Rewrite(path string) { x.path = path }
+
 // WithholdAll keeps the fields that a filter drops from the upstream, beside that of Withhold.
 func (x *Exchange) WithholdAll(f *HeaderFilter) { x.without = f }
 
@@ -134,7 +138,7 @@ func (x *Exchange) start() {
 	cfg := &x.c.srv.cfg
 	x.header.Reset()
 	x.upstream.Reset()
-	x.value, x.withheld, x.without = nil, "", nil
+	x.value, x.withheld, x.without, x.path = nil, "", nil, ""
 	x.body.start(&x.c.in, x.req.Length)
 	x.SetBodyLimit(cfg.MaxBodyBytes)
 	x.body.idle, x.body.minRate = cfg.BodyTimeout, cfg.MinBodyRate

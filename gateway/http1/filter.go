@@ -6,8 +6,8 @@ import (
 	"micromesh/gateway/http1/wire"
 )
 
-// HeaderFilter tells which of a client's header fields are not for upstream servers. Names match in any case, and with
-// underscores for hyphens: there are servers that don't tell X_User_ID from X-User-ID.
+// HeaderFilter holds the names of a client's header fields that are not for upstream servers. Names match in any case, and with any
+// punctuation for hyphens: servers that make variables of them (RFC 3875, section 4.1.18) don't tell X_User_ID and X.User.ID from X-User-ID.
 type HeaderFilter struct {
 	names    [][]string // by length
 	prefixes []string
@@ -17,7 +17,7 @@ type HeaderFilter struct {
 func NewHeaderFilter(names ...string) *HeaderFilter {
 	f := &HeaderFilter{}
 	for _, name := range names {
-		name = strings.ReplaceAll(strings.ToLower(name), "_", "-")
+		name = strings.ToLower(name)
 		if prefix, ok := strings.CutSuffix(name, "*"); ok {
 			f.prefixes = append(f.prefixes, prefix)
 			continue
@@ -31,12 +31,13 @@ func NewHeaderFilter(names ...string) *HeaderFilter {
 }
 
 // DefaultHeaderFilter filters what only the gateway itself may say to an upstream server: who the caller is, where the
-// request came from, and the mesh's own metadata. It also takes the fields that frame a message, for the sake of those
+// request came from, and the mesh's own metadata; and what some frameworks take for the path in place of the real one. It also takes the fields that frame a message, for the sake of those
 // that are spelled with underscores.
 func DefaultHeaderFilter() *HeaderFilter {
 	return NewHeaderFilter(
 		"X-User-ID", "X-User-Slug", "X-Org-ID", "X-Roles", "X-Scopes", "X-Forwarded", "X-Forwarded-*", "Forwarded", "X-Real-IP",
 		"Micro-*", "Mesh-Nonce",
+		"X-Original-URL", "X-Original-URI", "X-Original-Path", "X-Original-Method", "X-Rewrite-*", "X-Envoy-Original-*",
 		"Content-Length", "Transfer-Encoding", "Proxy-Connection", "Proxy-Authorization", "Keep-Alive", "HTTP2-Settings",
 	)
 }
@@ -58,10 +59,10 @@ func (f *HeaderFilter) Drops(name []byte) bool {
 	return false
 }
 
-// sameSpelling compares two names of the same length without regard to case, and takes an underscore in a for a hyphen.
+// sameSpelling compares two names of the same length without regard to case, and takes any punctuation in a for a hyphen.
 func sameSpelling[S ~string | ~[]byte](a []byte, b S) bool {
 	for i, c := range a {
-		if c == '_' {
+		if isPunctuation(c) {
 			c = '-'
 		}
 		if c != b[i] && wire.Lower(c) != wire.Lower(b[i]) {
@@ -69,6 +70,11 @@ func sameSpelling[S ~string | ~[]byte](a []byte, b S) bool {
 		}
 	}
 	return true
+}
+
+// isPunctuation reports whether c, of the name of a field, is neither a letter nor a digit.
+func isPunctuation(c byte) bool {
+	return c < '0' || c > '9' && c < 'A' || c > 'Z' && c < 'a' || c > 'z'
 }
 
 // forbiddenTrailer reports whether a field means something to who handles a message before its body has ended, so that it

@@ -79,6 +79,11 @@ func (f *forwarding) fields(yield func(name, value []byte) bool) {
 	}
 }
 
+// replaces reports whether the handler has set a field, so that the upstream's is dropped. Values of Vary add up.
+func (x *Exchange) replaces(name []byte) bool {
+	return x.header.has(name) && !wire.EqualFold(name, "vary")
+}
+
 // appendAnswer renders the head for the client.
 func (f *forwarding) appendAnswer(chunk bool) {
 	x, res := f.x, &f.up.res
@@ -90,7 +95,7 @@ func (f *forwarding) appendAnswer(chunk bool) {
 		switch {
 		case field.ID == wire.ContentLength && res.Length >= 0 && res.Status != http.StatusNoContent:
 		case field.ID == wire.Trailer && chunk:
-		case oneHop>>field.ID&1 != 0 || res.Names(field.Name) || x.header.has(field.Name):
+		case oneHop>>field.ID&1 != 0 || res.Names(field.Name) || x.replaces(field.Name):
 			continue
 		}
 		dated = dated || field.ID == wire.Date

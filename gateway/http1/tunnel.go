@@ -26,7 +26,7 @@ func (f *forwarding) switchProtocols() bool {
 	}
 	b := x.statusLine(x.answer.buf, res.Status, string(res.Reason))
 	for i := range res.Fields {
-		if field := &res.Fields[i]; oneHop>>field.ID&1 == 0 && !res.Names(field.Name) && !x.header.has(field.Name) {
+		if field := &res.Fields[i]; oneHop>>field.ID&1 == 0 && !res.Names(field.Name) && !x.replaces(field.Name) {
 			b = appendField(b, field.Name, field.Value)
 		}
 	}

@@ -20,7 +20,11 @@ func (f *forwarding) appendRequest(b []byte) []byte {
 	if string(req.Origin) != "*" {
 		b = append(b, f.target.PathPrefix...)
 	}
-	b = append(b, req.Origin...)
+	if x.path != "" {
+		b = append(append(b, x.path...), req.Origin[len(req.Path):]...)
+	} else {
+		b = append(b, req.Origin...)
+	}
 	b = append(b, " HTTP/1.1\r\n"...)
 	switch {
 	case f.target.Host != "":

@@ -20,8 +20,8 @@ import (
 // gatewaySlug is the mesh's own, whose permissions admins alone hand out.
 const gatewaySlug = "gateway-svc"
 
-// version of the format.
-const version = "1"
+// versions of the format, as people write its only one.
+var versions = []string{"1", "1.0"}
 
 const (
 	maxSize   = 1 << 20 // bytes of a file
@@ -61,7 +61,7 @@ func document(name string, content []byte) (*yaml.Node, error) {
 	dec := yaml.NewDecoder(bytes.NewReader(content))
 	err := dec.Decode(&doc)
 	if errors.Is(err, io.EOF) || err == nil && len(doc.Content) == 0 {
-		return nil, fmt.Errorf("%s: it is empty; it must say at least `version: 1`", name)
+		return nil, fmt.Errorf("%s: it is empty; a file without routes is `routes: []`", name)
 	}
 	if err == nil {
 		err = dec.Decode(&second)
@@ -96,14 +96,12 @@ func (p *parser) mistake(n *yaml.Node, format string, args ...any) {
 }
 
 func (p *parser) file(n *yaml.Node) {
-	f := p.fields(n, "the file", "version", "public_paths", "routes")
+	f := p.fields(n, "the file", "version", "public_paths", "routes", "slugs")
 	if f == nil {
 		return
 	}
-	if v := f["version"]; v == nil {
-		p.mistake(n, "version is missing; it must be %s", version)
-	} else if v.Kind != yaml.ScalarNode || v.Value != version {
-		p.mistake(v, "version is %q; it must be %s", v.Value, version)
+	if v := f["version"]; v != nil && (v.Kind != yaml.ScalarNode || !slices.Contains(versions, v.Value)) {
+		p.mistake(v, "version is %q; it must be %s, or left out", v.Value, strings.Join(versions, " or "))
 	}
 	for _, v := range p.texts(f["public_paths"], "public_paths") {
 		if pat, ok := p.pattern(v, "public_paths"); ok {
@@ -111,6 +109,7 @@ func (p *parser) file(n *yaml.Node) {
 			p.public = append(p.public, pat)
 		}
 	}
+	p.slugs(f["slugs"])
 	routes := f["routes"]
 	switch {
 	case routes == nil || routes.Tag == "!!null":
@@ -183,7 +182,7 @@ func resolve(n *yaml.Node) *yaml.Node {
 }
 
 func (p *parser) route(n *yaml.Node) {
-	f := p.fields(n, "a route", "path", "method", "proxy_upstream", "auth_required", "scopes", "cache_ttl", "also_open")
+	f := p.fields(n, "a route", "path", "method", "proxy_upstream", "auth_required", "scopes", "cache_ttl", "also_open", "strip_prefix", "rewrite")
 	if f == nil {
 		return
 	}
@@ -212,6 +211,12 @@ func (p *parser) route(n *yaml.Node) {
 		if r.CacheTTL = p.ttl(v, r.Method); r.Upstream.Kind == RPC {
 			p.mistake(v, "cache_ttl takes a URL or a slug as proxy_upstream; answers of methods are not kept")
 		}
+	}
+	if r.Path != "" {
+		r.Rewrite = p.rewrite(f, r.pattern)
+	}
+	if r.Rewrite != nil && r.Upstream.Kind == RPC {
+		p.mistake(n, "a method as proxy_upstream has no path; leave out strip_prefix and rewrite")
 	}
 	r.AlsoOpen = p.truth(f["also_open"], "also_open")
 	if r.AlsoOpen && (!r.AuthRequired || r.Upstream.Kind == URL) {
@@ -313,7 +318,18 @@ func (p *parser) scope(n *yaml.Node, u Upstream) string {
 	return u.Owner() + ":" + parts[1] + ":" + parts[0]
 }
 
+// pattern reads the pattern of paths of the gateway.
 func (p *parser) pattern(n *yaml.Node, what string) (paths.Pattern, bool) {
+	out, ok := p.segments(n, what)
+	if ok && isOwn(n.Value) {
+		p.mistake(n, "%s %q: /%s is the mesh's own; take another path", what, n.Value, out[0].Literal)
+		return nil, false
+	}
+	return out, ok
+}
+
+// segments reads the pattern of a path of any server.
+func (p *parser) segments(n *yaml.Node, what string) (paths.Pattern, bool) {
 	path := n.Value
 	if n.Kind != yaml.ScalarNode || !strings.HasPrefix(path, "/") {
 		p.mistake(n, "%s is %q; it must begin with a slash, such as /widgets/{id}", what, path)
@@ -344,10 +360,6 @@ func (p *parser) pattern(n *yaml.Node, what string) (paths.Pattern, bool) {
 		default:
 			out = append(out, paths.Segment{Literal: s})
 		}
-	}
-	if isOwn(path) {
-		p.mistake(n, "%s %q: /%s is the mesh's own; take another path", what, path, out[0].Literal)
-		return nil, false
 	}
 	return out, true
 }

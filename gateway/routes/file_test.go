@@ -31,6 +31,7 @@ func parse(t *testing.T, content string) *routes.Table {
 const full = `
 version: 1
 public_paths: [/widgets/health, /open/*]
+slugs: {legacy-svc: {strip_prefix: /legacy-svc}}
 routes:
   - path: /widgets
     method: GET
@@ -46,6 +47,10 @@ routes:
     proxy_upstream: http://10.0.0.2:80/base/
     auth_required: true
     scopes: ["read:widgets"]
+    strip_prefix: /widgets
+  - path: /old/{id}
+    proxy_upstream: widgets-svc
+    rewrite: /widgets/{id}
   - path: /users/{id}/of/{group}
     method: GET
     proxy_upstream: users-svc/UserService.Read
@@ -57,10 +62,10 @@ func TestParse(t *testing.T) {
 	for _, r := range table.Routes() {
 		got[r.Method+" "+r.Path] = r
 	}
-	if len(got) != 4 {
+	if len(got) != 5 {
 		t.Fatalf("%d routes", len(got))
 	}
-	if r := got["GET /widgets"]; r.Upstream != (routes.Upstream{Kind: routes.URL, URL: "http://10.0.0.1:9001"}) || r.CacheTTL != 90*time.Second || r.AuthRequired || r.Line != 5 {
+	if r := got["GET /widgets"]; r.Upstream != (routes.Upstream{Kind: routes.URL, URL: "http://10.0.0.1:9001"}) || r.CacheTTL != 90*time.Second || r.AuthRequired || r.Line != 6 {
 		t.Errorf("%+v", r)
 	}
 	if r := got["PUT /widgets/{id}"]; r.Upstream != (routes.Upstream{Kind: routes.Slug, Service: "widgets-svc"}) || !r.AuthRequired ||
@@ -148,7 +153,6 @@ func TestMistakes(t *testing.T) {
 		"---\n---\nversion: 1":               "a second YAML document",
 		"version: 1\n---\nroutes: [":         "it is not YAML",
 		"[]":                                 "routes.yaml:1: the file must be a mapping",
-		"routes: []":                         "version is missing; it must be 1",
 		"version: 2":                         `routes.yaml:1: version is "2"; it must be 1`,
 		"version: 1\nroute: []":              `routes.yaml:2: "route" is not a key of the file; there are version, public_paths, routes`,
 		"version: 1\nversion: 1":             "", // said by the YAML reader, or by us

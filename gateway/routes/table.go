@@ -39,7 +39,8 @@ type Route struct {
 	Permissions  []string // all of which a caller must have
 	AlsoOpen     bool     // the upstream's other names stay open
 	CacheTTL     time.Duration
-	Line         int // of the file
+	Rewrite      *Rewrite // nil if the upstream receives the path as it was sent
+	Line         int      // of the file
 
 	pattern paths.Pattern
 	guard   *Guard // nil where no sign-in is required
@@ -62,7 +63,11 @@ type Table struct {
 	tree    paths.Tree[*Route]
 	public  paths.Tree[struct{}]
 	guarded bool // by any route
+	slugs   map[string]*Rewrite
 }
+
+// Slug returns how paths below /{slug} are rewritten; nil if they are not.
+func (t *Table) Slug(slug string) *Rewrite { return t.slugs[slug] }
 
 // Routes returns all routes, the most exact first.
 func (t *Table) Routes() []*Route { return t.routes }

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"micromesh/pkg/auth"
 	"micromesh/pkg/meshpb"
 	"micromesh/pkg/schema/source"
 )
@@ -39,11 +40,22 @@ func (b *Bindings) OpenAPI(version string, guests ...Guest) ([]byte, error) {
 		"openapi": "3.1.0",
 		"info":    doc{"title": "Micromesh", "version": version, "description": "The HTTP API of the mesh, as its gateway serves it."},
 		"paths":   paths,
+
+		"x-mesh-permissions": builtIns(),
 		"components": doc{
 			"schemas":         s.components,
 			"securitySchemes": doc{"bearer": doc{"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
 		},
 	}, "", " ")
+}
+
+// builtIns lists the permissions of the mesh's own services.
+func builtIns() []doc {
+	var out []doc
+	for _, b := range auth.BuiltIns() {
+		out = append(out, doc{"permission": b.Permission, "everyone": b.Everyone, "allows": b.Allows})
+	}
+	return out
 }
 
 // schemas are the components, and the names that the messages of the service have that is described.
@@ -60,6 +72,9 @@ func (s schemas) operation(n *Binding) doc {
 		"responses":     s.responses(n),
 		"x-mesh-method": n.Endpoint,
 		"x-mesh-access": n.Caller(),
+	}
+	if p := n.Access.GetOthers(); p != "" {
+		op["x-mesh-access-others"] = "permission " + p
 	}
 	if n.Access.GetCaller() != meshpb.Caller_CALLER_PUBLIC {
 		op["security"] = []doc{{"bearer": []string{}}}

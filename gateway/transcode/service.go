@@ -143,6 +143,9 @@ func (n *Binding) within(slug string) error {
 	if p := n.Access.GetPermission(); p != "" && !strings.HasPrefix(p, slug+":") {
 		return fmt.Errorf("the permission %s must begin with %s:, the slug of the service", p, slug)
 	}
+	if p := n.Access.GetOthers(); p != "" && !strings.HasPrefix(p, slug+":") {
+		return fmt.Errorf("the permission %s must begin with %s:, the slug of the service", p, slug)
+	}
 	if r := n.Access.GetRole(); r != "" && !strings.HasPrefix(r, slug+":") && r != auth.RoleAdmin && r != auth.RoleUser {
 		return fmt.Errorf("the role %s must begin with %s:, or be %s or %s", r, slug, auth.RoleAdmin, auth.RoleUser)
 	}

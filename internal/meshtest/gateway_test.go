@@ -78,7 +78,7 @@ func TestForwardingKeepsWhatTheClientSent(t *testing.T) {
 func TestIdentityHeadersFromOutsideNeverArrive(t *testing.T) {
 	s := newShop(t)
 	forged := []string{
-		"X-User-ID", "x-user-id", "X_User_ID", "X-User-Slug", "X-Org-ID", "X-Roles", "X-Scopes", "X-Real-Ip", "Forwarded",
+		"X-User-ID", "x-user-id", "X_User_ID", "X.User.ID", "X!User~ID", "X-Original-URL", "x_rewrite_url", "X-User-Slug", "X-Org-ID", "X-Roles", "X-Scopes", "X-Real-Ip", "Forwarded",
 		"Micro-Id", "Micro-Endpoint", "Micro-Topic",
 	}
 	req := s.request(t, "GET", "/shop-svc/", nil)

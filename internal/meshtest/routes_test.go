@@ -405,3 +405,47 @@ routes:
 		t.Errorf("the service was asked %d times", n)
 	}
 }
+
+// TestPathsAreRewritten sends requests through routes and slugs whose upstream receives another path.
+func TestPathsAreRewritten(t *testing.T) {
+	web := upstream.Start(t)
+	m, file := routed(t, fmt.Sprintf(`
+routes:
+  - {path: "/api/v1/*", proxy_upstream: widgets-svc, strip_prefix: /api/v1}
+  - {path: "/old/{id}", method: GET, proxy_upstream: %q, rewrite: "/new/{id}", cache_ttl: 1m}
+  - {path: "/in/*", proxy_upstream: %q, strip_prefix: /in, auth_required: true}
+slugs:
+  widgets-svc: {strip_prefix: /widgets-svc}
+  moved-svc: {rewrite: "/v2/*"}
+`, web.URL, web.URL+"/base"))
+	for _, slug := range []string{"widgets-svc", "moved-svc", "other-svc"} {
+		m.Do(t, "PUT", "/registry-svc/instance", m.Register(t, slug), obj{"url": strings.Replace(upstream.Start(t).URL, "localhost", "127.0.0.1", 1)}).Must(t, 201)
+	}
+	joe := m.Register(t, "joe")
+	for sent, want := range map[string]string{
+		"/api/v1/widgets":             "/widgets",
+		"/api/v1/widgets/a%2Fb?x=%20": "/widgets/a%2Fb?x=%20",
+		"/api/v1?a=/b":                "/?a=/b",
+		"/old/a%20b?":                 "/new/a%20b?",
+		"/in/7":                       "/base/7",
+		"/widgets-svc/widgets/1":      "/widgets/1",
+		"/widgets-svc":                "/",
+		"/moved-svc/a?b":              "/v2/a?b",
+		"/other-svc/a?b":              "/other-svc/a?b",
+	} {
+		meshtest.Eventually(t, sent+" is reachable", func() bool { return ask(t, m, "GET", sent, joe).Status == 200 })
+		a := ask(t, m, "GET", sent, joe, "X-Forwarded-Prefix: /evil").Must(t, 200)
+		if a.Text("Target") != want {
+			t.Errorf("%s is received as %s", sent, a.Text("Target"))
+		}
+		prefix := map[string]string{"/api": "[/api/v1]", "/in/": "[/in]", "/wid": "[/widgets-svc]"}[sent[:4]]
+		if got := a.Field("Header", "X-Forwarded-Prefix"); (prefix == "") != (got == nil) || got != nil && fmt.Sprint(got) != prefix {
+			t.Errorf("%s: the upstream is told the prefix %v", sent, got)
+		}
+	}
+	ask(t, m, "GET", "/in/7", "").Must(t, 401)
+	write(t, file, "routes: []")
+	meshtest.Eventually(t, "the slug's paths come as they are sent", func() bool {
+		return ask(t, m, "GET", "/widgets-svc/widgets/1", "").Text("Target") == "/widgets-svc/widgets/1"
+	})
+}

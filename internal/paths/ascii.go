@@ -96,9 +96,11 @@ func alike(r rune) byte {
 	return 0
 }
 
-// invisible reports whether r shows nothing: controls, format characters, variation selectors.
+// invisible reports whether r shows nothing, so that some servers drop it: controls, format characters, and those that Unicode calls
+// default ignorable (UAX 44).
 func invisible(r rune) bool {
-	return r < 0xa0 || r >= 0xfe00 && r <= 0xfe0f || r == utf8.RuneError || unicode.Is(unicode.Cf, r)
+	return r > 0 && r < ' ' || r >= 0x7f && r < 0xa0 || r == utf8.RuneError ||
+		unicode.In(r, unicode.Cf, unicode.Variation_Selector, unicode.Other_Default_Ignorable_Code_Point)
 }
 
 // appendASCII appends the ASCII characters that r stands for, by compatibility decomposition (UAX 15) and alike; or r itself, whose
@@ -117,6 +119,10 @@ func appendASCII(out []byte, r rune, s string) []byte {
 	start := len(out)
 	for len(decomposed) > 0 {
 		d, n := utf8.DecodeRune(decomposed)
+		decomposed = decomposed[n:]
+		if invisible(d) {
+			continue
+		}
 		c := alike(d)
 		if c == 0 && d < utf8.RuneSelf {
 			c = byte(d) //nolint:gosec // it is ASCII
@@ -125,7 +131,6 @@ func appendASCII(out []byte, r rune, s string) []byte {
 			return append(out[:start], s...)
 		}
 		out = append(out, c)
-		decomposed = decomposed[n:]
 	}
 	return out
 }

@@ -7,7 +7,8 @@
 //   - Parameters after a semicolon are cut off each segment, off the last one, or with all that follows them.
 //   - Repeated slashes are collapsed, a backslash is a slash, a slash at the end is dropped.
 //   - A decoded question mark or number sign ends the path.
-//   - Control characters, spaces around a segment and dots at its end are dropped; a space is a +.
+//   - Control characters, spaces and pluses around a segment and dots at its end are dropped; a space is a +.
+//   - Sessions of ASP.NET such as (S(x)) and streams of NTFS such as ::$DATA are dropped.
 //   - Overlong UTF-8 is decoded, invalid UTF-8 and invisible characters are dropped.
 //   - Look-alikes become the ASCII characters that they stand for: fullwidth letters and slashes, the Kelvin sign.
 //

@@ -29,11 +29,13 @@ const (
 	backslash                      // a backslash
 	foreign                        // bytes above ASCII, and control characters
 	spaced                         // a space
-	padded                         // spaces around a segment, or dots at its end
+	padded                         // spaces or pluses around a segment, or dots at its end
 	ended                          // a question mark or a number sign
 	trailing                       // a slash at the end
 	dotSegment                     // a segment . or ..
 	nul                            // a zero byte
+	session                        // a segment such as (S(x))
+	stream                         // a colon that a colon or a dollar sign follows
 )
 
 // class is the feature that a byte alone makes; look is for bytes whose neighbours decide.
@@ -48,7 +50,7 @@ var classes = func() (t [256]feature) {
 			t[c] = foreign
 		}
 	}
-	for _, c := range "%/. " {
+	for _, c := range "%/. +:" {
 		t[c] = look
 	}
 	t[';'], t['\\'], t['?'], t['#'] = params, backslash, ended, ended
@@ -76,8 +78,14 @@ func scan(path string) (f feature) {
 			}
 		case '/':
 			f |= atSlash(path, i)
-		case ' ':
-			f |= spaced
+		case ':':
+			if rest := path[i+1:]; rest != "" && (rest[0] == ':' || rest[0] == '$') {
+				f |= stream
+			}
+		case ' ', '+':
+			if path[i] == ' ' {
+				f |= spaced
+			}
 			if i == 0 || path[i-1] == '/' || endsSegment(path, i) {
 				f |= padded
 			}
@@ -100,6 +108,8 @@ func atSlash(path string, i int) (f feature) {
 		return 0
 	case rest[0] == '/':
 		return slashes
+	case rest[0] == '(':
+		return session
 	case rest[0] != '.':
 		return 0
 	}
@@ -127,6 +137,8 @@ var steps = []struct {
 	{backslash, func(p string) string { return strings.ReplaceAll(p, `\`, "/") }},
 	{foreign, toASCII},
 	{padded, trim},
+	{session, cutSessions},
+	{stream, cutStreams},
 	{spaced, plus},
 	{trailing, func(p string) string { return p[:len(p)-1] }},
 }

@@ -121,16 +121,16 @@ func collapse(path string) string {
 	return string(out)
 }
 
-// trim drops white space around each segment, as matchers of patterns do, and dots at its end, as Windows does. A segment of dots
-// alone keeps them.
+// trim drops white space around each segment, as matchers of patterns do, and dots at its end, as Windows does. A plus counts as a space,
+// as in forms. A segment of dots alone keeps them.
 func trim(path string) string {
 	out := make([]byte, 0, len(path))
 	for i, s := range strings.Split(path, "/") {
 		if i > 0 {
 			out = append(out, '/')
 		}
-		s = strings.Trim(s, " ")
-		if end := len(strings.TrimRight(s, ". ")); end > 0 {
+		s = strings.Trim(s, " +")
+		if end := len(strings.TrimRight(s, ". +")); end > 0 {
 			s = s[:end]
 		} else if i := strings.IndexByte(s, ' '); i >= 0 {
 			s = s[:i]
@@ -138,6 +138,32 @@ func trim(path string) string {
 		out = append(out, s...)
 	}
 	return string(out)
+}
+
+// cutSessions drops segments such as (S(x)), which hold the session of ASP.NET.
+func cutSessions(path string) string {
+	out := make([]byte, 0, len(path))
+	for i, s := range strings.Split(path, "/") {
+		if strings.HasPrefix(s, "(") && strings.HasSuffix(s, "))") {
+			continue
+		}
+		if i > 0 {
+			out = append(out, '/')
+		}
+		out = append(out, s...)
+	}
+	return string(out)
+}
+
+// cutStreams cuts the name of a stream off each segment, such as ::$DATA, as NTFS does.
+func cutStreams(path string) string {
+	segments := strings.Split(path, "/")
+	for i, s := range segments {
+		if name, rest, _ := strings.Cut(s, ":"); strings.HasPrefix(rest, ":") || strings.Contains(rest, ":$") || strings.HasPrefix(rest, "$") {
+			segments[i] = name
+		}
+	}
+	return strings.Join(segments, "/")
 }
 
 // plus writes spaces as +, as forms do.

@@ -7,10 +7,10 @@ import (
 	"micromesh/pkg/meshpb"
 )
 
-// Permits answers whether a permission was granted to a caller's slug or roles. A [State] does.
+// Permits reports whether a caller holds a permission: by the defaults of [BuiltIns], or by a permit on its slug or roles. A [State] does.
 type Permits interface {
 	Permitted(c *Claims, permission string) bool
-	// Permissions lists what is granted to the caller, sorted.
+	// Permissions lists what permits grant to the caller, sorted.
 	Permissions(c *Claims) []string
 }
 
@@ -46,12 +46,17 @@ func Authorize(rule *meshpb.Access, c *Claims, permits Permits) error {
 		if c == nil {
 			return ErrMissingToken
 		}
-		if c.IsAdmin() || permits.Permitted(c, r.Permission) {
-			return nil
-		}
-		return errs.Forbiddenf("this takes the permission %s", r.Permission)
+		return Allow(c, r.Permission, permits)
 	}
 	return ErrForbidden
+}
+
+// Allow refuses a signed-in caller who holds neither a permission nor the role of admins. Errors: Forbidden.
+func Allow(c *Claims, permission string, permits Permits) error {
+	if c.IsAdmin() || permits.Permitted(c, permission) {
+		return nil
+	}
+	return errs.Forbiddenf("this takes the permission %s", permission)
 }
 
 // grants indexes a snapshot of the permits by permission.
@@ -82,9 +87,12 @@ func (s *State) index() *grants {
 	return g
 }
 
-// Permitted tells whether a permit grants the permission to the caller's slug or one of the caller's roles, in the
-// caller's app.
+// Permitted reports whether the caller holds the permission: every account does, or a permit grants it to the caller's slug or to one of the
+// caller's roles, in the caller's app.
 func (s *State) Permitted(c *Claims, permission string) bool {
+	if holds(c, permission) {
+		return true
+	}
 	for _, p := range s.index().by[permission] {
 		if p.Grants(c) {
 			return true

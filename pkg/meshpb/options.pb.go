@@ -199,7 +199,7 @@ func (Format) EnumDescriptor() ([]byte, []int) {
 	return file_mesh_v1_options_proto_rawDescGZIP(), []int{1}
 }
 
-// Access says who may call a method. Exactly one of its fields is set.
+// Access says who may call a method. Exactly one field of its rule is set.
 type Access struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Rule:
@@ -207,7 +207,10 @@ type Access struct {
 	//	*Access_Caller
 	//	*Access_Role
 	//	*Access_Permission
-	Rule          isAccess_Rule `protobuf_oneof:"rule"`
+	Rule isAccess_Rule `protobuf_oneof:"rule"`
+	// The permission to make the call for things of others, where the rule lets callers make it for their own alone. The method's own code
+	// checks it. Empty where the rule says everything.
+	Others        string `protobuf:"bytes,4,opt,name=others,proto3" json:"others,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -272,6 +275,13 @@ func (x *Access) GetPermission() string {
 		if x, ok := x.Rule.(*Access_Permission); ok {
 			return x.Permission
 		}
+	}
+	return ""
+}
+
+func (x *Access) GetOthers() string {
+	if x != nil {
+		return x.Others
 	}
 	return ""
 }
@@ -448,13 +458,14 @@ var File_mesh_v1_options_proto protoreflect.FileDescriptor
 
 const file_mesh_v1_options_proto_rawDesc = "" +
 	"\n" +
-	"\x15mesh/v1/options.proto\x12\amesh.v1\x1a google/protobuf/descriptor.proto\"s\n" +
+	"\x15mesh/v1/options.proto\x12\amesh.v1\x1a google/protobuf/descriptor.proto\"\x8b\x01\n" +
 	"\x06Access\x12)\n" +
 	"\x06caller\x18\x01 \x01(\x0e2\x0f.mesh.v1.CallerH\x00R\x06caller\x12\x14\n" +
 	"\x04role\x18\x02 \x01(\tH\x00R\x04role\x12 \n" +
 	"\n" +
 	"permission\x18\x03 \x01(\tH\x00R\n" +
-	"permissionB\x06\n" +
+	"permission\x12\x16\n" +
+	"\x06others\x18\x04 \x01(\tR\x06othersB\x06\n" +
 	"\x04rule\"\x9d\x01\n" +
 	"\x05Rules\x12\x1a\n" +
 	"\brequired\x18\x01 \x01(\bR\brequired\x12\x1b\n" +

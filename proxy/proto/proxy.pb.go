@@ -909,16 +909,16 @@ const file_proxy_v1_proxy_proto_rawDesc = "" +
 	"\x06target\x18\x02 \x01(\tB\v\xda\xc1\x18\a\b\x01\x10\x80\x10(\x0eR\x06target\"/\n" +
 	"\x05Route\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
-	"\x06target\x18\x02 \x01(\tR\x06target2\xf0\x05\n" +
-	"\fProxyService\x12u\n" +
-	"\tSaveCerts\x12\x1a.proxy.v1.SaveCertsRequest\x1a\x1b.proxy.v1.SaveCertsResponse\"/\xca\xc1\x18\x10\x12\x0euser-svc:admin\x82\xd3\xe4\x93\x02\x15:\x01*\x1a\x10/proxy-svc/certs\x12u\n" +
-	"\tListCerts\x12\x1a.proxy.v1.ListCertsRequest\x1a\x1b.proxy.v1.ListCertsResponse\"/\xca\xc1\x18\x10\x12\x0euser-svc:admin\x82\xd3\xe4\x93\x02\x15:\x01*\"\x10/proxy-svc/certs\x12{\n" +
-	"\vDeleteCerts\x12\x1c.proxy.v1.DeleteCertsRequest\x1a\x1d.proxy.v1.DeleteCertsResponse\"/\xca\xc1\x18\x10\x12\x0euser-svc:admin\x82\xd3\xe4\x93\x02\x15:\x01**\x10/proxy-svc/certs\x12y\n" +
+	"\x06target\x18\x02 \x01(\tR\x06target2\x97\x06\n" +
+	"\fProxyService\x12z\n" +
+	"\tSaveCerts\x12\x1a.proxy.v1.SaveCertsRequest\x1a\x1b.proxy.v1.SaveCertsResponse\"4\xca\xc1\x18\x15\x1a\x13proxy-svc:cert:edit\x82\xd3\xe4\x93\x02\x15:\x01*\x1a\x10/proxy-svc/certs\x12z\n" +
+	"\tListCerts\x12\x1a.proxy.v1.ListCertsRequest\x1a\x1b.proxy.v1.ListCertsResponse\"4\xca\xc1\x18\x15\x1a\x13proxy-svc:cert:view\x82\xd3\xe4\x93\x02\x15:\x01*\"\x10/proxy-svc/certs\x12\x82\x01\n" +
+	"\vDeleteCerts\x12\x1c.proxy.v1.DeleteCertsRequest\x1a\x1d.proxy.v1.DeleteCertsResponse\"6\xca\xc1\x18\x17\x1a\x15proxy-svc:cert:delete\x82\xd3\xe4\x93\x02\x15:\x01**\x10/proxy-svc/certs\x12\x7f\n" +
 	"\n" +
-	"SaveRoutes\x12\x1b.proxy.v1.SaveRoutesRequest\x1a\x1c.proxy.v1.SaveRoutesResponse\"0\xca\xc1\x18\x10\x12\x0euser-svc:admin\x82\xd3\xe4\x93\x02\x16:\x01*\x1a\x11/proxy-svc/routes\x12y\n" +
+	"SaveRoutes\x12\x1b.proxy.v1.SaveRoutesRequest\x1a\x1c.proxy.v1.SaveRoutesResponse\"6\xca\xc1\x18\x16\x1a\x14proxy-svc:route:edit\x82\xd3\xe4\x93\x02\x16:\x01*\x1a\x11/proxy-svc/routes\x12\x7f\n" +
 	"\n" +
-	"ListRoutes\x12\x1b.proxy.v1.ListRoutesRequest\x1a\x1c.proxy.v1.ListRoutesResponse\"0\xca\xc1\x18\x10\x12\x0euser-svc:admin\x82\xd3\xe4\x93\x02\x16:\x01*\"\x11/proxy-svc/routes\x12\x7f\n" +
-	"\fDeleteRoutes\x12\x1d.proxy.v1.DeleteRoutesRequest\x1a\x1e.proxy.v1.DeleteRoutesResponse\"0\xca\xc1\x18\x10\x12\x0euser-svc:admin\x82\xd3\xe4\x93\x02\x16:\x01**\x11/proxy-svc/routesB\x1fZ\x1dmicromesh/proxy/proto;proxypbb\x06proto3"
+	"ListRoutes\x12\x1b.proxy.v1.ListRoutesRequest\x1a\x1c.proxy.v1.ListRoutesResponse\"6\xca\xc1\x18\x16\x1a\x14proxy-svc:route:view\x82\xd3\xe4\x93\x02\x16:\x01*\"\x11/proxy-svc/routes\x12\x87\x01\n" +
+	"\fDeleteRoutes\x12\x1d.proxy.v1.DeleteRoutesRequest\x1a\x1e.proxy.v1.DeleteRoutesResponse\"8\xca\xc1\x18\x18\x1a\x16proxy-svc:route:delete\x82\xd3\xe4\x93\x02\x16:\x01**\x11/proxy-svc/routesB\x1fZ\x1dmicromesh/proxy/proto;proxypbb\x06proto3"
 
 var (
 	file_proxy_v1_proxy_proto_rawDescOnce sync.Once

@@ -90,7 +90,7 @@ func (a *App) open(ctx context.Context, h *host.Host, cfg Config) error {
 	if err := a.Listen(ctx, registrypb.File_registry_v1_registry_proto); err != nil {
 		return err
 	}
-	return registrypb.RegisterRegistryServiceHandler(a.Server, handler.New(a.svc, a.node))
+	return registrypb.RegisterRegistryServiceHandler(a.Server, handler.New(a.svc, a.node, h.Auth))
 }
 
 // Run serves until ctx ends. What is known in memory alone is stored last.

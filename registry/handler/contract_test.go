@@ -142,6 +142,9 @@ func (outside) Addr(netip.Addr) error       { return nil }
 func (outside) Reserved(string) bool        { return false }
 func (outside) Node() service.Node          { return service.Node{} }
 
+func (outside) Permitted(*auth.Claims, string) bool { return false }
+func (outside) Permissions(*auth.Claims) []string   { return nil }
+
 // realClient calls the handler without a network.
 func realClient(t *testing.T) registrypb.RegistryService {
 	t.Helper()
@@ -154,7 +157,7 @@ func realClient(t *testing.T) registrypb.RegistryService {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := handler.New(svc, outside{})
+	h := handler.New(svc, outside{}, outside{})
 	f := &fakes.RegistryService{}
 	f.RegisterInstanceStub = calling(h.RegisterInstance)
 	f.ListInstancesStub = calling(h.ListInstances)

@@ -37,21 +37,23 @@ type Self interface {
 // Handler implements the generated interface. The server has checked by then that the caller may call at all; whose
 // things are whose, the domain decides.
 type Handler struct {
-	svc  Service
-	self Self
+	svc     Service
+	self    Self
+	permits auth.Permits
 }
 
 var _ registrypb.RegistryServiceHandler = (*Handler)(nil)
 
 // New makes a handler.
-func New(svc Service, self Self) *Handler { return &Handler{svc, self} }
+func New(svc Service, self Self, permits auth.Permits) *Handler { return &Handler{svc, self, permits} }
 
-func caller(ctx context.Context) service.Caller {
+// caller returns the caller of a method. Others is the permission to make the call for things of other accounts.
+func (h *Handler) caller(ctx context.Context, others string) service.Caller {
 	c := auth.FromContext(ctx)
 	if c == nil {
 		return service.Caller{}
 	}
-	return service.Caller{UserID: c.UserID, Slug: c.Slug, Admin: c.IsAdmin()}
+	return service.Caller{UserID: c.UserID, Slug: c.Slug, Others: auth.Allow(c, others, h.permits) == nil}
 }
 
 // RegisterInstance implements registrypb.RegistryServiceHandler.
@@ -62,7 +64,7 @@ func (h *Handler) RegisterInstance(ctx context.Context, in *registrypb.RegisterI
 	if in.Weight != nil {
 		return errs.Field("weight", "read_only", "can't be set: traffic is shared by load")
 	}
-	res, err := h.svc.Register(ctx, caller(ctx), service.Registration{
+	res, err := h.svc.Register(ctx, h.caller(ctx, "registry-svc:instance:edit"), service.Registration{
 		Address: service.Address{URL: in.Url, Scheme: in.Scheme, Host: in.Host, IP: in.Ip, Path: in.Path, Port: in.Port},
 		ID:      in.Id, Slug: in.Slug, DeploymentID: in.DeploymentId, HealthPath: in.HealthPath, Metadata: in.Metadata, Tags: in.Tags,
 		Generation: in.Generation, Version2: version(ctx) == "2",
@@ -90,7 +92,7 @@ func version(ctx context.Context) string {
 
 // RemoveInstance implements registrypb.RegistryServiceHandler.
 func (h *Handler) RemoveInstance(ctx context.Context, in *registrypb.RemoveInstanceRequest, _ *registrypb.RemoveInstanceResponse) error {
-	gone, err := h.svc.Remove(ctx, caller(ctx), in.Id)
+	gone, err := h.svc.Remove(ctx, h.caller(ctx, "registry-svc:instance:delete"), in.Id)
 	if err != nil {
 		return err
 	}
@@ -100,7 +102,7 @@ func (h *Handler) RemoveInstance(ctx context.Context, in *registrypb.RemoveInsta
 
 // ListInstances implements registrypb.RegistryServiceHandler.
 func (h *Handler) ListInstances(ctx context.Context, in *registrypb.ListInstancesRequest, out *registrypb.ListInstancesResponse) error {
-	all := h.svc.List(caller(ctx), service.Filter{
+	all := h.svc.List(h.caller(ctx, "registry-svc:instance:view"), service.Filter{
 		Scheme: in.Scheme, IP: in.Ip, DeploymentID: in.DeploymentId, Host: in.Host, ID: in.Id, Slug: in.Slug,
 	})
 	out.Instances = make([]*registrypb.Instance, len(all))
@@ -126,12 +128,12 @@ func echo(in, out *structpb.Struct) error {
 
 // SaveDefinition implements registrypb.RegistryServiceHandler.
 func (h *Handler) SaveDefinition(ctx context.Context, in *registrypb.SaveDefinitionRequest, _ *registrypb.SaveDefinitionResponse) error {
-	return h.svc.SaveDefinition(ctx, caller(ctx), fromDefinition(in.Definition))
+	return h.svc.SaveDefinition(ctx, h.caller(ctx, "registry-svc:definition:edit"), fromDefinition(in.Definition))
 }
 
 // DeleteDefinition implements registrypb.RegistryServiceHandler.
 func (h *Handler) DeleteDefinition(ctx context.Context, in *registrypb.DeleteDefinitionRequest, _ *registrypb.DeleteDefinitionResponse) error {
-	return h.svc.DeleteDefinition(ctx, caller(ctx), in.Id)
+	return h.svc.DeleteDefinition(ctx, h.caller(ctx, "registry-svc:definition:delete"), in.Id)
 }
 
 // ListDefinitions implements registrypb.RegistryServiceHandler.

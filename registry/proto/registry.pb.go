@@ -2219,20 +2219,20 @@ const file_registry_v1_registry_proto_rawDesc = "" +
 	"\x05Usage\x12\x18\n" +
 	"\apercent\x18\x01 \x01(\x01R\apercent\x12\x14\n" +
 	"\x05total\x18\x02 \x01(\x01R\x05total\x12\x12\n" +
-	"\x04used\x18\x03 \x01(\x01R\x04used2\x8a\f\n" +
-	"\x0fRegistryService\x12\x89\x01\n" +
-	"\x0eSaveDefinition\x12\".registry.v1.SaveDefinitionRequest\x1a#.registry.v1.SaveDefinitionResponse\".\xca\xc1\x18\x02\b\x02\xd0\xc1\x18\xc9\x01\x82\xd3\xe4\x93\x02\x1d:\x01*\x1a\x18/registry-svc/definition\x12\x91\x01\n" +
-	"\x10DeleteDefinition\x12$.registry.v1.DeleteDefinitionRequest\x1a%.registry.v1.DeleteDefinitionResponse\"0\xca\xc1\x18\x02\b\x02\xd0\xc1\x18\xcc\x01\x82\xd3\xe4\x93\x02\x1f*\x1d/registry-svc/definition/{id}\x12\x85\x01\n" +
-	"\x0fListDefinitions\x12#.registry.v1.ListDefinitionsRequest\x1a$.registry.v1.ListDefinitionsResponse\"'\xca\xc1\x18\x02\b\x02\x82\xd3\xe4\x93\x02\x1b\x12\x19/registry-svc/definitions\x12]\n" +
+	"\x04used\x18\x03 \x01(\x01R\x04used2\xce\r\n" +
+	"\x0fRegistryService\x12\xa7\x01\n" +
+	"\x0eSaveDefinition\x12\".registry.v1.SaveDefinitionRequest\x1a#.registry.v1.SaveDefinitionResponse\"L\xca\xc1\x18 \"\x1cregistry-svc:definition:edit\b\x02\xd0\xc1\x18\xc9\x01\x82\xd3\xe4\x93\x02\x1d:\x01*\x1a\x18/registry-svc/definition\x12\xb1\x01\n" +
+	"\x10DeleteDefinition\x12$.registry.v1.DeleteDefinitionRequest\x1a%.registry.v1.DeleteDefinitionResponse\"P\xca\xc1\x18\"\"\x1eregistry-svc:definition:delete\b\x02\xd0\xc1\x18\xcc\x01\x82\xd3\xe4\x93\x02\x1f*\x1d/registry-svc/definition/{id}\x12\xa1\x01\n" +
+	"\x0fListDefinitions\x12#.registry.v1.ListDefinitionsRequest\x1a$.registry.v1.ListDefinitionsResponse\"C\xca\xc1\x18\x1e\x1a\x1cregistry-svc:definition:view\x82\xd3\xe4\x93\x02\x1b\x12\x19/registry-svc/definitions\x12]\n" +
 	"\aEchoGet\x12\x17.google.protobuf.Struct\x1a\x17.google.protobuf.Struct\" \xca\xc1\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x14\x12\x12/registry-svc/echo\x12`\n" +
 	"\aEchoPut\x12\x17.google.protobuf.Struct\x1a\x17.google.protobuf.Struct\"#\xca\xc1\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x17:\x01*\x1a\x12/registry-svc/echo\x12a\n" +
-	"\bEchoPost\x12\x17.google.protobuf.Struct\x1a\x17.google.protobuf.Struct\"#\xca\xc1\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x17:\x01*\"\x12/registry-svc/echo\x12\x8d\x01\n" +
-	"\x10RegisterInstance\x12$.registry.v1.RegisterInstanceRequest\x1a%.registry.v1.RegisterInstanceResponse\",\xca\xc1\x18\x02\b\x02\xd0\xc1\x18\xc9\x01\x82\xd3\xe4\x93\x02\x1b:\x01*\x1a\x16/registry-svc/instance\x12\x89\x01\n" +
-	"\x0eRemoveInstance\x12\".registry.v1.RemoveInstanceRequest\x1a#.registry.v1.RemoveInstanceResponse\".\xca\xc1\x18\x02\b\x02\xd0\xc1\x18\xcc\x01\x82\xd3\xe4\x93\x02\x1d*\x1b/registry-svc/instance/{id}\x12}\n" +
-	"\rListInstances\x12!.registry.v1.ListInstancesRequest\x1a\".registry.v1.ListInstancesResponse\"%\xca\xc1\x18\x02\b\x02\x82\xd3\xe4\x93\x02\x19\x12\x17/registry-svc/instances\x12|\n" +
-	"\bSelfNode\x12\x1c.registry.v1.NodeSelfRequest\x1a\x1d.registry.v1.NodeSelfResponse\"3\xca\xc1\x18\x10\x12\x0euser-svc:admin\x82\xd3\xe4\x93\x02\x19\x12\x17/registry-svc/node/self\x12\x88\x01\n" +
+	"\bEchoPost\x12\x17.google.protobuf.Struct\x1a\x17.google.protobuf.Struct\"#\xca\xc1\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x17:\x01*\"\x12/registry-svc/echo\x12\xa9\x01\n" +
+	"\x10RegisterInstance\x12$.registry.v1.RegisterInstanceRequest\x1a%.registry.v1.RegisterInstanceResponse\"H\xca\xc1\x18\x1e\"\x1aregistry-svc:instance:edit\b\x02\xd0\xc1\x18\xc9\x01\x82\xd3\xe4\x93\x02\x1b:\x01*\x1a\x16/registry-svc/instance\x12\xa7\x01\n" +
+	"\x0eRemoveInstance\x12\".registry.v1.RemoveInstanceRequest\x1a#.registry.v1.RemoveInstanceResponse\"L\xca\xc1\x18 \"\x1cregistry-svc:instance:delete\b\x02\xd0\xc1\x18\xcc\x01\x82\xd3\xe4\x93\x02\x1d*\x1b/registry-svc/instance/{id}\x12\x99\x01\n" +
+	"\rListInstances\x12!.registry.v1.ListInstancesRequest\x1a\".registry.v1.ListInstancesResponse\"A\xca\xc1\x18\x1e\"\x1aregistry-svc:instance:view\b\x02\x82\xd3\xe4\x93\x02\x19\x12\x17/registry-svc/instances\x12\x84\x01\n" +
+	"\bSelfNode\x12\x1c.registry.v1.NodeSelfRequest\x1a\x1d.registry.v1.NodeSelfResponse\";\xca\xc1\x18\x18\x1a\x16registry-svc:node:view\x82\xd3\xe4\x93\x02\x19\x12\x17/registry-svc/node/self\x12\x92\x01\n" +
 	"\n" +
-	"DeleteNode\x12\x1e.registry.v1.DeleteNodeRequest\x1a\x1f.registry.v1.DeleteNodeResponse\"9\xca\xc1\x18\x10\x12\x0euser-svc:admin\xd0\xc1\x18\xcc\x01\x82\xd3\xe4\x93\x02\x1a*\x18/registry-svc/node/{url}\x12\x86\x01\n" +
+	"DeleteNode\x12\x1e.registry.v1.DeleteNodeRequest\x1a\x1f.registry.v1.DeleteNodeResponse\"C\xca\xc1\x18\x1a\x1a\x18registry-svc:node:delete\xd0\xc1\x18\xcc\x01\x82\xd3\xe4\x93\x02\x1a*\x18/registry-svc/node/{url}\x12\x86\x01\n" +
 	"\tListNodes\x12\x1d.registry.v1.ListNodesRequest\x1a\x1e.registry.v1.ListNodesResponse\":\xca\xc1\x18\x18\x1a\x16registry-svc:node:view\x82\xd3\xe4\x93\x02\x18:\x01*\"\x13/registry-svc/nodesB%Z#micromesh/registry/proto;registrypbb\x06proto3"
 
 var (

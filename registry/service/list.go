@@ -29,13 +29,13 @@ func (s *Service) List(by Caller, f Filter) []Instance {
 	var out []Instance
 	for _, m := range s.fleet.all() {
 		in := s.view(m)
-		if (by.seesAll() || by.Slug == in.Slug) && f.fits(in) {
+		if by.owns(in.Slug) && f.fits(in) {
 			out = append(out, in)
 		}
 	}
 	for _, n := range s.nodes.RPCNodes() {
 		in, err := s.rpcInstance(n)
-		if err == nil && (by.seesAll() || by.Slug == in.Slug) && f.fits(in) {
+		if err == nil && by.owns(in.Slug) && f.fits(in) {
 			out = append(out, in)
 		}
 	}

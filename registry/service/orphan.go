@@ -71,7 +71,7 @@ func (s *Service) removeOrphans(ctx context.Context) error {
 	var failed []error
 	for _, slug := range slugs {
 		for _, m := range s.fleet.of(slug) {
-			_, err := s.Remove(ctx, Caller{Admin: true}, m.current.Load().ID)
+			_, err := s.Remove(ctx, Caller{Others: true}, m.current.Load().ID)
 			if err != nil && !errs.Is(err, errs.NotFound) {
 				failed = append(failed, err)
 			}

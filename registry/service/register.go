@@ -113,16 +113,16 @@ func (s *Service) instance(by Caller, r Registration) (in Instance, err error) {
 	}, nil
 }
 
-// ownerOf tells whose instance a registration is about. An admin need not say again whose an instance is.
+// ownerOf tells whose instance a registration is about. Callers who may register for others need not repeat the owner of an instance.
 func (s *Service) ownerOf(by Caller, r Registration) (string, error) {
 	switch {
 	case by.Slug == "":
 		return "", errs.Forbiddenf("an account without a slug can't have instances")
-	case r.Slug != "" && r.Slug != by.Slug && !by.Admin:
+	case r.Slug != "" && r.Slug != by.Slug && !by.Others:
 		return "", errs.Forbiddenf("you can register instances of %s alone", by.Slug)
 	case r.Slug != "":
 		return r.Slug, nil
-	case by.Admin && r.ID != "":
+	case by.Others && r.ID != "":
 		if m, _ := s.fleet.find(r.ID, routing.URL{}); m != nil {
 			return m.current.Load().Slug, nil
 		}

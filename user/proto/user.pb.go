@@ -5402,48 +5402,48 @@ const file_user_v1_user_proto_rawDesc = "" +
 	"\x05roles\x18\x05 \x03(\tR\x05roles\x12\x12\n" +
 	"\x04slug\x18\x06 \x01(\tR\x04slug\x12\x1d\n" +
 	"\n" +
-	"updated_at\x18\a \x01(\tR\tupdatedAt2\xba!\n" +
-	"\vUserService\x12p\n" +
-	"\tUpdateApp\x12\x19.user.v1.UpdateAppRequest\x1a\x1a.user.v1.UpdateAppResponse\",\xca\xc1\x18\x10\x12\x0euser-svc:admin\x82\xd3\xe4\x93\x02\x12:\x01*\x1a\r/user-svc/app\x12\\\n" +
-	"\aReadApp\x12\x17.user.v1.ReadAppRequest\x1a\x18.user.v1.ReadAppResponse\"\x1e\xca\xc1\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x12:\x01*\"\r/user-svc/app\x12`\n" +
-	"\bListApps\x12\x18.user.v1.ListAppsRequest\x1a\x19.user.v1.ListAppsResponse\"\x1f\xca\xc1\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x13:\x01*\"\x0e/user-svc/apps\x12r\n" +
-	"\tDeleteApp\x12\x19.user.v1.DeleteAppRequest\x1a\x1a.user.v1.DeleteAppResponse\".\xca\xc1\x18\x10\x12\x0euser-svc:admin\x82\xd3\xe4\x93\x02\x14*\x12/user-svc/app/{id}\x12}\n" +
-	"\x0eChangePassword\x12\x1e.user.v1.ChangePasswordRequest\x1a\x1f.user.v1.ChangePasswordResponse\"*\xca\xc1\x18\x02\b\x02\x82\xd3\xe4\x93\x02\x1e:\x01*\"\x19/user-svc/change-password\x12l\n" +
-	"\vSaveEnrolls\x12\x1b.user.v1.SaveEnrollsRequest\x1a\x1c.user.v1.SaveEnrollsResponse\"\"\xca\xc1\x18\x02\b\x02\x82\xd3\xe4\x93\x02\x16:\x01*\x1a\x11/user-svc/enrolls\x12r\n" +
-	"\rDeleteEnrolls\x12\x1d.user.v1.DeleteEnrollsRequest\x1a\x1e.user.v1.DeleteEnrollsResponse\"\"\xca\xc1\x18\x02\b\x02\x82\xd3\xe4\x93\x02\x16:\x01**\x11/user-svc/enrolls\x12l\n" +
-	"\vListEnrolls\x12\x1b.user.v1.ListEnrollsRequest\x1a\x1c.user.v1.ListEnrollsResponse\"\"\xca\xc1\x18\x02\b\x02\x82\xd3\xe4\x93\x02\x16:\x01*\"\x11/user-svc/enrolls\x12X\n" +
-	"\x05Login\x12\x15.user.v1.LoginRequest\x1a\x16.user.v1.LoginResponse\" \xca\xc1\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x14:\x01*\"\x0f/user-svc/login\x12\x80\x01\n" +
-	"\x10SaveOrganization\x12 .user.v1.SaveOrganizationRequest\x1a!.user.v1.SaveOrganizationResponse\"'\xca\xc1\x18\x02\b\x02\x82\xd3\xe4\x93\x02\x1b:\x01*\x1a\x16/user-svc/organization\x12\x95\x01\n" +
-	"\x12DeleteOrganization\x12\".user.v1.DeleteOrganizationRequest\x1a#.user.v1.DeleteOrganizationResponse\"6\xca\xc1\x18\x02\b\x02\x82\xd3\xe4\x93\x02**(/user-svc/organization/{organization_id}\x12\x9b\x01\n" +
-	"\x0eSaveMembership\x12\x1e.user.v1.SaveMembershipRequest\x1a\x1f.user.v1.SaveMembershipResponse\"H\xca\xc1\x18\x02\b\x02\x82\xd3\xe4\x93\x02<:\x01*\x1a7/user-svc/organization/{organization_id}/user/{user_id}\x12\xa1\x01\n" +
-	"\x10DeleteMembership\x12 .user.v1.DeleteMembershipRequest\x1a!.user.v1.DeleteMembershipResponse\"H\xca\xc1\x18\x02\b\x02\x82\xd3\xe4\x93\x02<:\x01**7/user-svc/organization/{organization_id}/user/{user_id}\x12\x84\x01\n" +
-	"\x11ListOrganizations\x12!.user.v1.ListOrganizationsRequest\x1a\".user.v1.ListOrganizationsResponse\"(\xca\xc1\x18\x02\b\x02\x82\xd3\xe4\x93\x02\x1c:\x01*\"\x17/user-svc/organizations\x12a\n" +
-	"\aSendOtp\x12\x17.user.v1.SendOtpRequest\x1a\x18.user.v1.SendOtpResponse\"#\xca\xc1\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x17:\x01*\"\x12/user-svc/otp/send\x12|\n" +
-	"\x0fListPermissions\x12\x1f.user.v1.ListPermissionsRequest\x1a .user.v1.ListPermissionsResponse\"&\xca\xc1\x18\x02\b\x02\x82\xd3\xe4\x93\x02\x1a:\x01*\"\x15/user-svc/permissions\x12l\n" +
-	"\vSavePermits\x12\x1b.user.v1.SavePermitsRequest\x1a\x1c.user.v1.SavePermitsResponse\"\"\xca\xc1\x18\x02\b\x02\x82\xd3\xe4\x93\x02\x16:\x01*\x1a\x11/user-svc/permits\x12r\n" +
-	"\rDeletePermits\x12\x1d.user.v1.DeletePermitsRequest\x1a\x1e.user.v1.DeletePermitsResponse\"\"\xca\xc1\x18\x02\b\x02\x82\xd3\xe4\x93\x02\x16:\x01**\x11/user-svc/permits\x12l\n" +
-	"\vListPermits\x12\x1b.user.v1.ListPermitsRequest\x1a\x1c.user.v1.ListPermitsResponse\"\"\xca\xc1\x18\x02\b\x02\x82\xd3\xe4\x93\x02\x16:\x01*\"\x11/user-svc/permits\x12o\n" +
-	"\fGetPublicKey\x12\x1c.user.v1.GetPublicKeyRequest\x1a\x1d.user.v1.GetPublicKeyResponse\"\"\xca\xc1\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x16\x12\x14/user-svc/public-key\x12{\n" +
+	"updated_at\x18\a \x01(\tR\tupdatedAt2\x82&\n" +
+	"\vUserService\x12s\n" +
+	"\tUpdateApp\x12\x19.user.v1.UpdateAppRequest\x1a\x1a.user.v1.UpdateAppResponse\"/\xca\xc1\x18\x13\x1a\x11user-svc:app:edit\x82\xd3\xe4\x93\x02\x12:\x01*\x1a\r/user-svc/app\x12q\n" +
+	"\aReadApp\x12\x17.user.v1.ReadAppRequest\x1a\x18.user.v1.ReadAppResponse\"3\xca\xc1\x18\x17\"\x13user-svc:app:create\b\x01\x82\xd3\xe4\x93\x02\x12:\x01*\"\r/user-svc/app\x12s\n" +
+	"\bListApps\x12\x18.user.v1.ListAppsRequest\x1a\x19.user.v1.ListAppsResponse\"2\xca\xc1\x18\x15\"\x11user-svc:app:view\b\x01\x82\xd3\xe4\x93\x02\x13:\x01*\"\x0e/user-svc/apps\x12w\n" +
+	"\tDeleteApp\x12\x19.user.v1.DeleteAppRequest\x1a\x1a.user.v1.DeleteAppResponse\"3\xca\xc1\x18\x15\x1a\x13user-svc:app:delete\x82\xd3\xe4\x93\x02\x14*\x12/user-svc/app/{id}\x12\x8f\x01\n" +
+	"\x0eChangePassword\x12\x1e.user.v1.ChangePasswordRequest\x1a\x1f.user.v1.ChangePasswordResponse\"<\xca\xc1\x18\x14\x1a\x12user-svc:self:edit\x82\xd3\xe4\x93\x02\x1e:\x01*\"\x19/user-svc/change-password\x12\x82\x01\n" +
+	"\vSaveEnrolls\x12\x1b.user.v1.SaveEnrollsRequest\x1a\x1c.user.v1.SaveEnrollsResponse\"8\xca\xc1\x18\x18\"\x14user-svc:enroll:edit\b\x02\x82\xd3\xe4\x93\x02\x16:\x01*\x1a\x11/user-svc/enrolls\x12\x8a\x01\n" +
+	"\rDeleteEnrolls\x12\x1d.user.v1.DeleteEnrollsRequest\x1a\x1e.user.v1.DeleteEnrollsResponse\":\xca\xc1\x18\x1a\"\x16user-svc:enroll:delete\b\x02\x82\xd3\xe4\x93\x02\x16:\x01**\x11/user-svc/enrolls\x12\x82\x01\n" +
+	"\vListEnrolls\x12\x1b.user.v1.ListEnrollsRequest\x1a\x1c.user.v1.ListEnrollsResponse\"8\xca\xc1\x18\x18\"\x14user-svc:enroll:view\b\x02\x82\xd3\xe4\x93\x02\x16:\x01*\"\x11/user-svc/enrolls\x12X\n" +
+	"\x05Login\x12\x15.user.v1.LoginRequest\x1a\x16.user.v1.LoginResponse\" \xca\xc1\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x14:\x01*\"\x0f/user-svc/login\x12\x9c\x01\n" +
+	"\x10SaveOrganization\x12 .user.v1.SaveOrganizationRequest\x1a!.user.v1.SaveOrganizationResponse\"C\xca\xc1\x18\x1e\"\x1auser-svc:organization:edit\b\x02\x82\xd3\xe4\x93\x02\x1b:\x01*\x1a\x16/user-svc/organization\x12\xb3\x01\n" +
+	"\x12DeleteOrganization\x12\".user.v1.DeleteOrganizationRequest\x1a#.user.v1.DeleteOrganizationResponse\"T\xca\xc1\x18 \"\x1cuser-svc:organization:delete\b\x02\x82\xd3\xe4\x93\x02**(/user-svc/organization/{organization_id}\x12\xb5\x01\n" +
+	"\x0eSaveMembership\x12\x1e.user.v1.SaveMembershipRequest\x1a\x1f.user.v1.SaveMembershipResponse\"b\xca\xc1\x18\x1c\"\x18user-svc:membership:edit\b\x02\x82\xd3\xe4\x93\x02<:\x01*\x1a7/user-svc/organization/{organization_id}/user/{user_id}\x12\xbd\x01\n" +
+	"\x10DeleteMembership\x12 .user.v1.DeleteMembershipRequest\x1a!.user.v1.DeleteMembershipResponse\"d\xca\xc1\x18\x1e\"\x1auser-svc:membership:delete\b\x02\x82\xd3\xe4\x93\x02<:\x01**7/user-svc/organization/{organization_id}/user/{user_id}\x12\xa0\x01\n" +
+	"\x11ListOrganizations\x12!.user.v1.ListOrganizationsRequest\x1a\".user.v1.ListOrganizationsResponse\"D\xca\xc1\x18\x1e\"\x1auser-svc:organization:view\b\x02\x82\xd3\xe4\x93\x02\x1c:\x01*\"\x17/user-svc/organizations\x12a\n" +
+	"\aSendOtp\x12\x17.user.v1.SendOtpRequest\x1a\x18.user.v1.SendOtpResponse\"#\xca\xc1\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x17:\x01*\"\x12/user-svc/otp/send\x12\x8e\x01\n" +
+	"\x0fListPermissions\x12\x1f.user.v1.ListPermissionsRequest\x1a .user.v1.ListPermissionsResponse\"8\xca\xc1\x18\x14\x1a\x12user-svc:self:view\x82\xd3\xe4\x93\x02\x1a:\x01*\"\x15/user-svc/permissions\x12\x82\x01\n" +
+	"\vSavePermits\x12\x1b.user.v1.SavePermitsRequest\x1a\x1c.user.v1.SavePermitsResponse\"8\xca\xc1\x18\x18\"\x14user-svc:permit:edit\b\x02\x82\xd3\xe4\x93\x02\x16:\x01*\x1a\x11/user-svc/permits\x12\x8a\x01\n" +
+	"\rDeletePermits\x12\x1d.user.v1.DeletePermitsRequest\x1a\x1e.user.v1.DeletePermitsResponse\":\xca\xc1\x18\x1a\"\x16user-svc:permit:delete\b\x02\x82\xd3\xe4\x93\x02\x16:\x01**\x11/user-svc/permits\x12\x82\x01\n" +
+	"\vListPermits\x12\x1b.user.v1.ListPermitsRequest\x1a\x1c.user.v1.ListPermitsResponse\"8\xca\xc1\x18\x18\"\x14user-svc:permit:view\b\x02\x82\xd3\xe4\x93\x02\x16:\x01*\"\x11/user-svc/permits\x12o\n" +
+	"\fGetPublicKey\x12\x1c.user.v1.GetPublicKeyRequest\x1a\x1d.user.v1.GetPublicKeyResponse\"\"\xca\xc1\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x16\x12\x14/user-svc/public-key\x12\x80\x01\n" +
 	"\n" +
-	"RotateKeys\x12\x1a.user.v1.RotateKeysRequest\x1a\x1b.user.v1.RotateKeysResponse\"4\xca\xc1\x18\x10\x12\x0euser-svc:admin\x82\xd3\xe4\x93\x02\x1a:\x01*\"\x15/user-svc/keys/rotate\x12u\n" +
+	"RotateKeys\x12\x1a.user.v1.RotateKeysRequest\x1a\x1b.user.v1.RotateKeysResponse\"9\xca\xc1\x18\x15\x1a\x13user-svc:key:rotate\x82\xd3\xe4\x93\x02\x1a:\x01*\"\x15/user-svc/keys/rotate\x12u\n" +
 	"\fRefreshToken\x12\x1c.user.v1.RefreshTokenRequest\x1a\x1d.user.v1.RefreshTokenResponse\"(\xca\xc1\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x1c:\x01*\"\x17/user-svc/refresh-token\x12d\n" +
-	"\bRegister\x12\x18.user.v1.RegisterRequest\x1a\x19.user.v1.RegisterResponse\"#\xca\xc1\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x17:\x01*\"\x12/user-svc/register\x12`\n" +
-	"\bSaveSelf\x12\x18.user.v1.SaveSelfRequest\x1a\x19.user.v1.SaveSelfResponse\"\x1f\xca\xc1\x18\x02\b\x02\x82\xd3\xe4\x93\x02\x13:\x01*\x1a\x0e/user-svc/self\x12`\n" +
-	"\bReadSelf\x12\x18.user.v1.ReadSelfRequest\x1a\x19.user.v1.ReadSelfResponse\"\x1f\xca\xc1\x18\x02\b\x02\x82\xd3\xe4\x93\x02\x13:\x01*\"\x0e/user-svc/self\x12\x80\x01\n" +
-	"\rHasPermission\x12\x1d.user.v1.HasPermissionRequest\x1a\x1e.user.v1.HasPermissionResponse\"0\xca\xc1\x18\x02\b\x02\x82\xd3\xe4\x93\x02$:\x01*\"\x1f/user-svc/self/has/{permission}\x12y\n" +
-	"\rExchangeToken\x12\x1d.user.v1.ExchangeTokenRequest\x1a\x1e.user.v1.ExchangeTokenResponse\")\xca\xc1\x18\x02\b\x02\x82\xd3\xe4\x93\x02\x1d:\x01*\x1a\x18/user-svc/token/exchange\x12n\n" +
-	"\fRevokeTokens\x12\x1c.user.v1.RevokeTokensRequest\x1a\x1d.user.v1.RevokeTokensResponse\"!\xca\xc1\x18\x02\b\x02\x82\xd3\xe4\x93\x02\x15:\x01**\x10/user-svc/tokens\x12m\n" +
+	"\bRegister\x12\x18.user.v1.RegisterRequest\x1a\x19.user.v1.RegisterResponse\"#\xca\xc1\x18\x02\b\x01\x82\xd3\xe4\x93\x02\x17:\x01*\"\x12/user-svc/register\x12r\n" +
+	"\bSaveSelf\x12\x18.user.v1.SaveSelfRequest\x1a\x19.user.v1.SaveSelfResponse\"1\xca\xc1\x18\x14\x1a\x12user-svc:self:edit\x82\xd3\xe4\x93\x02\x13:\x01*\x1a\x0e/user-svc/self\x12r\n" +
+	"\bReadSelf\x12\x18.user.v1.ReadSelfRequest\x1a\x19.user.v1.ReadSelfResponse\"1\xca\xc1\x18\x14\x1a\x12user-svc:self:view\x82\xd3\xe4\x93\x02\x13:\x01*\"\x0e/user-svc/self\x12\x92\x01\n" +
+	"\rHasPermission\x12\x1d.user.v1.HasPermissionRequest\x1a\x1e.user.v1.HasPermissionResponse\"B\xca\xc1\x18\x14\x1a\x12user-svc:self:view\x82\xd3\xe4\x93\x02$:\x01*\"\x1f/user-svc/self/has/{permission}\x12\x90\x01\n" +
+	"\rExchangeToken\x12\x1d.user.v1.ExchangeTokenRequest\x1a\x1e.user.v1.ExchangeTokenResponse\"@\xca\xc1\x18\x19\x1a\x17user-svc:token:exchange\x82\xd3\xe4\x93\x02\x1d:\x01*\x1a\x18/user-svc/token/exchange\x12\x87\x01\n" +
+	"\fRevokeTokens\x12\x1c.user.v1.RevokeTokensRequest\x1a\x1d.user.v1.RevokeTokensResponse\":\xca\xc1\x18\x1b\"\x17user-svc:session:delete\b\x02\x82\xd3\xe4\x93\x02\x15:\x01**\x10/user-svc/tokens\x12\x81\x01\n" +
 	"\n" +
-	"IssueToken\x12\x1a.user.v1.IssueTokenRequest\x1a\x1b.user.v1.IssueTokenResponse\"&\xca\xc1\x18\x02\b\x02\x82\xd3\xe4\x93\x02\x1a:\x01*\"\x15/user-svc/token/issue\x12p\n" +
-	"\fListSessions\x12\x1c.user.v1.ListSessionsRequest\x1a\x1d.user.v1.ListSessionsResponse\"#\xca\xc1\x18\x02\b\x02\x82\xd3\xe4\x93\x02\x17:\x01*\"\x12/user-svc/sessions\x12t\n" +
-	"\rDeleteSession\x12\x1d.user.v1.DeleteSessionRequest\x1a\x1e.user.v1.DeleteSessionResponse\"$\xca\xc1\x18\x02\b\x02\x82\xd3\xe4\x93\x02\x18*\x16/user-svc/session/{id}\x12t\n" +
+	"IssueToken\x12\x1a.user.v1.IssueTokenRequest\x1a\x1b.user.v1.IssueTokenResponse\":\xca\xc1\x18\x16\x1a\x14user-svc:token:issue\x82\xd3\xe4\x93\x02\x1a:\x01*\"\x15/user-svc/token/issue\x12\x87\x01\n" +
+	"\fListSessions\x12\x1c.user.v1.ListSessionsRequest\x1a\x1d.user.v1.ListSessionsResponse\":\xca\xc1\x18\x19\"\x15user-svc:session:view\b\x02\x82\xd3\xe4\x93\x02\x17:\x01*\"\x12/user-svc/sessions\x12\x8d\x01\n" +
+	"\rDeleteSession\x12\x1d.user.v1.DeleteSessionRequest\x1a\x1e.user.v1.DeleteSessionResponse\"=\xca\xc1\x18\x1b\"\x17user-svc:session:delete\b\x02\x82\xd3\xe4\x93\x02\x18*\x16/user-svc/session/{id}\x12z\n" +
 	"\n" +
-	"CreateUser\x12\x1a.user.v1.CreateUserRequest\x1a\x1b.user.v1.CreateUserResponse\"-\xca\xc1\x18\x10\x12\x0euser-svc:admin\x82\xd3\xe4\x93\x02\x13:\x01*\"\x0e/user-svc/user\x12x\n" +
-	"\bSaveUser\x12\x18.user.v1.SaveUserRequest\x1a\x19.user.v1.SaveUserResponse\"7\xca\xc1\x18\x10\x12\x0euser-svc:admin\x82\xd3\xe4\x93\x02\x1d:\x01*\x1a\x18/user-svc/user/{user_id}\x12{\n" +
+	"CreateUser\x12\x1a.user.v1.CreateUserRequest\x1a\x1b.user.v1.CreateUserResponse\"3\xca\xc1\x18\x16\x1a\x14user-svc:user:create\x82\xd3\xe4\x93\x02\x13:\x01*\"\x0e/user-svc/user\x12|\n" +
+	"\bSaveUser\x12\x18.user.v1.SaveUserRequest\x1a\x19.user.v1.SaveUserResponse\";\xca\xc1\x18\x14\x1a\x12user-svc:user:edit\x82\xd3\xe4\x93\x02\x1d:\x01*\x1a\x18/user-svc/user/{user_id}\x12\x81\x01\n" +
 	"\n" +
-	"DeleteUser\x12\x1a.user.v1.DeleteUserRequest\x1a\x1b.user.v1.DeleteUserResponse\"4\xca\xc1\x18\x10\x12\x0euser-svc:admin\x82\xd3\xe4\x93\x02\x1a*\x18/user-svc/user/{user_id}\x12r\n" +
-	"\tListUsers\x12\x19.user.v1.ListUsersRequest\x1a\x1a.user.v1.ListUsersResponse\".\xca\xc1\x18\x10\x12\x0euser-svc:admin\x82\xd3\xe4\x93\x02\x14:\x01*\"\x0f/user-svc/users\x12\x91\x01\n" +
-	"\rResetPassword\x12\x1d.user.v1.ResetPasswordRequest\x1a\x1e.user.v1.ResetPasswordResponse\"A\xca\xc1\x18\x10\x12\x0euser-svc:admin\x82\xd3\xe4\x93\x02':\x01*\"\"/user-svc/{user_id}/reset-passwordB\x1dZ\x1bmicromesh/user/proto;userpbb\x06proto3"
+	"DeleteUser\x12\x1a.user.v1.DeleteUserRequest\x1a\x1b.user.v1.DeleteUserResponse\":\xca\xc1\x18\x16\x1a\x14user-svc:user:delete\x82\xd3\xe4\x93\x02\x1a*\x18/user-svc/user/{user_id}\x12v\n" +
+	"\tListUsers\x12\x19.user.v1.ListUsersRequest\x1a\x1a.user.v1.ListUsersResponse\"2\xca\xc1\x18\x14\x1a\x12user-svc:user:view\x82\xd3\xe4\x93\x02\x14:\x01*\"\x0f/user-svc/users\x12\x9f\x01\n" +
+	"\rResetPassword\x12\x1d.user.v1.ResetPasswordRequest\x1a\x1e.user.v1.ResetPasswordResponse\"O\xca\xc1\x18\x1e\x1a\x1cuser-svc:user:reset-password\x82\xd3\xe4\x93\x02':\x01*\"\"/user-svc/{user_id}/reset-passwordB\x1dZ\x1bmicromesh/user/proto;userpbb\x06proto3"
 
 var (
 	file_user_v1_user_proto_rawDescOnce sync.Once

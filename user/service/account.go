@@ -81,6 +81,11 @@ func (s *Service) change(ctx context.Context, c Caller, id string, gone error, c
 		if err != nil {
 			return err
 		}
+		if id != c.UserID {
+			if err := s.mayChange(ctx, w, c, id); err != nil {
+				return err
+			}
+		}
 		fields := ch.apply(&a)
 		if err := checkLabels(a.Labels); err != nil {
 			return err
@@ -136,6 +141,9 @@ func (s *Service) DeleteUser(ctx context.Context, c Caller, id string) error {
 	return s.update(ctx, func(w *work) error {
 		a, err := account(ctx, w, id)
 		if err != nil {
+			return err
+		}
+		if err := s.mayChange(ctx, w, c, id); err != nil {
 			return err
 		}
 		if err := s.keepAdmin(ctx, w, func(e Enroll) bool { return e.UserID == id }); err != nil {

@@ -94,13 +94,14 @@ func (s *Service) createApp(ctx context.Context, host string) (App, error) {
 //
 // Errors: Invalid, NotFound, Conflict, Unavailable.
 func (s *Service) ReadApp(ctx context.Context, c Caller, host string) (App, error) {
-	if !c.IsAdmin() {
+	may := s.may(c, "user-svc:app:create")
+	if !may {
 		if err := s.appOnDemand(ctx, host); err != nil {
 			return App{}, err
 		}
 	}
 	a, err := appByHost(ctx, s.store, host)
-	if !errs.Is(err, errs.NotFound) || !c.IsAdmin() {
+	if !errs.Is(err, errs.NotFound) || !may {
 		return a, err
 	}
 	return s.createApp(ctx, host)
@@ -112,8 +113,8 @@ func (s *Service) ReadApp(ctx context.Context, c Caller, host string) (App, erro
 func (s *Service) ListApps(ctx context.Context, c Caller, hosts, ids []string) ([]App, error) {
 	if all := len(hosts) == 0 && len(ids) == 0; all && c.UserID == "" {
 		return nil, errs.New(errs.Unauthenticated, "UNAUTHENTICATED", "sign in first, or name apps by host or id")
-	} else if all && !c.IsAdmin() {
-		return nil, errs.Forbiddenf("name apps by host or id: only an admin may list all")
+	} else if all && !s.may(c, "user-svc:app:view") {
+		return nil, errs.Forbiddenf("name apps by host or id: listing all takes the permission user-svc:app:view")
 	}
 	canonical := make([]string, len(hosts))
 	for i, h := range hosts {

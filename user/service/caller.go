@@ -1,6 +1,7 @@
 package service
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"time"
@@ -46,6 +47,11 @@ func (c Caller) Owns(name string) bool {
 	return c.Slug == prefix || c.HasRole(prefix+":admin") || c.IsAdmin()
 }
 
+// sees reports whether the caller is shown roles and permissions of an app: its own ones in every app, those of others in the caller's app.
+func (c Caller) sees(name, appID string) bool {
+	return c.IsAdmin() || c.Slug == firstSegment(name) || appID == c.AppID || appID == AnyApp
+}
+
 // owned lists the first segments of the roles and permissions that the caller may hand on.
 func (c Caller) owned() []string {
 	prefixes := []string{c.Slug}
@@ -56,6 +62,23 @@ func (c Caller) owned() []string {
 	}
 	slices.Sort(prefixes)
 	return slices.Compact(prefixes)
+}
+
+// may reports whether the caller may make a call for things of others: an admin, and who holds its permission.
+func (s *Service) may(c Caller, permission string) bool {
+	return c.IsAdmin() || permission != "" && c.UserID != "" && s.permits.Permitted(c, permission)
+}
+
+// mayChange refuses callers who are no admins for accounts that are: else a permission to change accounts would be the role of admins.
+func (s *Service) mayChange(ctx context.Context, r Reader, c Caller, userID string) error {
+	if c.IsAdmin() {
+		return nil
+	}
+	held, err := s.effective(ctx, r, EnrollQuery{UserIDs: []string{userID}, Role: RoleAdmin})
+	if err == nil && len(held) > 0 {
+		return errs.Forbiddenf("this account is an admin: only admins may change it")
+	}
+	return err
 }
 
 // errNotAllowed is the answer to a caller who may not do what they ask for.

@@ -87,41 +87,42 @@ func (n *NewEnroll) check() error {
 	return checkID("id", n.ID)
 }
 
-// mayGrant refuses callers who don't own a role: its account, the holders of that account's admin role, and the admins of an organization for
-// the roles of that organization.
-func (s *Service) mayGrant(ctx context.Context, r Reader, c Caller, role string) error {
-	if c.Owns(role) {
-		return nil
+// mayHandle refuses callers who neither own a role or a permission in an app, nor hold the permission to make the call for those of others.
+// Owners are its account, the holders of that account's admin role, and the admins of an organization for the roles of that organization.
+// The permission counts in the caller's app, and never for the mesh's own roles and permissions: else its holders could become admins.
+func (s *Service) mayHandle(ctx context.Context, r Reader, c Caller, name, appID, permission string) error {
+	if c.Owns(name) {
+		return s.ownsIn(ctx, r, c, name, appID)
 	}
-	if id, ok := ident.OrganizationOf(role); ok {
-		return s.mayManage(ctx, r, c, id)
+	if id, ok := ident.OrganizationOf(name); ok {
+		return s.mayManage(ctx, r, c, id, "")
 	}
-	return errs.Forbiddenf("you can't give the role %s: it takes the account %s, or its admin role", role, firstSegment(role))
+	if prefix := firstSegment(name); ident.Own(prefix) || appID != c.AppID || !s.may(c, permission) {
+		return errs.Forbiddenf("%s belongs to the account %s: sign in as it, or as a holder of its admin role", name, prefix)
+	}
+	return nil
 }
 
-// mayGrantIn refuses an owner of a role or a permission who owns it in other apps alone: by the admin role of its account, which was given for
+// ownsIn refuses an owner of a role or a permission who owns it in other apps alone: by the admin role of its account, which was given for
 // one app.
-func (s *Service) mayGrantIn(ctx context.Context, r Reader, c Caller, name, appID string) error {
+func (s *Service) ownsIn(ctx context.Context, r Reader, c Caller, name, appID string) error {
 	prefix := firstSegment(name)
-	if appID == c.AppID || c.Slug == prefix || c.IsAdmin() || !c.HasRole(prefix+":admin") {
+	if appID == c.AppID || c.Slug == prefix || c.IsAdmin() {
 		return nil
 	}
 	held, err := s.effective(ctx, r, EnrollQuery{UserIDs: []string{c.UserID}, Role: prefix + ":admin"})
 	if err != nil || slices.ContainsFunc(held, func(e Enroll) bool { return e.AppID == AnyApp || e.AppID == appID }) {
 		return err
 	}
-	return errs.Forbiddenf("you can't give %s in that app: you have the role %s:admin in another app alone", name, prefix)
+	return errs.Forbiddenf("%s belongs to others in that app: you have the role %s:admin in another app alone", name, prefix)
 }
 
 func (s *Service) saveEnroll(ctx context.Context, w *work, c Caller, n NewEnroll, now time.Time) (Enroll, error) {
-	if err := s.mayGrant(ctx, w, c, n.Role); err != nil {
-		return Enroll{}, err
-	}
 	appID, err := appIDOf(ctx, w, c, n.AppHost)
 	if err != nil {
 		return Enroll{}, err
 	}
-	if err := s.mayGrantIn(ctx, w, c, n.Role, appID); err != nil {
+	if err := s.mayHandle(ctx, w, c, n.Role, appID, "user-svc:enroll:edit"); err != nil {
 		return Enroll{}, err
 	}
 	e := Enroll{ID: n.ID, AppID: appID, Role: n.Role, UserID: n.UserID, ContactID: n.ContactID, CreatedBy: c.UserID, CreatedAt: now, UpdatedAt: now}
@@ -181,7 +182,7 @@ func (s *Service) replaceEnroll(ctx context.Context, w *work, c Caller, e *Enrol
 		return false, err
 	}
 	old := named[0]
-	if s.mayGrant(ctx, w, c, old.Role) != nil || s.mayGrantIn(ctx, w, c, old.Role, old.AppID) != nil {
+	if s.mayHandle(ctx, w, c, old.Role, old.AppID, "user-svc:enroll:edit") != nil {
 		return false, errs.Conflictf("another owner's enroll has the id %q", e.ID)
 	}
 	if err := s.keepAdmin(ctx, w, func(o Enroll) bool { return o.ID == old.ID }); err != nil {
@@ -252,7 +253,7 @@ func (s *Service) DeleteEnrolls(ctx context.Context, c Caller, ids []string) err
 			if e.UserID == c.UserID && e.UserID != "" {
 				continue
 			}
-			if err := s.mayGrant(ctx, w, c, e.Role); err != nil {
+			if err := s.mayHandle(ctx, w, c, e.Role, e.AppID, "user-svc:enroll:delete"); err != nil {
 				return errs.NotFoundf("there is no enroll %q of yours", e.ID)
 			}
 		}
@@ -298,16 +299,18 @@ func (s *Service) drop(ctx context.Context, w *work, actor string, a Account, e 
 	return w.Emit(ctx, Event{UserID: a.ID, Slug: a.Slug, ActorID: actor, What: RoleRemoved{Role: e.Role, AppID: e.AppID}})
 }
 
-// ListEnrolls lists enrolls of roles that the caller owns, and those of the caller's own account.
+// ListEnrolls lists enrolls of roles that the caller owns, and those of the caller's own account. Owners by an admin role, and holders of the
+// permission to view all, see those of their app.
 //
 // Errors: Invalid, Forbidden for a role of others, Unavailable.
 func (s *Service) ListEnrolls(ctx context.Context, c Caller, q EnrollQuery) ([]Enroll, error) {
 	own := len(q.UserIDs) == 1 && q.UserIDs[0] == c.UserID
-	if q.Role != "" && !own {
-		if err := s.mayGrant(ctx, s.store, c, q.Role); err != nil {
+	all := s.may(c, "user-svc:enroll:view")
+	if q.Role != "" && !own && !all {
+		if err := s.mayHandle(ctx, s.store, c, q.Role, c.AppID, ""); err != nil {
 			return nil, errNotAllowed
 		}
-	} else if q.Role == "" && !own && !c.IsAdmin() {
+	} else if q.Role == "" && !own && !all {
 		q.Prefixes = c.owned()
 	}
 	if q.ContactID != "" {
@@ -319,6 +322,7 @@ func (s *Service) ListEnrolls(ctx context.Context, c Caller, q EnrollQuery) ([]E
 	}
 	q.Limit = maxPage
 	enrolls, err := s.store.Enrolls(ctx, q)
+	enrolls = slices.DeleteFunc(enrolls, func(e Enroll) bool { return e.UserID != c.UserID && !c.sees(e.Role, e.AppID) })
 	if err != nil || q.Prefixes == nil || len(q.UserIDs) > 0 {
 		return enrolls, err
 	}

@@ -292,6 +292,11 @@ func (s *Service) setPassword(ctx context.Context, c Caller, userID, next string
 		if err != nil {
 			return err
 		}
+		if reset {
+			if err := s.mayChange(ctx, w, c, userID); err != nil {
+				return err
+			}
+		}
 		a.PasswordHash, a.UpdatedAt = hash, now
 		if err := w.UpdateAccount(ctx, a); err != nil {
 			return err

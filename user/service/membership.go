@@ -30,7 +30,7 @@ func (s *Service) SaveMembership(ctx context.Context, c Caller, organizationID, 
 		if err != nil {
 			return err
 		}
-		if err := s.mayManage(ctx, w, c, organizationID); err != nil {
+		if err := s.mayManage(ctx, w, c, organizationID, "user-svc:membership:edit"); err != nil {
 			return err
 		}
 		a, err := account(ctx, w, userID)
@@ -67,7 +67,7 @@ func (s *Service) DeleteMembership(ctx context.Context, c Caller, organizationID
 	now := s.now()
 	return s.update(ctx, func(w *work) error {
 		if userID != c.UserID {
-			if err := s.mayManage(ctx, w, c, organizationID); err != nil {
+			if err := s.mayManage(ctx, w, c, organizationID, "user-svc:membership:delete"); err != nil {
 				return err
 			}
 		}

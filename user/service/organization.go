@@ -117,7 +117,7 @@ func (s *Service) DeleteOrganization(ctx context.Context, c Caller, id string) e
 		if err != nil {
 			return err
 		}
-		if err := s.mayManage(ctx, w, c, id); err != nil {
+		if err := s.mayManage(ctx, w, c, id, "user-svc:organization:delete"); err != nil {
 			return err
 		}
 		return s.dropOrganization(ctx, w, c, o, now)
@@ -165,7 +165,7 @@ func (s *Service) putOrganization(ctx context.Context, w *work, c Caller, o *Org
 	case err != nil:
 		return false, err
 	default:
-		if err := s.mayManage(ctx, w, c, o.ID); err != nil {
+		if err := s.mayManage(ctx, w, c, o.ID, "user-svc:organization:edit"); err != nil {
 			return false, err
 		}
 		o.AppID, o.CreatedAt = old.AppID, old.CreatedAt
@@ -184,10 +184,16 @@ func (s *Service) putOrganization(ctx context.Context, w *work, c Caller, o *Org
 }
 
 // mayManage refuses callers who are no admin of the organization now, whatever their token says. An admin is the founder of the
-// organization, or an account with the role.
-func (s *Service) mayManage(ctx context.Context, r Reader, c Caller, organizationID string) error {
+// organization, or an account with the role. So may holders of the permission, in their app.
+func (s *Service) mayManage(ctx context.Context, r Reader, c Caller, organizationID, permission string) error {
 	if c.IsAdmin() {
 		return nil
+	}
+	if s.may(c, permission) {
+		o, err := r.Organization(ctx, organizationID)
+		if err != nil && !errors.Is(err, ErrNotFound) || err == nil && o.AppID == c.AppID {
+			return err
+		}
 	}
 	m, err := r.Membership(ctx, organizationID, c.UserID)
 	if err == nil && m.Role == OrgAdmin {
@@ -229,11 +235,14 @@ func (s *Service) givenAdmins(ctx context.Context, r Reader, organizationID stri
 	return userIDs, err
 }
 
-// ListOrganizations lists the caller's organizations; for an admin, all. Errors: Unavailable.
+// ListOrganizations lists the caller's organizations; for an admin, all; for holders of the permission, all of their app. Errors: Unavailable.
 func (s *Service) ListOrganizations(ctx context.Context, c Caller, ids []string, after time.Time, limit int) ([]Organization, error) {
 	q := OrganizationQuery{IDs: ids, After: after, Limit: pageLimit(limit)}
 	if !c.IsAdmin() {
-		q.MemberID, q.AppID = c.UserID, c.AppID
+		q.AppID = c.AppID
+	}
+	if !s.may(c, "user-svc:organization:view") {
+		q.MemberID = c.UserID
 	}
 	return s.store.Organizations(ctx, q)
 }

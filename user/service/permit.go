@@ -35,7 +35,7 @@ type NewPermit struct {
 // SavePermits grants permissions that the caller owns. Errors: Invalid, Forbidden, NotFound for the app, Unavailable.
 func (s *Service) SavePermits(ctx context.Context, c Caller, asked []NewPermit) error {
 	for i := range asked {
-		if err := asked[i].check(c); err != nil {
+		if err := asked[i].check(); err != nil {
 			return err
 		}
 		if err := s.appOnDemand(ctx, asked[i].AppHost); err != nil {
@@ -54,12 +54,9 @@ func (s *Service) SavePermits(ctx context.Context, c Caller, asked []NewPermit) 
 }
 
 // check checks what someone asks, and brings it into its normal form.
-func (n *NewPermit) check(c Caller) error {
+func (n *NewPermit) check() error {
 	if err := errors.Join(checkRole("permission", n.Permission), checkRoles(n.Roles), checkID("id", n.ID)); err != nil {
 		return errs.From(err)
-	}
-	if !c.Owns(n.Permission) {
-		return errs.Forbiddenf("you can't grant the permission %s: it takes the account %s, or its admin role", n.Permission, firstSegment(n.Permission))
 	}
 	for _, slug := range n.Slugs {
 		if err := checkSlug(slug); err != nil {
@@ -80,7 +77,7 @@ func (s *Service) savePermit(ctx context.Context, w *work, c Caller, n NewPermit
 	if err != nil {
 		return err
 	}
-	if err := s.mayGrantIn(ctx, w, c, n.Permission, appID); err != nil {
+	if err := s.mayHandle(ctx, w, c, n.Permission, appID, "user-svc:permit:edit"); err != nil {
 		return err
 	}
 	p := Permit{ID: n.ID, AppID: appID, Permission: n.Permission, Roles: n.Roles, Slugs: n.Slugs, CreatedAt: now, UpdatedAt: now}
@@ -89,7 +86,7 @@ func (s *Service) savePermit(ctx context.Context, w *work, c Caller, n NewPermit
 	}
 	old, err := w.Permit(ctx, p.ID)
 	switch {
-	case err == nil && (!c.Owns(old.Permission) || s.mayGrantIn(ctx, w, c, old.Permission, old.AppID) != nil):
+	case err == nil && s.mayHandle(ctx, w, c, old.Permission, old.AppID, "user-svc:permit:edit") != nil:
 		return errs.Forbiddenf("the permit %s is another owner's", p.ID)
 	case err == nil:
 		p.CreatedAt = old.CreatedAt
@@ -118,7 +115,8 @@ func (p Permit) digest() string {
 	return "prm_" + hex.EncodeToString(h.Sum(nil)[:12])
 }
 
-// ListPermits lists permits: all for an admin, those that the caller owns and those for the caller alone for others. Empty filters match all.
+// ListPermits lists permits: all for an admin, those that the caller owns and those for the caller alone for others. The permission
+// to view all shows those of the caller's app. Empty filters match all.
 //
 // Errors: Unavailable.
 func (s *Service) ListPermits(ctx context.Context, c Caller, permission, slug string) ([]Permit, error) {
@@ -126,7 +124,11 @@ func (s *Service) ListPermits(ctx context.Context, c Caller, permission, slug st
 	if err != nil {
 		return nil, err
 	}
-	return slices.DeleteFunc(all, func(p Permit) bool { return !c.Owns(p.Permission) && !p.concerns(c) }), nil
+	view := s.may(c, "user-svc:permit:view")
+	return slices.DeleteFunc(all, func(p Permit) bool {
+		shown := (view || c.Owns(p.Permission)) && c.sees(p.Permission, p.AppID)
+		return !shown && !p.concerns(c)
+	}), nil
 }
 
 // concerns reports whether a permit is for the caller's slug and nobody else.
@@ -142,7 +144,7 @@ func (s *Service) DeletePermits(ctx context.Context, c Caller, ids []string) err
 	return s.update(ctx, func(w *work) error {
 		for _, id := range ids {
 			p, err := w.Permit(ctx, id)
-			if errors.Is(err, ErrNotFound) || err == nil && !c.Owns(p.Permission) && !p.concerns(c) {
+			if errors.Is(err, ErrNotFound) || err == nil && !p.concerns(c) && s.mayHandle(ctx, w, c, p.Permission, p.AppID, "user-svc:permit:delete") != nil {
 				return errs.NotFoundf("there is no permit %q of yours", id)
 			}
 			if err != nil {
@@ -215,7 +217,7 @@ func (s *Service) HasPermission(ctx context.Context, c Caller, permission string
 		until = c.ExpiresAt
 	}
 	return Verdict{
-		Authorized: c.IsAdmin() || s.permits.Permitted(c, permission),
+		Authorized: s.may(c, permission),
 		Until:      until, Account: k.account, App: k.app,
 	}, nil
 }

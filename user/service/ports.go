@@ -40,7 +40,7 @@ type Mail struct {
 
 // Permits answers from the replicated permits.
 type Permits interface {
-	// Permitted tells whether a permit grants a permission to the caller's slug or roles.
+	// Permitted reports whether every account holds a permission, or a permit grants it to the caller's slug or roles.
 	Permitted(c Caller, permission string) bool
 	// Permissions lists all that permits grant to the caller.
 	Permissions(c Caller) []string

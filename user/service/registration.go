@@ -182,7 +182,7 @@ func (s *Service) CreateUser(ctx context.Context, c Caller, n NewAccount) (Accou
 		if contacts[i], err = newContact(field, in.Platform, in.Handle); err != nil {
 			return Account{}, err
 		}
-		contacts[i].Verified = in.Verified
+		contacts[i].Verified = in.Verified && c.IsAdmin()
 	}
 	if err := s.appOnDemand(ctx, n.AppHost); err != nil {
 		return Account{}, err
@@ -213,6 +213,9 @@ func (s *Service) CreateUser(ctx context.Context, c Caller, n NewAccount) (Accou
 			}
 		}
 		for _, role := range n.Roles {
+			if err := s.mayHandle(ctx, w, c, role, app.ID, "user-svc:enroll:edit"); err != nil {
+				return err
+			}
 			if err := s.grant(ctx, w, c.UserID, Enroll{ID: newID("enr"), AppID: app.ID, Role: role, UserID: a.ID, CreatedBy: c.UserID, CreatedAt: now, UpdatedAt: now}); err != nil {
 				return err
 			}

@@ -161,7 +161,7 @@ func (s *Service) RevokeTokens(ctx context.Context, c Caller, r Revocation) erro
 	if r.UserID == "" {
 		r.UserID = c.UserID
 	}
-	if r.UserID != c.UserID && !c.IsAdmin() {
+	if r.UserID != c.UserID && !s.may(c, "user-svc:session:delete") {
 		return errNotAllowed
 	}
 	now := s.now()
@@ -170,9 +170,18 @@ func (s *Service) RevokeTokens(ctx context.Context, c Caller, r Revocation) erro
 		if err != nil {
 			return err
 		}
+		if r.UserID != c.UserID {
+			if err := s.mayChange(ctx, w, c, a.ID); err != nil {
+				return err
+			}
+		}
+		within := Session{AppID: c.AppID}
+		if r.UserID == c.UserID || c.IsAdmin() {
+			within = Session{}
+		}
 		switch {
 		case r.All || (r.Device == "" && r.UserID != c.UserID):
-			return s.endSessions(ctx, w, a, c.UserID, Session{}, "revoked", now)
+			return s.endSessions(ctx, w, a, c.UserID, within, "revoked", now)
 		case r.Device != "":
 			return s.endSessions(ctx, w, a, c.UserID, Session{AppID: c.AppID, Device: r.Device}, "revoked", now)
 		}
@@ -231,10 +240,19 @@ func (s *Service) Sessions(ctx context.Context, c Caller, userID string) ([]Sess
 	if userID == "" {
 		userID = c.UserID
 	}
-	if userID != c.UserID && !c.IsAdmin() {
+	if userID != c.UserID && !s.may(c, "user-svc:session:view") {
 		return nil, errNotAllowed
 	}
-	return s.store.SessionsOf(ctx, userID, "", "", s.now())
+	appID := c.AppID
+	if userID == c.UserID || c.IsAdmin() {
+		appID = "" // all
+	}
+	return s.store.SessionsOf(ctx, userID, appID, "", s.now())
+}
+
+// sees reports whether the caller may end a session: its own, and those of others in its app by permission.
+func (s *Service) sees(c Caller, session Session) bool {
+	return session.UserID == c.UserID || c.IsAdmin() || session.AppID == c.AppID && s.may(c, "user-svc:session:delete")
 }
 
 // EndSession ends one session, of the caller's or, for an admin, of anybody. Errors: NotFound, Unavailable.
@@ -242,7 +260,7 @@ func (s *Service) EndSession(ctx context.Context, c Caller, id string) error {
 	now := s.now()
 	return s.update(ctx, func(w *work) error {
 		session, err := w.Session(ctx, id)
-		if errors.Is(err, ErrNotFound) || err == nil && (!session.live(now) || session.UserID != c.UserID && !c.IsAdmin()) {
+		if errors.Is(err, ErrNotFound) || err == nil && (!session.live(now) || !s.sees(c, session)) {
 			return errNoSession
 		}
 		if err != nil {
@@ -251,6 +269,11 @@ func (s *Service) EndSession(ctx context.Context, c Caller, id string) error {
 		a, err := account(ctx, w, session.UserID)
 		if err != nil {
 			return err
+		}
+		if a.ID != c.UserID {
+			if err := s.mayChange(ctx, w, c, a.ID); err != nil {
+				return err
+			}
 		}
 		ended, err := s.revoke(ctx, w, session, now)
 		if err != nil {

@@ -68,7 +68,8 @@ const settings = `Settings, from the environment:
    MICRO_LEASE               how long an instance that beats is kept without a heartbeat (30s)
    MICRO_INSTANCE_NETWORKS   CIDRs that instances may be in (private networks and loopback)
    MICRO_RESERVED_ADDRESSES  HOST:PORTs that no instance may have and nothing is forwarded to, such as databases
-   MICRO_CORS_ORIGINS        origins that browsers may call the mesh's own services from
+   MICRO_CORS_ORIGINS        origins whose pages may call the gateway, and read every answer
+   MICRO_CORS_CREDENTIALS    whether pages of those origins may send cookies
    MICRO_TRUSTED_PROXIES     CIDRs of proxies in front, whose X-Forwarded-* are believed
    MICRO_ROUTES              routes.yaml of the gateway; it is read again when it changes (none)
    MICRO_ROUTES_SETTLE       how long routes.yaml must not have changed before an edit in place takes effect (5s)
