@@ -96,8 +96,8 @@ func (n *Binding) unread() error {
 		return nil
 	}
 	var message map[string]any
-	if json.Unmarshal(n.sent, &message) != nil {
-		return nil
+	if err := json.Unmarshal(n.sent, &message); err != nil {
+		return errs.New(errs.Invalid, "INVALID_JSON", "the body is not valid JSON: %s", err)
 	}
 	return r.unread("", message)
 }
