@@ -93,7 +93,7 @@ func (a *App) build(ctx context.Context) error {
 	}
 	a.schemas, err = schemas.New(schemas.Config{
 		Nodes: a.host.Nodes, JS: a.host.JS, Logger: a.log, Metrics: a.host.Metrics, BuiltIn: bindings, Self: Name, Version: host.Version,
-		Held: a.held(),
+		Held: a.held(), Guests: a.cfg.ExposeStock,
 	})
 	if err != nil {
 		return err

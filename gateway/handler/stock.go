@@ -5,8 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	"go-micro.dev/v5/registry"
-
 	"micromesh/gateway/http1"
 	"micromesh/gateway/service"
 	"micromesh/gateway/transcode"
@@ -130,15 +128,10 @@ func callable(s *discovery.Service, name string) error {
 	if e == nil {
 		return errs.New(errs.NotFound, "NO_METHOD", "%s has no method %s: it has %s", s.Name, quote([]byte(name)), methods(s))
 	}
-	if !unary(e) {
+	if !transcode.Unary(e) {
 		return errs.New(errs.NotFound, "NO_METHOD", "%s of %s is no method with one request and one answer", name, s.Name)
 	}
 	return nil
-}
-
-// unary tells whether an endpoint takes one request and gives one answer: streams don't, nor do subscribers, which go-micro lists too.
-func unary(e *registry.Endpoint) bool {
-	return e.Metadata["stream"] != "true" && e.Metadata["subscriber"] != "true" && e.Metadata["topic"] == ""
 }
 
 // methods names those of a service.
@@ -146,7 +139,7 @@ func methods(s *discovery.Service) string {
 	var names []string
 	for _, n := range s.Nodes {
 		for _, e := range n.Endpoints() {
-			if unary(e) && !n.Web() {
+			if transcode.Unary(e) && !n.Web() {
 				names = append(names, e.Name)
 			}
 		}
@@ -184,7 +177,7 @@ func (g *Gateway) bound(service, endpoint, method, pattern string) (*transcode.B
 		s = g.cfg.Nodes.Lookup(service)
 	}
 	if s != nil {
-		if e := s.Endpoint(endpoint); e != nil && !unary(e) || e == nil && g.guest(service) != nil {
+		if e := s.Endpoint(endpoint); e != nil && !transcode.Unary(e) || e == nil && g.guest(service) != nil {
 			return nil, callable(s, endpoint)
 		}
 	}

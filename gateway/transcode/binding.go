@@ -40,6 +40,7 @@ type Binding struct {
 	guess Guess             // of a guest's fields
 	texts map[string]sample // of the last message to a guest
 	tried map[string]bool   // "field form"
+	sent  []byte            // the last message to a guest
 }
 
 // segment of a pattern: a literal, or a parameter named as in JSON.

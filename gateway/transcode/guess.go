@@ -71,6 +71,9 @@ func (n *Binding) Correct(text string) (again bool, mistake error) {
 		}
 		return false, errs.Invalidf("the body has a value that must be text which holds a value of %s, as \"7\"", goType(m[1]))
 	}
+	if strings.HasPrefix(decoder, "parsing time ") || strings.HasPrefix(decoder, "Time.UnmarshalJSON: ") || strings.HasPrefix(decoder, "illegal base64 data") {
+		return false, n.unread()
+	}
 	if !strings.HasPrefix(decoder, "proto:") || !strings.Contains(decoder, "(line ") {
 		return false, nil
 	}
@@ -84,6 +87,43 @@ func (n *Binding) Correct(text string) (again bool, mistake error) {
 		return false, errs.Field(m[2], "type", "must be of type %s, not %s", m[1], m[3])
 	}
 	return false, errs.New(errs.Invalid, "INVALID_JSON", "the body is not what it should be: %s", strings.TrimSpace(strings.TrimPrefix(decoder, "proto:")))
+}
+
+// unread returns the mistake of a message with a time or bytes that Go can't read; nil if all can be. Go doesn't name the field.
+func (n *Binding) unread() error {
+	r, ok := n.query.(registeredFields)
+	if !ok {
+		return nil
+	}
+	var message map[string]any
+	if err := json.Unmarshal(n.sent, &message); err != nil {
+		return errs.New(errs.Invalid, "INVALID_JSON", "the body is not valid JSON: %s", err)
+	}
+	return r.unread("", message)
+}
+
+func (r registeredFields) unread(before string, message map[string]any) error {
+	for _, name := range slices.Sorted(maps.Keys(message)) {
+		v := r.named(name, 0)
+		if v == nil {
+			continue
+		}
+		text, isText := message[name].(string)
+		within, isMessage := message[name].(map[string]any)
+		switch {
+		case isMessage:
+			if err := (registeredFields{v}).unread(before+v.Name+".", within); err != nil {
+				return err
+			}
+		case v.Type == "Time" && message[name] != nil:
+			if _, err := time.Parse(time.RFC3339, text); err != nil {
+				return errs.Field(before+v.Name, "type", "must be a time such as 2026-01-02T15:04:05Z")
+			}
+		case v.Type == "[]uint8" && isText && !isBase64(text):
+			return errs.Field(before+v.Name, "type", "must be base64")
+		}
+	}
+	return nil
 }
 
 // mistyped is Correct for a value of another type than the field's. Go names the field behind its struct.

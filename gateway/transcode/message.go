@@ -71,7 +71,8 @@ func (n *Binding) Merge(body []byte, query string, named map[string]string) ([]b
 			return nil, err
 		}
 	}
-	return json.Marshal(t)
+	n.sent, err = json.Marshal(t)
+	return n.sent, err
 }
 
 // Body returns the message of a call whose body is all of it: one JSON object. An empty body is the empty one.

@@ -96,7 +96,7 @@ func (n *Binding) fromQuery(query string, t tree) error {
 	return nil
 }
 
-// choose notes the members of oneofs on the way to a field.
+// choose notes the members of oneofs that a field is in.
 //
 // Errors: Invalid if another member of one is set.
 func choose(chosen map[string]string, path []field) error {

@@ -29,7 +29,7 @@ import (
 	userpb "micromesh/user/proto"
 )
 
-// Typed is a handler whose request has types that go-micro registers, and others that it doesn't.
+// Typed is a handler with many types in its request. go-micro registers only some of them.
 type Typed struct{}
 
 type (
@@ -70,6 +70,9 @@ type (
 func (Typed) Echo(_ context.Context, in *TypedRequest, out *TypedResponse) error {
 	switch in.Error {
 	case "":
+	case "time":
+		_, err := time.Parse(time.RFC3339, "yesterday")
+		return err
 	case "json": // a handler's own mistake, which reads like a decoder's
 		var other struct {
 			Count int `json:"count"`
@@ -247,6 +250,11 @@ func TestMistakesOfGuestsCallersAreTheirs(t *testing.T) {
 		{"POST", typed, `{"filter":{"owner":5}}`, "filter.owner"},
 		{"POST", typed, `{"filter":[]}`, "filter"},
 		{"POST", typed, `{"quoted":5}`, ""},
+		{"POST", typed, `{"since":"yesterday"}`, "since"},
+		{"POST", typed, `{"since":5}`, "since"},
+		{"POST", typed, `{"data":"*"}`, "data"},
+		{"GET", "?since=yesterday", "", "since"},
+		{"GET", "?data=*", "", "data"},
 		{"POST", typed, `{"plain":5,"plain":6}`, "plain"},
 		{"POST", typed, `{"plain":`, ""},
 		{"POST", typed, `[]`, ""},
@@ -278,14 +286,14 @@ func TestMistakesOfGuestsCallersAreTheirs(t *testing.T) {
 		t.Errorf("callers' mistakes are logged:\n%s", log.String())
 	}
 	for kind := range guestKinds {
-		for failure, status := range map[string]int{"json": 500, "pq: no password": 500, "gone": 410} {
+		for failure, status := range map[string]int{"json": 500, "time": 500, "pq: no password": 500, "gone": 410} {
 			a := web.Do(t, "POST", "/Typed_"+kind+typed, "", map[string]string{"error": failure})
 			if a.Status != status || strings.Contains(string(a.Body), "password") || strings.Contains(string(a.Body), "count") {
 				t.Errorf("%s: a handler's %s: %d %s", kind, failure, a.Status, a.Body)
 			}
 		}
 	}
-	if n := strings.Count(log.String(), "request_failed"); n != 4 || !strings.Contains(log.String(), "pq: no password") {
+	if n := strings.Count(log.String(), "request_failed"); n != 6 || !strings.Contains(log.String(), "pq: no password") {
 		t.Errorf("%d faults of handlers are logged:\n%s", n, log.String())
 	}
 }

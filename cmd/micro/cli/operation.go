@@ -94,6 +94,11 @@ func (a *api) operation(ctx context.Context, name, body string) (method, path, r
 	if err != nil {
 		return "", "", "", err
 	}
+	for slug := range bySlug { // which may have dots
+		if rest, found := strings.CutPrefix(name, slug+"."); found && len(slug) > len(service) {
+			service, op = slug, rest
+		}
+	}
 	slug, err := pickSlug(bySlug, service)
 	if err != nil {
 		return "", "", "", err

@@ -174,7 +174,8 @@ func (s *stock) invoke(ctx context.Context, to *discovery.Candidate, service, en
 	if err != nil {
 		return nil, how, oversized(service, fromStatus(service, err, trailer), len(body))
 	}
-	return answer, how, nil
+	answer, err = stockAnswer(service, answer)
+	return answer, how, err
 }
 
 // isUnknown reports whether a node on gRPC said that it has no such endpoint.
