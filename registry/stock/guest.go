@@ -86,6 +86,9 @@ func nameIn(raw []byte) string {
 // namePattern finds the first name: go-micro writes a service's name before its nodes and endpoints.
 var namePattern = regexp.MustCompile(`"name":"([^"\\]{1,100})"`)
 
+// isBroker reports whether a node is a subscriber of go-micro's HTTP broker, which registers beside services.
+func isBroker(n *registry.Node) bool { return n.Metadata["broker"] != "" && n.Metadata["topic"] != "" }
+
 // addressed tells whether others can reach an address.
 func addressed(address string) bool {
 	host, port, err := net.SplitHostPort(address)
