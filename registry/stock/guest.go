@@ -21,7 +21,7 @@ const (
 	maxNodes     = 1000 // of all services together
 	maxEndpoints = 500  // of a service
 	maxRefused   = 1000 // that are logged
-	maxPublished = 200  // refused services that others are told of
+	maxPublished = 200  // refused services that are published
 	maxOwners    = 2000 // names whose owner is asked between two questions
 
 	// missedLimit questions in a row that a node has not answered, it has gone.
