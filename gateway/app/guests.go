@@ -15,12 +15,12 @@ import (
 
 const (
 	guestHello   = 10 * time.Second // until a connection's first bytes must have come
-	guestWaiting = 1000             // connections at once whose first bytes have not come
+	guestWaiting = 1000             // the most connections whose first bytes have not come
 )
 
-// guestPort is where guests call the mesh, by HTTP/1.1 and by gRPC. A connection's first bytes decide which it is.
+// guestPort serves guests that call the mesh, by HTTP/1.1 and by gRPC. A connection's first bytes decide which it is.
 type guestPort struct {
-	net.Listener // which gives those of HTTP/1.1
+	net.Listener // whose Accept is for HTTP/1.1
 
 	http, grpc chan net.Conn
 	waiting    chan struct{}
@@ -116,7 +116,7 @@ func (p *guestPort) Close() error {
 	return p.Listener.Close()
 }
 
-// grpcSide gives the connections that speak HTTP/2. Its Close leaves the port open.
+// grpcSide returns the connections that speak HTTP/2. Its Close leaves the port open.
 type grpcSide struct{ *guestPort }
 
 func (s grpcSide) Accept() (net.Conn, error) { return s.next(s.grpc) }

@@ -8,7 +8,7 @@ import (
 	"micromesh/gateway/handler"
 )
 
-// openStock connects to the NATS server of services in plain go-micro, where one is set. Nobody waits for it.
+// openStock connects to the NATS server of services in plain go-micro, if one is set. It doesn't wait for the server.
 func (a *App) openStock(ctx context.Context) (err error) {
 	if a.cfg.StockNATS == "" {
 		return nil

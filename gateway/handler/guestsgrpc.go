@@ -26,7 +26,7 @@ import (
 )
 
 const (
-	guestStreams = 250              // of a connection at once
+	guestStreams = 250              // concurrent calls of a connection
 	guestIdle    = 2 * time.Minute  // a connection without calls is kept; go-micro's client keeps it for one
 	guestHello   = 10 * time.Second // until a connection has begun
 	guestHeaders = 64 << 10         // bytes
@@ -156,7 +156,7 @@ func guestMethod(full string) (service, endpoint string) {
 	return name[:dot], name[dot+1:] + "." + method
 }
 
-// subtypeOf returns the encoding of a gRPC request's content type, or nothing. go-micro and gRPC say proto where none is named.
+// subtypeOf returns the encoding of a gRPC request's content type, or nothing. go-micro and gRPC mean proto if none is named.
 func subtypeOf(contentType string) string {
 	switch contentType {
 	case "application/grpc", "application/grpc+proto":

@@ -8,7 +8,7 @@ import (
 	"micromesh/pkg/auth"
 )
 
-// ProgramsPath is where the gateway lists the programs in plain go-micro that were found.
+// ProgramsPath is the path of the list of programs in plain go-micro that were found.
 const ProgramsPath = "/gateway-svc/guests"
 
 // Program is a program in plain go-micro that was found.

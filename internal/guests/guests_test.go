@@ -147,6 +147,7 @@ func all(t *testing.T, p *place) {
 	t.Run("refused", func(t *testing.T) { t.Parallel(); p.refused(t) })
 	t.Run("calls the mesh", func(t *testing.T) { t.Parallel(); p.callsTheMesh(t) })
 	t.Run("without a login", func(t *testing.T) { t.Parallel(); p.withoutLogin(t) })
+	t.Run("brokers", func(t *testing.T) { t.Parallel(); p.brokers(t) })
 	t.Run("between", func(t *testing.T) { t.Parallel(); p.between(t) })
 }
 
@@ -239,8 +240,7 @@ func (p *place) between(t *testing.T) {
 }
 
 // TestGuestsCallTheMeshAgainOnceItRunsAgain has a program call the mesh before and after a restart.
-func TestGuestsCallTheMeshAgainOnceItRunsAgain(t *testing.T) {
-	t.Parallel()
+func TestGuestsCallTheMeshAgainOnceItRunsAgain(t *testing.T) { //nolint:paralleltest // a process that is started meanwhile would hold the folder's lock for a moment
 	dir, nats := t.TempDir(), cluster.FreeAddress(t)
 	start := func() *place {
 		return oneProcess(t, func(c *mesh.Config) { c.Dir, c.NATSListen = dir, nats })
@@ -330,4 +330,19 @@ func (p *place) withoutLogin(t *testing.T) {
 	}
 	p.run(t, "anonymous", "MICRO_REGISTRY_ADDRESS=nats://"+strings.TrimPrefix(address, "nats://"), "SSL_CERT_FILE=/dev/null")
 	eventually(t, "the program is called", func() bool { return p.hello(t, "anonymous").Status == 200 })
+}
+
+// brokers has programs publish and hear messages by go-micro's brokers, of which the mesh shows nothing.
+func (p *place) brokers(t *testing.T) {
+	for kind, settings := range map[string][]string{"http": nil, "nats": {"MICRO_BROKER=nats", "MICRO_BROKER_ADDRESS=" + p.env["MICRO_NATS_ADDRESS"]}} {
+		p.run(t, "tells-"+kind, settings...)
+		p.run(t, "hears-"+kind, append(settings, "PLAIN_LISTENS=true")...)
+		eventually(t, "a message arrives by "+kind, func() bool {
+			p.Do(t, "POST", "/tells-"+kind+"/Greeter.Tell", "", `{"name":"bob"}`)
+			return strings.Contains(string(p.Do(t, "POST", "/hears-"+kind+"/Greeter.Heard", "", `{}`).Body), `"bob"`)
+		})
+	}
+	if a := p.Do(t, "POST", "/micro.http.broker/", "", `{}`); a.Status != 404 || len(p.listed(t, "micro.http.broker")) != 0 {
+		t.Errorf("the brokers of programs are reachable: %d %s", a.Status, a.Body)
+	}
 }

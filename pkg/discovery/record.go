@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -130,9 +131,10 @@ func decode(key string, value []byte) (*Node, error) {
 // InboxSubject reports whether a subject is one that NATS clients make up for themselves. Guests on go-micro's NATS transport have such
 // addresses. On others, something else may listen.
 func InboxSubject(subject string) bool {
-	rest, ok := strings.CutPrefix(subject, "_INBOX.")
-	return ok && rest != "" && len(rest) <= maxName && strings.IndexFunc(rest, func(r rune) bool { return r > 'z' || !plain(byte(r)) }) < 0
+	return inbox.MatchString(subject)
 }
+
+var inbox = regexp.MustCompile(`^_INBOX\.[A-Za-z0-9_-]{1,100}$`)
 
 func checkSubject(n *registry.Node) error {
 	if !InboxSubject(n.Address) {

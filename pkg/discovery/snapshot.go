@@ -78,7 +78,7 @@ func (n *Node) StockRPC() bool {
 // RPC, they register neither a transport nor a protocol, or the protocol "http".
 func (n *Node) Web() bool {
 	protocol := n.Metadata["protocol"]
-	return n.Stock() && (protocol == "http" || protocol == "" && n.Transport() == "")
+	return n.Stock() && n.Metadata["broker"] == "" && (protocol == "http" || protocol == "" && n.Transport() == "")
 }
 
 // Transport returns the transport that a node has registered, or nothing.

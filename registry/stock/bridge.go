@@ -226,6 +226,9 @@ func (b *Bridge) welcome(ctx context.Context, s *registry.Service, proven bool) 
 		if n == nil || n.Metadata[discovery.Via] == viaMesh {
 			continue // another bridge, or this one, has said so
 		}
+		if isBroker(n) {
+			continue // its subscribers are for other programs' brokers alone
+		}
 		g, why := newGuest(s, n)
 		if why == "" {
 			if g.proven = proven; b.guests.proven(g) && !proven {

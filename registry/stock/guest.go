@@ -21,7 +21,7 @@ const (
 	maxNodes     = 1000 // of all services together
 	maxEndpoints = 500  // of a service
 	maxRefused   = 1000 // that are logged
-	maxPublished = 200  // refused services that others are told of
+	maxPublished = 200  // refused services that are published
 	maxOwners    = 2000 // names whose owner is asked between two questions
 
 	// missedLimit questions in a row that a node has not answered, it has gone.
@@ -85,6 +85,9 @@ func nameIn(raw []byte) string {
 
 // namePattern finds the first name: go-micro writes a service's name before its nodes and endpoints.
 var namePattern = regexp.MustCompile(`"name":"([^"\\]{1,100})"`)
+
+// isBroker reports whether a node is a subscriber of go-micro's HTTP broker, which registers beside services.
+func isBroker(n *registry.Node) bool { return n.Metadata["broker"] != "" && n.Metadata["topic"] != "" }
 
 // addressed tells whether others can reach an address.
 func addressed(address string) bool {

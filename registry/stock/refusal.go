@@ -2,7 +2,7 @@ package stock
 
 import "log/slog"
 
-// Refusals is where the reasons are published why programs can't join. A *discovery.Registry is one.
+// Refusals publishes the reasons why programs can't join. A *discovery.Registry is one.
 type Refusals interface {
 	Refuse(name, why string) error
 	Allow(name string) error

@@ -85,7 +85,7 @@ func callerOf(ctx context.Context) string {
 // And it cancels a request with a timeout at once where it is a connection's last: that one has none.
 //
 // Nodes of a service on go-micro's gRPC server are called as the mesh's own, over connections without TLS. All nodes of a name share its
-// calls, whatever they speak.
+// calls, on every transport.
 type stock struct {
 	nodes   *discovery.Selector
 	connect func(*discovery.Candidate) (*grpc.ClientConn, error)

@@ -25,8 +25,8 @@ import (
 // transport.Message as JSON is published to a node's subject, and its answer to the reply subject. To a node, a reply subject is a
 // connection.
 //
-// go-micro's own end of that transport is not used: it dials NATS for each connection, has replies sent where other programs may read them,
-// and waits for ten seconds where nobody listens.
+// go-micro's own end of that transport is not used: it dials NATS for each connection, other programs can read its
+// replies, and it waits for ten seconds if the program has left.
 type natsMessages struct {
 	conn atomic.Pointer[nats.Conn] // nil where such services can't be called
 
@@ -63,7 +63,7 @@ func (m *natsMessages) take(address string) (*lane, error) {
 	for list := m.idle[address]; len(list) > 0; list = m.idle[address] {
 		l := list[len(list)-1]
 		m.idle[address] = list[:len(list)-1]
-		if l.nc == nc && time.Since(l.since) < stockIdle { // a node forgets one that was idle for a minute
+		if l.nc == nc && time.Since(l.since) < stockIdle { // a node forgets a lane after an idle minute
 			return l, nil
 		}
 		l.close()
@@ -112,7 +112,7 @@ func (m *natsMessages) close() {
 
 func (l *lane) close() { _ = l.sub.Unsubscribe() } // fails only where the connection is closed
 
-// call sends a request to one node. Once it was published it may have arrived, unless NATS says that nobody listens.
+// call sends a request to one node. Once it was published it may have arrived, unless NATS reports that the subject has no subscriber.
 func (m *natsMessages) call(ctx context.Context, number uint64, address, service, endpoint string, body []byte, md metadata.MD) ([]byte, discovery.Outcome, error) {
 	message, err := json.Marshal(natsRequest(ctx, number, service, endpoint, body, md))
 	if err != nil {

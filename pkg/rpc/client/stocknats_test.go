@@ -102,7 +102,7 @@ func TestErrorsOfServicesOnNATS(t *testing.T) {
 	}
 }
 
-// A node to whose subject nobody listens is passed over at once: another one is called.
+// A node whose subject has no subscriber is passed over immediately.
 func TestADeadNodeOnNATSIsPassedOver(t *testing.T) {
 	m := newMesh(t)
 	m.registerStockAt("users", "dead", "nats", "_INBOX.dead")

@@ -15,7 +15,7 @@ import (
 	"micromesh/pkg/rpc/client"
 )
 
-// Orders is a handler that counts its calls, and answers after a time, or with an error at once.
+// Orders is a handler that counts its calls, and answers after a time, or fails immediately.
 type Orders struct {
 	calls atomic.Int64
 	takes time.Duration
@@ -40,7 +40,7 @@ func (Later) Read(_ context.Context, _ *ReadRequest, out *ReadResponse) error {
 	return nil
 }
 
-// In a rolling deploy some nodes lack a method. It is called on those that have it, whatever they speak.
+// In a rolling deploy some nodes lack a method. It is called on the other nodes, on every transport.
 func TestANodeThatHasTheMethodIsCalled(t *testing.T) {
 	for _, row := range []struct {
 		name       string
@@ -143,7 +143,7 @@ func TestANodeThatFailsFastAttractsNoCalls(t *testing.T) {
 	}
 }
 
-// Nodes of one name share its calls, whatever they speak.
+// Nodes of one name share its calls, on every transport.
 func TestNodesOfBothKindsShareCalls(t *testing.T) {
 	m := newMesh(t)
 	kinds := map[string]*Orders{}

@@ -8,6 +8,7 @@ import (
 	"log"
 	"net/http"
 	"os"
+	"sync/atomic"
 
 	"go-micro.dev/v5"
 	"go-micro.dev/v5/broker"
@@ -20,7 +21,11 @@ import (
 )
 
 // Greeter greets, and calls other services.
-type Greeter struct{ client client.Client }
+type Greeter struct {
+	client client.Client
+	broker broker.Broker
+	heard  atomic.Value // the last message
+}
 
 type HelloRequest struct {
 	Name string `json:"name"`
@@ -77,7 +82,28 @@ type TellResponse struct{}
 
 // Tell publishes a message through go-micro's broker.
 func (g *Greeter) Tell(_ context.Context, in *HelloRequest, _ *TellResponse) error {
-	return broker.Publish("greetings", &broker.Message{Body: []byte(in.Name)})
+	return g.broker.Publish("greetings", &broker.Message{Body: []byte(in.Name)})
+}
+
+// Heard returns the last message that came.
+func (g *Greeter) Heard(_ context.Context, _ *HelloRequest, out *HelloResponse) error {
+	out.Text, _ = g.heard.Load().(string)
+	return nil
+}
+
+// listen subscribes to messages.
+func (g *Greeter) listen() error {
+	if err := g.broker.Connect(); err != nil {
+		return err
+	}
+	if os.Getenv("PLAIN_LISTENS") == "" {
+		return nil
+	}
+	_, err := g.broker.Subscribe("greetings", func(e broker.Event) error {
+		g.heard.Store(string(e.Message().Body))
+		return nil
+	})
+	return err
 }
 
 // Newer is a handler that an older version of the program lacks.
@@ -97,7 +123,11 @@ func main() {
 	}
 	service := micro.NewService(append(speaking(os.Getenv("PLAIN_SPEAKS")), micro.Name(name), micro.Version(os.Getenv("PLAIN_VERSION")))...)
 	service.Init()
-	for _, h := range handlers(service.Client()) {
+	greeter := &Greeter{client: service.Client(), broker: service.Options().Broker}
+	if err := greeter.listen(); err != nil {
+		log.Fatal(err)
+	}
+	for _, h := range handlers(greeter) {
 		if err := micro.RegisterHandler(service.Server(), h); err != nil {
 			log.Fatal(err)
 		}
@@ -115,8 +145,8 @@ func speaking(protocol string) []micro.Option {
 	return []micro.Option{micro.Server(grpcserver.NewServer()), micro.Client(grpcclient.NewClient())}
 }
 
-func handlers(c client.Client) []any {
-	out := []any{&Greeter{c}}
+func handlers(g *Greeter) []any {
+	out := []any{g}
 	if os.Getenv("PLAIN_VERSION") != "old" {
 		out = append(out, Newer{})
 	}
