@@ -71,12 +71,13 @@ func WithSeed(services []*registry.Service) Option {
 
 // Registry is the nodes of all services, watched into memory. Its methods are safe for concurrent use.
 type Registry struct {
-	js   jetstream.JetStream
-	cfg  Config
-	log  *slog.Logger
-	seal kv.Seal // opens guests; nil where they have no seals
-	seed []*registry.Service
-	seen time.Time // when the bucket was made that was seen whole last; of the watch
+	js      jetstream.JetStream
+	cfg     Config
+	log     *slog.Logger
+	seal    kv.Seal // opens guests; nil where they have no seals
+	voucher Voucher // signs nodes; nil where they have no signatures
+	seed    []*registry.Service
+	seen    time.Time // when the bucket was made that was seen whole last; of the watch
 
 	snapshot atomic.Pointer[Snapshot]
 	live     atomic.Bool   // the watch is connected and in sync
@@ -238,7 +239,7 @@ func (r *Registry) plant() {
 		for _, n := range s.Nodes {
 			key, value, err := encode(s, n, r.cfg.TTL, nil)
 			if err == nil {
-				err = r.table.put(key, value, 0, now)
+				err = r.table.put(key, value, time.Time{}, 0, now)
 			}
 			if err != nil {
 				r.log.Warn("discovery_seed_refused", "service", s.Name, "error", err)
