@@ -107,13 +107,14 @@ func (a *App) build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	a.host.RPC.ControlGuests(network.Control(netpolicy.Account))
+	guarded := newGuarded(a.table)
+	a.host.RPC.ControlGuests(guarded.control(network.Control(netpolicy.Account), "", ""))
 	if err := a.openStock(ctx); err != nil {
 		return err
 	}
 	a.table.OnLeft(func(address string) { a.upstream.Forget(address) })
 	a.upstream = http1.NewUpstreams(http1.UpstreamsConfig{
-		Dial:          dialer(network),
+		Dial:          dialer(network, guarded),
 		HeaderTimeout: a.cfg.HeadersTimeout, TunnelCheck: a.cfg.TunnelCheck,
 		Surplus: func(address string) { a.log.Warn("upstream_sent_more_than_its_answer", "address", address) },
 	})

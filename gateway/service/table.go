@@ -31,7 +31,7 @@ type Table struct {
 	had        sync.Map   // slugs whose last instance has left
 	remembered int        // how many
 	closing    Closing
-	places     *guardedPlaces // by which instances were barred last
+	places     atomic.Pointer[guardedPlaces] // by which instances were barred last
 	// reported are the host routes that were logged as closed, by id.
 	reported map[string]bool
 	left     func(address string)
