@@ -43,6 +43,8 @@ type forwarding struct {
 	sent    bool      // something of the request was written to the upstream
 	heard   bool      // something of an answer came from it
 	wrote   bool      // something of the answer may have reached the client
+	expects bool      // the upstream is asked whether it wants the body, as the client asks
+	early   bool      // it has answered without the body: its connection is in no state to be used again
 	start   time.Time
 	out     Outcome
 }
@@ -85,14 +87,14 @@ func inherit(d *time.Duration, configured time.Duration) {
 	}
 }
 
-// prepare reads as much of the request's body as is to be sent with its head: all of a small one.
+// prepare reads as much of the request's body as is to be sent with its head: all of a small one, unless the client waits to be asked for it.
 func (f *forwarding) prepare() error {
 	x := f.x
 	length := x.req.Length
 	switch {
 	case x.body.ended():
 		return nil
-	case length > x.body.limit || length > 0 && length <= replayable:
+	case length > x.body.limit || length > 0 && length <= replayable && !x.waits():
 		if err := x.openBody(); err != nil {
 			return err
 		}
@@ -130,7 +132,8 @@ func (f *forwarding) attempt(anew bool) {
 		f.leave(false)
 		return
 	}
-	f.leave(f.send() && f.receive() && f.relay())
+	done := f.send() && f.receive() && f.relay()
+	f.leave(done && !f.early)
 }
 
 // connect renders the request, and gets a connection to the target. The request comes first: as little time as possible is
@@ -148,6 +151,7 @@ func (f *forwarding) connect(anew bool) error {
 		who = f.caller()
 	}
 	f.last = carries && who == (owner{}) || p.isWary(f.start)
+	f.expects = f.x.waits() && len(f.x.pre) == 0 && f.x.req.Length <= f.x.body.limit
 	f.render()
 	if !anew {
 		f.up = f.pooled(p, carries, who)
@@ -244,6 +248,16 @@ func (f *forwarding) send() bool {
 	if x.body.ended() {
 		return true
 	}
+	if f.expects {
+		switch f.ask() {
+		case answered:
+			f.early = true
+			return true
+		case failed:
+			return false
+		case goOn:
+		}
+	}
 	if err := x.openBody(); err != nil {
 		f.badBody(err)
 		return false
@@ -330,10 +344,7 @@ func (f *forwarding) readHead() (int, bool) {
 		err = up.fill()
 		switch {
 		case err == nil:
-			if !f.heard {
-				f.heard = true
-				f.out.FirstByte = time.Since(f.start)
-			}
+			f.note()
 		case isTimeout(err) && f.pump != nil && f.pump.busy(f.opts.HeaderTimeout):
 			continue // the upstream has not got the whole request yet
 		case isTimeout(err) && f.waits():

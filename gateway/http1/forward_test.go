@@ -15,7 +15,7 @@ const ok = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 // TestForwardedRequests has requests, and what of them must reach the upstream, byte for byte.
 func TestForwardedRequests(t *testing.T) {
-	forwarded := []string{"X-Forwarded-For: 127.0.0.1", "X-Forwarded-Host: a.example:1", "X-Forwarded-Proto: http"}
+	forwarded := []string{"Via: 1.1 micromesh", "X-Forwarded-For: 127.0.0.1", "X-Forwarded-Host: a.example:1", "X-Forwarded-Proto: http"}
 	for _, row := range []struct {
 		name    string
 		request []string
@@ -160,7 +160,7 @@ func TestTargetPolicies(t *testing.T) {
 	c.send(lines("GET /x?y HTTP/1.1", "Host: a", "X-Forwarded-For: 1.2.3.4", "X-Forwarded-Proto: https", "X-Forwarded-Host: b",
 		"X-Forwarded-Evil: 1"))
 	c.answer()
-	want := lines("GET /base/x?y HTTP/1.1", "Host: inner.example", "X-Forwarded-For: 1.2.3.4, 127.0.0.1",
+	want := lines("GET /base/x?y HTTP/1.1", "Host: inner.example", "Via: 1.1 micromesh", "X-Forwarded-For: 1.2.3.4, 127.0.0.1",
 		"X-Forwarded-Host: b", "X-Forwarded-Proto: https")
 	if diff := cmp.Diff(want, wait(t, "request", heads)); diff != "" {
 		t.Errorf("forwarded request (-want +got):\n%s", diff)

@@ -32,7 +32,7 @@ func (f *forwarding) relay() bool {
 		return f.switchProtocols()
 	}
 	chunk := res.Length < 0 && x.req.Minor > 0
-	x.answer.close = x.answer.close || x.c.srv.draining.Load() || res.Length < 0 && !chunk
+	x.answer.close = x.answer.close || f.early || x.c.srv.draining.Load() || res.Length < 0 && !chunk
 	f.appendAnswer(chunk)
 	if f.opts.Record != nil {
 		f.opts.Record.Head(res.Status, f.fields)

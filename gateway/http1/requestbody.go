@@ -73,7 +73,7 @@ func (x *Exchange) openBody() error {
 	if x.req.Length > x.body.limit {
 		return bodyTooLarge(x.body.limit)
 	}
-	waits := x.expects && len(x.c.in.buffered()) == 0
+	waits := x.waits()
 	x.expects = false
 	if !waits {
 		return nil
@@ -83,6 +83,9 @@ func (x *Exchange) openBody() error {
 	}
 	return nil
 }
+
+// waits reports whether the client waits for 100 (Continue): it asks for it, and hasn't sent a part of the body.
+func (x *Exchange) waits() bool { return x.expects && len(x.c.in.buffered()) == 0 }
 
 // readAhead reads the body into pre, until it ends or pre has at least limit bytes.
 func (x *Exchange) readAhead(limit int) error {

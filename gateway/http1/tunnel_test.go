@@ -63,7 +63,7 @@ func TestWebSocket(t *testing.T) {
 		t.Fatalf("head is %q, %v", head, err)
 	}
 	wantRequest := lines("GET /ws HTTP/1.1", "Host: a", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
-		"Sec-WebSocket-Version: 13", "X-Forwarded-For: 127.0.0.1", "X-Forwarded-Host: a", "X-Forwarded-Proto: http",
+		"Sec-WebSocket-Version: 13", "Via: 1.1 micromesh", "X-Forwarded-For: 127.0.0.1", "X-Forwarded-Host: a", "X-Forwarded-Proto: http",
 		"Connection: Upgrade", "Upgrade: websocket")
 	if diff := cmp.Diff(wantRequest, wait(t, "request", heads)); diff != "" {
 		t.Errorf("forwarded request (-want +got):\n%s", diff)

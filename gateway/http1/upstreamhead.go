@@ -39,6 +39,7 @@ func (f *forwarding) appendRequest(b []byte) []byte {
 			b = appendField(b, field.Name, field.Value)
 		}
 	}
+	b = append(b, "Via: 1.1 micromesh\r\n"...) // behind those of proxies in front (RFC 9110, section 7.6.3)
 	b = x.appendForwarded(b)
 	b = x.upstream.appendTo(b)
 	return append(f.appendRequestFraming(b), "\r\n"...)
@@ -104,6 +105,9 @@ func (f *forwarding) appendRequestFraming(b []byte) []byte {
 		b = append(b, "Content-Length: "...)
 		b = strconv.AppendInt(b, req.Length, 10)
 		b = append(b, "\r\n"...)
+	}
+	if f.expects {
+		b = append(b, "Expect: 100-continue\r\n"...)
 	}
 	switch {
 	case f.upgrade:

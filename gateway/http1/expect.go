@@ -1,0 +1,71 @@
+package http1
+
+import (
+	"net/http"
+	"time"
+)
+
+// continueWait is how long an upstream may take to say whether it wants a body. Servers that know nothing of it say nothing
+// (RFC 9110, section 10.1.1).
+const continueWait = time.Second
+
+// opinion is what an upstream says of a body that it was asked about.
+type opinion int
+
+const (
+	goOn     opinion = iota // it wants the body, or says nothing
+	answered                // it has answered: it doesn't want the body
+	failed                  // it can't be asked any more
+)
+
+// ask waits for the upstream's 100 (Continue), or for its answer, whose head stays unread. Other interim answers are passed on.
+func (f *forwarding) ask() opinion {
+	up := f.up
+	by := time.Now().Add(continueWait)
+	for range maxInterim {
+		up.scan.Reset()
+		for {
+			end, err := up.scan.Scan(up.buffered())
+			if err != nil {
+				f.fail(BadAnswer, err)
+				return failed
+			}
+			if end > 0 {
+				if err := up.res.Parse(up.buffered()[:end], f.x.req.Method, up.scan.Limits); err != nil {
+					f.fail(BadAnswer, err)
+					return failed
+				}
+				if up.res.Status >= 200 || up.res.Status == http.StatusSwitchingProtocols {
+					return answered
+				}
+				wants := up.res.Status == http.StatusContinue
+				if !wants && f.x.req.Minor > 0 {
+					f.interim()
+				}
+				up.discard(end)
+				if wants {
+					return goOn
+				}
+				break
+			}
+			up.readUntil(by)
+			if err := up.fill(); isTimeout(err) {
+				return goOn
+			} else if err != nil {
+				f.headFailed(err)
+				return failed
+			}
+			f.note()
+		}
+	}
+	f.fail(BadAnswer, errInterim)
+	return failed
+}
+
+// note notes that something of an answer came.
+func (f *forwarding) note() {
+	if !f.heard {
+		f.heard = true
+		f.out.FirstByte = time.Since(f.start)
+	}
+}
