@@ -122,6 +122,12 @@ func (s *Service) saveEnroll(ctx context.Context, w *work, c Caller, n NewEnroll
 	if err != nil {
 		return Enroll{}, err
 	}
+	if !counts(n.Role, appID) {
+		if n.AppHost != "" {
+			return Enroll{}, errs.Field("appHost", "app", "is one app: the role %s holds in the whole mesh. Use * or leave appHost out", n.Role)
+		}
+		appID = AnyApp
+	}
 	if err := s.mayHandle(ctx, w, c, n.Role, appID, "user-svc:enroll:edit"); err != nil {
 		return Enroll{}, err
 	}

@@ -213,6 +213,9 @@ func (s *Service) CreateUser(ctx context.Context, c Caller, n NewAccount) (Accou
 			}
 		}
 		for _, role := range n.Roles {
+			if !counts(role, app.ID) {
+				return errs.Field("roleIds", "app", "has %s, which holds in the whole mesh: leave it out, and enroll the account for the app *", role)
+			}
 			if err := s.mayHandle(ctx, w, c, role, app.ID, "user-svc:enroll:edit"); err != nil {
 				return err
 			}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"slices"
+	"strings"
 	"time"
 
 	"micromesh/pkg/errs"
@@ -63,9 +64,18 @@ func (s *Service) bundle(ctx context.Context, r Reader, userID, appID string) (b
 	return b, orgs, nil
 }
 
-// effective lists the enrolls of an account that count: those that wait for a contact count only while the account may claim them.
+// counts reports whether a role takes effect in an app. The calls of the mesh's own services concern the whole mesh, so their admin roles
+// take effect in every app (AnyApp), or in the default app: the mesh's own. Other apps have no admins who could change accounts or routes.
+func counts(role, appID string) bool {
+	prefix, rest, _ := strings.Cut(role, ":")
+	return rest != "admin" || !ident.Own(prefix) || appID == AnyApp || appID == DefaultApp
+}
+
+// effective lists the enrolls of an account that count. Those that wait for a contact count only while the account may claim them. Admin roles
+// of the mesh's own services that an earlier version saved for one app don't count.
 func (s *Service) effective(ctx context.Context, r Reader, q EnrollQuery) ([]Enroll, error) {
 	enrolls, err := r.Enrolls(ctx, q)
+	enrolls = slices.DeleteFunc(enrolls, func(e Enroll) bool { return !counts(e.Role, e.AppID) })
 	if err != nil || !slices.ContainsFunc(enrolls, func(e Enroll) bool { return e.ContactID != "" }) {
 		return enrolls, err
 	}
