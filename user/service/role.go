@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"slices"
 	"strings"
-	"time"
 
 	"micromesh/pkg/errs"
 	"micromesh/pkg/ident"
@@ -188,25 +187,6 @@ func checkRoles(roles []string) error {
 		}
 	}
 	return nil
-}
-
-// take takes a role away: tokens that carry it lose it too.
-func take(ctx context.Context, w *work, userID, role string, now time.Time) error {
-	w.changes.Users = append(w.changes.Users, userID)
-	return w.LoseRole(ctx, userID, role, now)
-}
-
-// give makes sure that a role which was taken away before counts again.
-func give(ctx context.Context, w *work, userID, role string) error {
-	lost, err := w.RolesLost(ctx, userID)
-	if err != nil {
-		return err
-	}
-	if _, ok := lost[userID][role]; !ok {
-		return nil
-	}
-	w.changes.Users = append(w.changes.Users, userID)
-	return w.RegainRole(ctx, userID, role)
 }
 
 // jsonSize returns the number of bytes of a text in a token.
