@@ -53,11 +53,12 @@ func TestGuestsTakeNoNameOfOthers(t *testing.T) {
 	}
 	web.Do(t, "PUT", "/registry-svc/definition", web.Admin(t), map[string]any{"definition": map[string]any{"id": "defined-svc"}}).Must(t, 201)
 	web.Do(t, "PUT", "/user-svc/permits", web.Admin(t), map[string]any{"permits": []map[string]any{{"permission": "permitted-svc:a:b", "slugs": []string{"grantee-svc"}}}}).Must(t, 200)
-	taken = append(taken, "defined-svc", "Defined-SVC", "permitted-svc", "permitted_svc", "grantee-svc")
+	taken = append(taken, "defined-svc", "Defined-SVC", "permitted-svc", "permitted_svc")
 	for _, name := range taken {
 		serve(t, m, name, server.NewRPCServer)
 	}
-	serve(t, m, "greeter", server.NewRPCServer) // it came last, and may
+	web.Do(t, "PUT", "/user-svc/permits", joe, map[string]any{"permits": []map[string]any{{"permission": "joe:a:b", "slugs": []string{"greeter"}}}}).Must(t, 200)
+	serve(t, m, "greeter", server.NewRPCServer) // it came last, and may: anybody can name it as a receiver
 	meshtest.Eventually(t, "a guest with a free name is found", func() bool { return guest(m, "greeter") })
 	for _, name := range taken {
 		meshtest.Eventually(t, name+" is named in the log", func() bool { return strings.Contains(log.String(), "name="+name+" reason=") })

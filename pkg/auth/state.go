@@ -147,10 +147,10 @@ func (s *State) Key(kid string) (*rsa.PublicKey, bool) {
 	return k.public, true
 }
 
-// Names reports whether a permit names a slug: as the owner of the permission, or as a holder of it.
+// Names reports whether a permit names a slug as the owner of the permission. Any account may name others as holders of its permissions.
 func (s *State) Names(slug string) bool {
 	for _, p := range s.permits.Load() {
-		if prefix, _, _ := strings.Cut(p.Permission, ":"); prefix == slug || slices.Contains(p.Slugs, slug) {
+		if prefix, _, _ := strings.Cut(p.Permission, ":"); prefix == slug {
 			return true
 		}
 	}

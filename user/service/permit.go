@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -82,15 +83,19 @@ func (s *Service) savePermit(ctx context.Context, w *work, c Caller, n NewPermit
 	}
 	p := Permit{ID: n.ID, AppID: appID, Permission: n.Permission, Roles: n.Roles, Slugs: n.Slugs, CreatedAt: now, UpdatedAt: now}
 	if p.ID == "" {
-		p.ID = p.digest()
+		if p.ID, err = p.free(ctx, w); err != nil {
+			return err
+		}
 	}
 	old, err := w.Permit(ctx, p.ID)
 	switch {
+	case errors.Is(err, ErrNotFound) && strings.HasPrefix(n.ID, madeUp) && n.ID != p.digest(0):
+		return errs.Field("id", "made_up", "begins with %s, as ids that are made up do, and there is no such permit: leave the id out, or choose another one", madeUp)
 	case err == nil && s.mayHandle(ctx, w, c, old.Permission, old.AppID, "user-svc:permit:edit") != nil:
 		return errs.Forbiddenf("the permit %s is another owner's", p.ID)
 	case err == nil:
 		p.CreatedAt = old.CreatedAt
-		if old.AppID == p.AppID && old.Permission == p.Permission && slices.Equal(old.Roles, p.Roles) && slices.Equal(old.Slugs, p.Slugs) {
+		if p.same(old) {
 			return nil
 		}
 	case !errors.Is(err, ErrNotFound):
@@ -103,16 +108,43 @@ func (s *Service) savePermit(ctx context.Context, w *work, c Caller, n NewPermit
 	return w.Emit(ctx, Event{ActorID: c.UserID, What: PermitSaved{Permit: p}})
 }
 
-// digest makes an id of what a permit says.
-func (p Permit) digest() string {
+// madeUp begins the ids of permits that were saved without one.
+const madeUp = "prm_"
+
+// free returns the id of the permit that says the same, or else one that none has. It is made of what the permit says, so that saving again
+// changes nothing. A permit with that id may say something else by now.
+func (p Permit) free(ctx context.Context, r Reader) (string, error) {
+	for n := 0; ; n++ {
+		id := p.digest(n)
+		old, err := r.Permit(ctx, id)
+		switch {
+		case errors.Is(err, ErrNotFound), err == nil && p.same(old):
+			return id, nil
+		case err != nil:
+			return "", err
+		}
+	}
+}
+
+// same reports whether two permits grant the same.
+func (p Permit) same(old Permit) bool {
+	return old.AppID == p.AppID && old.Permission == p.Permission && slices.Equal(old.Roles, p.Roles) && slices.Equal(old.Slugs, p.Slugs)
+}
+
+// digest makes an id of what a permit says, the n-th that it could have.
+func (p Permit) digest(n int) string {
 	h := sha256.New()
-	for _, part := range [][]string{{p.AppID, p.Permission}, p.Roles, {""}, p.Slugs} {
+	parts := [][]string{{p.AppID, p.Permission}, p.Roles, {""}, p.Slugs}
+	if n > 0 {
+		parts = append(parts, []string{"", strconv.Itoa(n)})
+	}
+	for _, part := range parts {
 		for _, s := range part {
 			h.Write([]byte(s))
 			h.Write([]byte{0})
 		}
 	}
-	return "prm_" + hex.EncodeToString(h.Sum(nil)[:12])
+	return madeUp + hex.EncodeToString(h.Sum(nil)[:12])
 }
 
 // ListPermits lists permits: all for an admin, those that the caller owns and those for the caller alone for others. The permission

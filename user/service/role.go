@@ -31,18 +31,25 @@ func orgRole(organizationID, role string) string {
 	return orgPrefix(organizationID) + ":" + role
 }
 
-// roles lists the roles that an account has in an app, sorted, and its organizations there, the oldest membership first.
-func (s *Service) roles(ctx context.Context, r Reader, userID, appID string) (roles, orgs []string, err error) {
-	b, orgs, err := s.bundle(ctx, r, userID, appID)
+// roles lists the roles that an account has in an app, sorted, and its organizations there, the oldest membership first. Made is the oldest
+// one that it has made itself, if any.
+func (s *Service) roles(ctx context.Context, r Reader, userID, appID string) (roles, orgs []string, made string, err error) {
+	b, memberships, err := s.bundle(ctx, r, userID, appID)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, "", err
+	}
+	for _, m := range memberships {
+		orgs = append(orgs, m.OrganizationID)
+		if m.Role == OrgAdmin && made == "" {
+			made = m.OrganizationID
+		}
 	}
 	slices.Sort(b.roles)
-	return b.roles, orgs, nil
+	return b.roles, orgs, made, nil
 }
 
-// bundle collects the roles that take effect for an account in an app; an empty app is every one.
-func (s *Service) bundle(ctx context.Context, r Reader, userID, appID string) (b *bundle, orgs []string, err error) {
+// bundle collects the roles and memberships that take effect for an account in an app; an empty app is every one.
+func (s *Service) bundle(ctx context.Context, r Reader, userID, appID string) (b *bundle, in []Membership, err error) {
 	enrolls, err := s.effective(ctx, r, EnrollQuery{UserIDs: []string{userID}, AppID: appID})
 	if err != nil {
 		return nil, nil, err
@@ -57,10 +64,10 @@ func (s *Service) bundle(ctx context.Context, r Reader, userID, appID string) (b
 	}
 	for _, m := range memberships {
 		if b.add(orgRole(m.OrganizationID, m.Role), m.Role == OrgAdmin) {
-			orgs = append(orgs, m.OrganizationID)
+			in = append(in, m)
 		}
 	}
-	return b, orgs, nil
+	return b, in, nil
 }
 
 // counts reports whether a role takes effect in an app. The calls of the mesh's own services concern the whole mesh, so their admin roles
