@@ -84,9 +84,9 @@ func TestMadeUpIdsOfPermits(t *testing.T) {
 	w.fine("delete", w.DeletePermits(w.ctx, vic, []string{id}))
 	mine := service.NewPermit{ID: id, Permission: "eve:a:b", Slugs: []string{"eve"}}
 	w.want("the id of another's grant", w.SavePermits(w.ctx, eve, []service.NewPermit{mine}), errs.Invalid)
-	mine.ID = "prm_mine"
+	mine.ID = "prm_0123456789abcdef01234567"
 	w.want("an id like those that are made up", w.SavePermits(w.ctx, eve, []service.NewPermit{mine}), errs.Invalid)
-	mine.ID = "mine"
+	mine.ID = "prm_mine"
 	w.fine("another id", w.SavePermits(w.ctx, eve, []service.NewPermit{mine}))
 	for range 2 {
 		w.fine("save again", w.SavePermits(w.ctx, vic, []service.NewPermit{grant}))

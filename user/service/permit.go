@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -89,8 +90,8 @@ func (s *Service) savePermit(ctx context.Context, w *work, c Caller, n NewPermit
 	}
 	old, err := w.Permit(ctx, p.ID)
 	switch {
-	case errors.Is(err, ErrNotFound) && strings.HasPrefix(n.ID, madeUp) && n.ID != p.digest(0):
-		return errs.Field("id", "made_up", "begins with %s, as ids that are made up do, and there is no such permit: leave the id out, or choose another one", madeUp)
+	case errors.Is(err, ErrNotFound) && madeUp.MatchString(n.ID) && n.ID != p.digest(0):
+		return errs.Field("id", "made_up", "is one that is made up for another permit, and there is no such permit: leave the id out, or choose another one")
 	case err == nil && s.mayHandle(ctx, w, c, old.Permission, old.AppID, "user-svc:permit:edit") != nil:
 		return errs.Forbiddenf("the permit %s is another owner's", p.ID)
 	case err == nil:
@@ -108,8 +109,8 @@ func (s *Service) savePermit(ctx context.Context, w *work, c Caller, n NewPermit
 	return w.Emit(ctx, Event{ActorID: c.UserID, What: PermitSaved{Permit: p}})
 }
 
-// madeUp begins the ids of permits that were saved without one.
-const madeUp = "prm_"
+// madeUp matches the ids of permits that were saved without one. Nobody can take the id that a permit of somebody else will get.
+var madeUp = regexp.MustCompile("^prm_[0-9a-f]{24}$")
 
 // free returns the id of the permit that says the same, or else one that none has. It is made of what the permit says, so that saving again
 // changes nothing. A permit with that id may say something else by now.
@@ -144,7 +145,7 @@ func (p Permit) digest(n int) string {
 			h.Write([]byte{0})
 		}
 	}
-	return madeUp + hex.EncodeToString(h.Sum(nil)[:12])
+	return "prm_" + hex.EncodeToString(h.Sum(nil)[:12])
 }
 
 // ListPermits lists permits: all for an admin, those that the caller owns and those for the caller alone for others. The permission
