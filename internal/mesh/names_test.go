@@ -174,7 +174,7 @@ func TestAStrangerTakesNoNameOfAService(t *testing.T) {
 	create(t, web, "vault-svc")
 }
 
-// TestNamesStayInUseWhileTheMeshRestarts registers the name of a guest at once after a restart.
+// TestNamesStayInUseWhileTheMeshRestarts registers the name of a guest immediately after a restart.
 func TestNamesStayInUseWhileTheMeshRestarts(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -59,8 +59,8 @@ func (b *Backend) Publish(schemas ...events.Schema) {
 	b.relay = events.NewRelay(b.DB, b.host.JS, b.host.Signer(b.name), b.Log, schemas...)
 }
 
-// Claim has the service's nodes name the account that is going to be registered under its slug ([auth.Claim]), so that nobody else can register
-// it. Call it before Listen.
+// Claim sets the claim that the service's nodes carry ([auth.Claim]): only the holder of the claimed password can register the slug. Call it
+// before Listen.
 func (b *Backend) Claim(claim string) { b.claim = claim }
 
 // Listen opens the RPC port and makes the server of the services that files describe. It serves once Run runs.

@@ -31,7 +31,7 @@ type programs struct {
 	log   *slog.Logger
 
 	mu    sync.Mutex
-	until map[string]time.Time // by name; one that has passed counts until a look finds the program gone
+	until map[string]time.Time // by name; after that time the next look forgets the name
 }
 
 // nameStore keeps names.

@@ -18,8 +18,8 @@ type LostRole struct {
 }
 
 const (
-	// maxLost bounds the size of what is replicated about one account, in bytes. Beyond it single roles give way to marks, those of the owner
-	// of the most first. So nobody can keep a right by losing many others, and roles of strangers cost an account nothing but those.
+	// maxLost bounds the replicated entry of one account, in bytes. Beyond it a mark takes the place of all lost roles of one owner, the owner
+	// with the most bytes first. So no account keeps a right by losing many others, and a stranger's roles crowd out no other roles.
 	maxLost = 16 << 10
 	// maxLostApps is the maximum number of apps in which a role is lost one by one.
 	maxLostApps = 20
@@ -100,8 +100,8 @@ func give(ctx context.Context, w *work, userID, appID, role string) error {
 	return nil
 }
 
-// except makes a role that was lost in every app one that was lost in every app but one. Where there are too many of them it stays as it is:
-// the account needs a new token.
+// except splits a role that was lost in every app into one entry for each app, and grants it again in one app. With too many apps the entry
+// stays: the account needs a new token.
 func except(ctx context.Context, w *work, l LostRole, appID string, lost []LostRole) error {
 	issued, err := w.Issued(ctx, l.UserID)
 	if err != nil || len(issued) > maxLostApps {

@@ -14,7 +14,7 @@ import (
 	"micromesh/user/service"
 )
 
-// has reports whether a token still has a role, by what is replicated about its account.
+// has reports whether a token still has a role, by the replicated revocations.
 func (w *world) has(c service.Caller, role string) bool {
 	w.Helper()
 	_, lost, err := w.Revocations(w.ctx)
@@ -207,7 +207,7 @@ func TestRolesAreLostByTokensOfOtherClocks(t *testing.T) {
 	id = w.granted(shop, service.NewEnroll{Role: "shop:guest", UserID: joe.UserID})
 	w.pass(-5 * time.Second)
 	joe = w.login("joe")
-	w.fine("take one that was granted by a clock that is ahead", w.DeleteEnrolls(w.ctx, shop, []string{id}))
+	w.fine("take a role of a grant that is younger than the token", w.DeleteEnrolls(w.ctx, shop, []string{id}))
 	if !joe.HasRole("shop:guest") || w.has(joe, "shop:guest") {
 		t.Errorf("the token still has the role")
 	}

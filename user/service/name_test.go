@@ -26,7 +26,7 @@ func (programs) Claimed(claim, slug, password string) bool {
 	return auth.Claimed(claim, slug, password)
 }
 
-// TestNamesOfPrograms takes the names of programs that run, at each place where somebody chooses a slug.
+// TestNamesOfPrograms takes the names of running programs, by each call that sets a slug.
 func TestNamesOfPrograms(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -67,7 +67,7 @@ func TestNamesOfPrograms(t *testing.T) {
 	w.want("a taken slug, meanwhile", register("eve", password("eve")), errs.Conflict, "SLUG_TAKEN")
 }
 
-// TestMadeUpIdsOfPermits takes the id that a permit of somebody else would get.
+// TestMadeUpIdsOfPermits takes the id that a permit of another account would get.
 func TestMadeUpIdsOfPermits(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -105,14 +105,14 @@ func TestMadeUpIdsOfPermits(t *testing.T) {
 	if len(all) != 2 || all[0].Slugs[0] == all[1].Slugs[0] || !strings.HasPrefix(all[1].ID, "prm_") {
 		t.Errorf("permits: %+v", all)
 	}
-	// An id that an earlier version let somebody take.
+	// An earlier version let another account take the id.
 	other := service.Permit{Permission: "eve:a:b", Slugs: []string{"eve"}, AppID: service.DefaultApp, ID: all[0].ID, CreatedAt: w.now(), UpdatedAt: w.now()}
 	w.fine("take it", w.store.Update(w.ctx, func(tx service.Tx) error { return tx.SavePermit(w.ctx, other) }))
 	grant.ID = ""
 	w.fine("grant again", w.SavePermits(w.ctx, vic, []service.NewPermit{grant}))
 }
 
-// TestNobodyMakesAnOrganizationActiveForOthers adds an account to an organization of somebody else.
+// TestNobodyMakesAnOrganizationActiveForOthers adds an account to an organization of another account.
 func TestNobodyMakesAnOrganizationActiveForOthers(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -91,7 +91,7 @@ func (s *Service) savePermit(ctx context.Context, w *work, c Caller, n NewPermit
 	old, err := w.Permit(ctx, p.ID)
 	switch {
 	case errors.Is(err, ErrNotFound) && madeUp.MatchString(n.ID) && n.ID != p.digest(0):
-		return errs.Field("id", "made_up", "is one that is made up for another permit, and there is no such permit: leave the id out, or choose another one")
+		return errs.Field("id", "made_up", "belongs to a permit with other content, which does not exist: leave the id out, or choose another one")
 	case err == nil && s.mayHandle(ctx, w, c, old.Permission, old.AppID, "user-svc:permit:edit") != nil:
 		return errs.Forbiddenf("the permit %s is another owner's", p.ID)
 	case err == nil:
@@ -109,11 +109,11 @@ func (s *Service) savePermit(ctx context.Context, w *work, c Caller, n NewPermit
 	return w.Emit(ctx, Event{ActorID: c.UserID, What: PermitSaved{Permit: p}})
 }
 
-// madeUp matches the ids of permits that were saved without one. Nobody can take the id that a permit of somebody else will get.
+// madeUp matches the ids of permits that were saved without one. A permit of another account may get such an id, so it can't be chosen.
 var madeUp = regexp.MustCompile("^prm_[0-9a-f]{24}$")
 
-// free returns the id of the permit that says the same, or else one that none has. It is made of what the permit says, so that saving again
-// changes nothing. A permit with that id may say something else by now.
+// free returns the id of the permit that says the same, or else one that none has. The id is a hash of the content, so that saving again
+// changes nothing. A permit with that id may have other content by now.
 func (p Permit) free(ctx context.Context, r Reader) (string, error) {
 	for n := 0; ; n++ {
 		id := p.digest(n)

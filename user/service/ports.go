@@ -53,7 +53,7 @@ type Replica interface {
 	Changed(ctx context.Context, c Changes)
 }
 
-// Programs are those that run beside the mesh's own services, in plain go-micro or with a schema. Their names need no account, but are in use.
+// Programs run beside the mesh's own services, in plain go-micro or with a schema. Their names are in use, though they may have no account.
 type Programs interface {
 	// Used reports whether a program runs under a slug, or ran lately. Errors: Unavailable while it can't be told.
 	Used(slug string) (bool, error)

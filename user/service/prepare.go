@@ -92,8 +92,8 @@ func (s *Service) Housekeep(ctx context.Context) error {
 	})
 }
 
-// Revocations returns what other processes must know of what was taken away: sessions that ended, and lost roles, by account. What no token
-// that is still good could carry is left out. Errors: Unavailable.
+// Revocations returns the sessions that ended and the lost roles of accounts, for replication. Sessions whose tokens have all expired are
+// left out. Errors: Unavailable.
 func (s *Service) Revocations(ctx context.Context) (sessions []string, lost []LostRole, err error) {
 	since := s.now().Add(-s.tokenReach())
 	if sessions, err = s.store.RevokedSince(ctx, since); err != nil {

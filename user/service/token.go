@@ -56,7 +56,7 @@ var (
 )
 
 // issue makes a token for a session, with the roles of this moment. Of like it takes the active organization, and whether it is plain. Without
-// one, the oldest organization that the account has made itself is active: never one to which somebody else has added the account.
+// one, the oldest organization that the account has made itself is active. A membership that another account added never is.
 func (s *Service) issue(ctx context.Context, w *work, a Account, app App, session Session, like Token, now time.Time) (Token, error) {
 	roles, orgs, made, err := s.roles(ctx, w, a.ID, app.ID)
 	if err != nil {
