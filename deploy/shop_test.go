@@ -1,6 +1,7 @@
 package deploy_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -123,7 +124,7 @@ func TestShopsSecretsAreWhereTheyAreLookedFor(t *testing.T) {
 	if _, err := provision.Databases(provision.Config{Dir: filepath.Join(dir, "shop"), Services: programs, Postgres: postgres}); err != nil {
 		t.Fatal(err)
 	}
-	folders := map[string]string{"registry": "secrets/registry-svc"} // that volumes hold, by what they are named
+	folders := map[string]string{"registry": "secrets/registry-svc", "gateway": "secrets/gateway-svc"} // that volumes hold, by what they are named
 	for _, service := range []string{"init", "shop-init"} {
 		for _, v := range shop.Services[service].Volumes {
 			name, folder, _ := strings.Cut(v, ":")
@@ -138,7 +139,7 @@ func TestShopsSecretsAreWhereTheyAreLookedFor(t *testing.T) {
 				mounts[parts[1]] = folders[parts[0]]
 			}
 		}
-		if name == "registry" {
+		if name == "registry" || name == "gateway" {
 			mounts["/secrets"] = folders[name]
 		}
 		for k, v := range s.Environment {
@@ -154,6 +155,52 @@ func TestShopsSecretsAreWhereTheyAreLookedFor(t *testing.T) {
 		host, _, _ := strings.Cut(address, ":")
 		if _, ok := shop.Services[host]; !ok {
 			t.Errorf("%s is no service", host)
+		}
+	}
+}
+
+// TestGuestsNetworkFitsTheMesh checks the overlay for go-micro's own compose files: on the guests' network nats is the guests' server, and
+// the mesh's services name theirs otherwise.
+func TestGuestsNetworkFitsTheMesh(t *testing.T) {
+	b, err := os.ReadFile("compose/guests.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var c struct {
+		Services map[string]struct {
+			Command     []string
+			Networks    any
+			Environment map[string]string
+			Volumes     []string
+		}
+		Networks, Volumes map[string]any
+	}
+	if err := yaml.Unmarshal(b, &c); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"nats": "map[mesh:map[aliases:[mesh-nats]]]", "nats-guests": "map[guests:map[aliases:[nats]]]", "registry": "[mesh services guests]", "gateway": "[mesh services guests]"} {
+		if got := fmt.Sprint(c.Services[name].Networks); got != want {
+			t.Errorf("%s is on %s, want %s", name, got, want)
+		}
+	}
+	for _, name := range []string{"registry", "gateway"} {
+		if got := c.Services[name].Environment["MICRO_REGISTRY_ADDRESS"]; got != "tls://mesh-nats:4222" {
+			t.Errorf("%s connects to %s, which may be the guests' server", name, got)
+		}
+	}
+	if !slices.Contains(c.Services["init"].Command, "mesh-nats") {
+		t.Error("the certificate of NATS lacks the name mesh-nats")
+	}
+	for name, s := range c.Services {
+		for _, v := range s.Volumes {
+			source, _, _ := strings.Cut(v, ":")
+			if _, declared := c.Volumes[source]; strings.HasPrefix(source, "./") {
+				if _, err := os.Stat(filepath.Join("..", source)); err != nil {
+					t.Errorf("%s mounts %v", name, err)
+				}
+			} else if !declared {
+				t.Errorf("%s mounts the volume %q, which is not declared", name, source)
+			}
 		}
 	}
 }

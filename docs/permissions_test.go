@@ -16,7 +16,7 @@ import (
 func TestPermissionsPage(t *testing.T) {
 	calls := map[string][]string{
 		"gateway-svc:dead-letter:edit": {"POST /gateway-svc/replay"}, "gateway-svc:dead-letter:view": {"GET /gateway-svc/dead"},
-		"gateway-svc:event:view": {"GET /gateway-svc/events"}, "gateway-svc:schema:view": {"GET /gateway-svc/schemas"},
+		"gateway-svc:event:view": {"GET /gateway-svc/events"}, "gateway-svc:guest:view": {"GET /gateway-svc/guests"}, "gateway-svc:schema:view": {"GET /gateway-svc/schemas"},
 	}
 	paths, _ := meshtest.Start(t).Do(t, "GET", "/openapi.json", "", nil).Must(t, 200).Field("paths").(map[string]any)
 	for path, methods := range paths {

@@ -22,6 +22,9 @@ func (a *App) announce(ctx context.Context) {
 		metadata[discovery.Guests] = guests
 		addresses = append(addresses, guests)
 	}
+	if a.stockNATS != nil {
+		metadata[discovery.GuestsOverNATS] = "true"
+	}
 	addresses = append(addresses, a.host.Own()...)
 	metadata[host.Addresses] = strings.Join(addresses, ",")
 	s := &registry.Service{Name: Name, Version: host.Version, Nodes: []*registry.Node{{

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -43,6 +44,7 @@ type App struct {
 	table     *service.Table
 	entries   *kv.Map[routing.Entry]
 	lists     map[*routing.Slug][]service.Instance // of the entries that the table was updated with last
+	sites     map[string][]service.Instance        // of guests, of which the same holds
 	schemas   *schemas.Follower
 	snapshot  *store.Snapshot // nil keeps none
 	described *store.Snapshot // of the schemas; nil keeps none
@@ -53,6 +55,8 @@ type App struct {
 	reload    chan struct{} // asks for a look at it now
 	routes    *handler.Routes
 	age       prometheus.Collector // nil where another gateway of the process has it
+	guests    *guestPort           // nil where guests can't call the mesh
+	stockNATS *nats.Conn           // nil where guests on NATS can't be called
 	cancel    context.CancelFunc
 }
 
@@ -89,7 +93,7 @@ func (a *App) build(ctx context.Context) error {
 	}
 	a.schemas, err = schemas.New(schemas.Config{
 		Nodes: a.host.Nodes, JS: a.host.JS, Logger: a.log, Metrics: a.host.Metrics, BuiltIn: bindings, Self: Name, Version: host.Version,
-		Held: a.held(),
+		Held: a.held(), Guests: a.cfg.ExposeStock,
 	})
 	if err != nil {
 		return err
@@ -103,31 +107,36 @@ func (a *App) build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	a.host.RPC.ControlGuests(network.Control(netpolicy.Account))
+	guarded := newGuarded(a.table)
+	a.host.RPC.ControlGuests(guarded.control(network.Control(netpolicy.Account), "", ""))
+	if err := a.openStock(ctx); err != nil {
+		return err
+	}
 	a.table.OnLeft(func(address string) { a.upstream.Forget(address) })
 	a.upstream = http1.NewUpstreams(http1.UpstreamsConfig{
-		Dial:          dialer(network),
+		Dial:          dialer(network, guarded),
 		HeaderTimeout: a.cfg.HeadersTimeout, TunnelCheck: a.cfg.TunnelCheck,
 		Surplus: func(address string) { a.log.Warn("upstream_sent_more_than_its_answer", "address", address) },
 	})
 	stream := &handler.EventStream{Events: a.host.Events}
 	states := &handler.SchemaStates{Status: func() any { return a.schemas.Status() }}
 	dead := &handler.DeadLetters{JS: a.host.JS, Log: a.log}
+	programs := &handler.Programs{All: a.programs}
 	pages := a.pages(stream, states)
-	pages.Dead = dead
+	pages.Dead, pages.Programs = dead, programs
 	tokens, err := handler.ParseCallerTokens(a.cfg.CallerToken)
 	if err != nil {
 		return err
 	}
 	cfg := handler.Config{
 		Table: a.table, Bindings: a.schemas.Bindings(), RPC: a.host.RPC, Verifier: a.host.Verifier, Permits: a.host.Auth,
-		Nodes: a.host.Nodes, ExposeStock: a.cfg.ExposeStock,
+		Nodes: a.host.Nodes, ExposeStock: a.cfg.ExposeStock, GuestHeaders: a.cfg.GuestHeaders,
 		Routes: a.routes, Forward: a.upstream, Local: pages.Handlers(), Logger: a.log, Metrics: a.host.Metrics, Hosts: a.cfg.EdgeListen == "",
 		MaxMessage: a.cfg.MaxMessage, MaxBody: a.cfg.MaxBody, CallTimeout: a.cfg.CallTimeout,
 		WaitHeaders: a.cfg.HeadersTimeout, CORS: a.cfg.CORS, CORSCredentials: a.cfg.CORSCredentials, CallerTokens: tokens,
 	}
 	main := handler.New(cfg)
-	stream.Gateway, states.Gateway, dead.Gateway = main, main, main
+	stream.Gateway, states.Gateway, dead.Gateway, programs.Gateway = main, main, main, main
 	if err := a.listen(ctx, a.cfg.Listen, main); err != nil {
 		return err
 	}
@@ -140,7 +149,14 @@ func (a *App) build(ctx context.Context) error {
 	if a.cfg.GuestsListen == "" {
 		return nil
 	}
-	return a.listen(ctx, a.cfg.GuestsListen, &handler.Guests{Gateway: main})
+	guests := &handler.Guests{Gateway: main}
+	if err := a.listen(ctx, a.cfg.GuestsListen, guests); err != nil {
+		return err
+	}
+	last := &a.servers[len(a.servers)-1]
+	a.guests = newGuestPort(last.ln, guests)
+	last.ln = a.guests
+	return nil
 }
 
 // held reports whether a slug has instances. Where processes have certificates it is nil: there only a service itself can publish its
@@ -216,12 +232,21 @@ func (a *App) EdgeAddr() net.Addr {
 	return a.servers[1].ln.Addr()
 }
 
+// GuestsAddr returns the address where services in plain go-micro call those of the mesh, or nil where they can't.
+func (a *App) GuestsAddr() net.Addr {
+	if a.cfg.GuestsListen == "" {
+		return nil
+	}
+	return a.servers[len(a.servers)-1].ln.Addr()
+}
+
 // guestsAddr is where services in plain go-micro call those of the mesh, as they reach it; empty where they can't.
 func (a *App) guestsAddr() string {
-	if a.cfg.GuestsListen == "" {
+	at := a.GuestsAddr()
+	if at == nil {
 		return ""
 	}
-	return cmp.Or(a.cfg.GuestsAdvertise, host.Reachable(a.servers[len(a.servers)-1].ln.Addr())[0])
+	return cmp.Or(a.cfg.GuestsAdvertise, host.Reachable(at)[0])
 }
 
 // Ready tells why the gateway can't lead requests yet, or nil.
@@ -251,6 +276,9 @@ func (a *App) Run(ctx context.Context) error {
 	if a.snapshot != nil {
 		g.Go(func() error { a.keep(ctx); return nil })
 		g.Go(func() error { a.keepSchemas(ctx); return nil })
+	}
+	if a.guests != nil {
+		g.Go(func() error { a.guests.run(ctx, a.cfg.DrainTimeout); return nil })
 	}
 	for _, s := range a.servers {
 		g.Go(func() error {
@@ -285,6 +313,9 @@ func (a *App) Close() error {
 	if a.upstream != nil {
 		a.upstream.Close()
 	}
+	if a.stockNATS != nil {
+		a.stockNATS.Close()
+	}
 	if a.file != nil {
 		return a.file.Close()
 	}
@@ -293,6 +324,13 @@ func (a *App) Close() error {
 
 // follow keeps the table as the watched bucket says.
 func (a *App) follow(ctx context.Context) {
+	moved := make(chan struct{}, 1)
+	defer a.host.Nodes.OnChange(func(string) {
+		select {
+		case moved <- struct{}{}:
+		default: // an update is due already
+		}
+	})()
 	pace := kv.Pace{Gap: 5 * time.Millisecond}
 	for {
 		pace.Wait(ctx)
@@ -301,6 +339,7 @@ func (a *App) follow(ctx context.Context) {
 		pace.Done()
 		select {
 		case <-changed:
+		case <-moved:
 		case <-ctx.Done():
 			return
 		}
@@ -326,5 +365,6 @@ func (a *App) update(entries map[string]routing.Entry) {
 		slugs[e.Slug.Slug], lists[e.Slug] = list, list
 	}
 	a.lists = lists
+	a.addSites(slugs)
 	a.table.Update(slugs, hosts)
 }

@@ -178,14 +178,14 @@ func TestBrokenSnapshotIsLeftOut(t *testing.T) {
 }
 
 func TestConfigTellsAllMistakesAtOnce(t *testing.T) {
-	cfg := app.Config{Listen: "nowhere", EdgeListen: "nowhere", MaxMessage: 1, MaxBody: 1, CORS: []string{"evil"}, TrustedProxies: []string{"10.0.0.1"}, InstanceNetworks: []string{"all"}, Reserved: []string{"x"}, DataDir: "/nowhere/at/all", GuestsAdvertise: "here"}
+	cfg := app.Config{Listen: "nowhere", EdgeListen: "nowhere", MaxMessage: 1, MaxBody: 1, CORS: []string{"evil"}, TrustedProxies: []string{"10.0.0.1"}, InstanceNetworks: []string{"all"}, Reserved: []string{"x"}, DataDir: "/nowhere/at/all", GuestHeaders: []string{"X-User-ID"}, GuestsAdvertise: "here"}
 	err := cfg.Validate()
 	if err == nil {
 		t.Fatal("no error")
 	}
 	for _, want := range []string{
 		"MICRO_LISTEN is", "MICRO_EDGE_LISTEN is", "must differ", "MICRO_MAX_MESSAGE", "MICRO_MAX_BODY", "MICRO_CALL_TIMEOUT", "MICRO_TUNNEL_CHECK", "MICRO_UPSTREAM_TIMEOUT",
-		"MICRO_CORS_ORIGINS", "MICRO_TRUSTED_PROXIES", "MICRO_INSTANCE_NETWORKS holds", "MICRO_RESERVED_ADDRESSES holds", "MICRO_GATEWAY_DATA", "MICRO_GUESTS_ADVERTISE is \"here\"", "MICRO_GUESTS_LISTEN must be too",
+		"MICRO_CORS_ORIGINS", "MICRO_TRUSTED_PROXIES", "MICRO_INSTANCE_NETWORKS holds", "MICRO_RESERVED_ADDRESSES holds", "MICRO_GATEWAY_DATA", "MICRO_GUEST_HEADERS holds X-User-ID", "MICRO_GUESTS_ADVERTISE is \"here\"", "MICRO_GUESTS_LISTEN must be too",
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q lacks %q", err, want)

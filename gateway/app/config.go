@@ -24,10 +24,13 @@ type Config struct {
 
 	ExposeStock bool `env:"MICRO_EXPOSE_STOCK" envDefault:"false" help:"POST /{service}/{Handler.Method} leads to services written with plain go-micro that the registry has brought in"`
 
+	GuestHeaders []string `env:"MICRO_GUEST_HEADERS" help:"header fields of clients that services in plain go-micro receive as metadata, with commas between, such as X-Tenant; always Accept-Language, Baggage, Idempotency-Key and Tracestate"`
+
 	InstanceNetworks []string `env:"MICRO_INSTANCE_NETWORKS" help:"CIDRs that instances and services in plain go-micro may be in, with commas between; by default private networks: 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 100.64.0.0/10 and fc00::/7"`
 	Reserved         []string `env:"MICRO_RESERVED_ADDRESSES" help:"HOST:PORTs that nothing is forwarded to, with commas between: databases and others of the mesh that this process doesn't know"`
 
 	GuestsListen    string `env:"MICRO_GUESTS_LISTEN" help:"HOST:PORT where services written with plain go-micro call those of the mesh by go-micro's own client, as anybody from outside may; nowhere where none is set"`
+	StockNATS       string `env:"MICRO_STOCK_NATS" secret:"" help:"nats://… of the NATS server of services in plain go-micro, to call those on go-micro's NATS transport; tls:// verifies it by MICRO_TLS_CA; none where none is set"`
 	GuestsAdvertise string `env:"MICRO_GUESTS_ADVERTISE" help:"HOST:PORT under which they reach it, where that differs"`
 
 	MaxMessage      int64         `env:"MICRO_MAX_MESSAGE" envDefault:"4194304" help:"bytes of a body for RPC"`
@@ -85,6 +88,11 @@ func (c *Config) Validate() error {
 	}
 	if _, err := netpolicy.ParseNetworks(c.InstanceNetworks); err != nil {
 		wrong = append(wrong, err)
+	}
+	for _, h := range c.GuestHeaders {
+		if err := handler.CheckGuestHeader(h); err != nil {
+			wrong = append(wrong, fmt.Errorf("MICRO_GUEST_HEADERS holds %w", err))
+		}
 	}
 	for _, a := range c.Reserved {
 		if _, _, err := net.SplitHostPort(a); err != nil {

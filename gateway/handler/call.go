@@ -111,20 +111,26 @@ func (g *Gateway) transcode(x *http1.Exchange, b *transcode.Binding, params []st
 	g.invoke(x, b, msg, token)
 }
 
+// rawCall calls a method with metadata.
+type rawCall func(ctx context.Context, md metadata.MD) ([]byte, metadata.MD, error)
+
 // invoke calls the method and passes its answer on.
 func (g *Gateway) invoke(x *http1.Exchange, b *transcode.Binding, msg []byte, token string) {
+	g.passOn(x, b, token, func(ctx context.Context, md metadata.MD) ([]byte, metadata.MD, error) {
+		return g.cfg.RPC.Raw(ctx, b.Service, b.Endpoint, "json", msg, md)
+	})
+}
+
+// passOn makes a call and passes its answer on.
+func (g *Gateway) passOn(x *http1.Exchange, b *transcode.Binding, token string, call rawCall) {
 	ctx, cancel := context.WithTimeout(x.Context(), g.cfg.CallTimeout)
 	defer cancel()
 	ctx, span := telemetry.Start(telemetry.Extract(ctx, traceparent(x)), b.Method+" "+b.Pattern)
 	ctx = client.WithCaller(ctx, func() string { return g.callerOf(x, token) })
 	md := g.metadata(ctx, x, g.tokenFor(ctx, b.Service, token))
-	raw := func() ([]byte, metadata.MD, error) { return g.cfg.RPC.Raw(ctx, b.Service, b.Endpoint, "json", msg, md) }
-	if b.Guest {
-		raw = func() ([]byte, metadata.MD, error) { return g.cfg.RPC.RawGuest(ctx, b.Service, b.Endpoint, msg, md) }
-	}
-	answer, trailer, err := raw()
+	answer, trailer, err := call(ctx, md)
 	failed := ""
-	if e := errs.From(err); e != nil && e.Kind.Status() >= http.StatusInternalServerError {
+	if e := errs.From(err); e != nil && e.Status() >= http.StatusInternalServerError {
 		failed = e.Code
 	}
 	telemetry.End(span, failed)

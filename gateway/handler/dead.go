@@ -62,9 +62,9 @@ func (d *DeadLetters) query(x *http1.Exchange, permission string, named bool) (u
 	if err := d.Gateway.permitted(auth.Bearer(string(x.Get("authorization"))), permission); err != nil {
 		return nil, err
 	}
-	q, err := url.ParseQuery(string(x.RawQuery()))
+	q, err := queryOf(x)
 	if err != nil {
-		return nil, errs.Invalidf("the query is not valid")
+		return nil, err
 	}
 	if name := q.Get("consumer"); (name != "" || named) && !consumerName.MatchString(name) {
 		return nil, errs.Field("consumer", "format", "must be the name of a consumer, such as basket-svc")

@@ -38,7 +38,12 @@ func (s *EventStream) ServeHTTP1(x *http1.Exchange) {
 		s.Gateway.fail(x, err)
 		return
 	}
-	o, err := tailOptions(string(x.RawQuery()))
+	q, err := queryOf(x)
+	if err != nil {
+		s.Gateway.fail(x, err)
+		return
+	}
+	o, err := tailOptions(q)
 	if err != nil {
 		s.Gateway.fail(x, err)
 		return
@@ -103,11 +108,7 @@ func (s *EventStream) allowed(token string) error {
 	return s.Gateway.permitted(token, "gateway-svc:event:view")
 }
 
-func tailOptions(query string) (o events.TailOptions, err error) {
-	q, err := url.ParseQuery(query)
-	if err != nil {
-		return o, errs.Invalidf("the query is not valid")
-	}
+func tailOptions(q url.Values) (o events.TailOptions, err error) {
 	if s := q.Get("since"); s != "" {
 		if o.Since, err = time.ParseDuration(s); err != nil || o.Since < 0 {
 			return o, errs.Field("since", "type", "must be a duration, such as 10m or 24h")

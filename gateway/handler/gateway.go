@@ -6,6 +6,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -30,6 +31,7 @@ type RPC interface {
 // Table is where requests lead, and what the gateway waits for until it shows a change.
 type Table interface {
 	Slug(slug string) *service.Group
+	Site(name string) *service.Group // of a guest that serves HTTP and has no methods
 	Known(slug string) bool
 	Host(host, path string) *service.Group
 	KnowsHost(host string) bool
@@ -52,6 +54,7 @@ type Config struct {
 
 	Nodes        Nodes         // what runs, for services without bindings; nil is nothing
 	ExposeStock  bool          // services written with plain go-micro may be called by their methods' names
+	GuestHeaders []string      // header fields of clients that such services receive beside GuestHeaders
 	HostsOnly    bool          // an edge: only host routes are served
 	Hosts        bool          // host routes are served
 	MaxMessage   int64         // of an RPC call's body, bytes; default 4 MiB
@@ -71,6 +74,9 @@ type Gateway struct {
 	metrics *metrics
 	issuer  *issuer
 	keep    func(*http1.Exchange) bool // mayGoOn, made once
+	guesses guesses
+
+	guestHeaders []string // in lower case
 }
 
 var _ http1.Handler = (*Gateway)(nil)
@@ -94,6 +100,9 @@ func New(cfg Config) *Gateway {
 	}
 	g := &Gateway{cfg: cfg, ids: newRequestIDs(), metrics: newMetrics(cfg.Metrics), issuer: newIssuer(cfg.RPC)}
 	g.keep = g.mayGoOn
+	for _, name := range slices.Concat(GuestHeaders, cfg.GuestHeaders) {
+		g.guestHeaders = append(g.guestHeaders, strings.ToLower(name))
+	}
 	return g
 }
 
@@ -143,6 +152,10 @@ func (g *Gateway) lead(x *http1.Exchange) route {
 		return routeSlug
 	}
 	if s := g.exposed(string(slug)); s != nil {
+		if site := g.site(x, s); site.Size() > 0 {
+			g.forward(x, site, nil)
+			return routeSlug
+		}
 		g.method(x, set, s)
 		return routeRPC
 	}
@@ -185,7 +198,7 @@ func (g *Gateway) nowhere(x *http1.Exchange, slug []byte) {
 // away answers a request for a slug without a live instance: 503 if the slug ever had one, since a client may try again (RFC 9110, 15.6.4).
 func (g *Gateway) away(x *http1.Exchange, slug string) {
 	if !g.cfg.Table.Known(slug) {
-		x.Fail(http.StatusNotFound, "NO_INSTANCE", "no service has the slug "+quote([]byte(slug)))
+		x.Fail(http.StatusNotFound, "NO_INSTANCE", "no service has the slug "+quote([]byte(slug))+g.absent(slug))
 		return
 	}
 	if string(x.Method()) == http.MethodOptions {
@@ -248,11 +261,22 @@ func (g *Gateway) fail(x *http1.Exchange, err error) {
 	if e.RetryAfter > 0 {
 		h.Set("Retry-After", retryAfter(e.RetryAfter))
 	}
-	if e.Kind == errs.Internal {
+	if level := severity(e); level > slog.LevelInfo {
 		ctx := telemetry.Extract(x.Context(), traceparent(x))
-		g.cfg.Logger.ErrorContext(ctx, "request_failed", "error", err, "request_id", requestID(x), "path", string(x.Path()))
+		g.cfg.Logger.Log(ctx, level, "request_failed", "error", err, "request_id", requestID(x), "path", string(x.Path()))
 	}
-	x.Respond(e.Kind.Status(), jsonType, errs.Body(e, requestID(x)))
+	x.Respond(e.Status(), jsonType, errs.Body(e, requestID(x)))
+}
+
+// severity is the level at which an error is logged. Faults of a service keep their details in the log.
+func severity(e *errs.Error) slog.Level {
+	switch {
+	case e.Kind == errs.Internal:
+		return slog.LevelError
+	case e.Status() >= http.StatusInternalServerError && e.Unwrap() != nil:
+		return slog.LevelWarn
+	}
+	return slog.LevelInfo
 }
 
 // challenge is the WWW-Authenticate header of a 401 (RFC 6750, section 3).

@@ -9,9 +9,9 @@ import (
 	"unicode/utf8"
 
 	merrors "go-micro.dev/v5/errors"
+	"google.golang.org/grpc/metadata"
 
 	"micromesh/gateway/http1"
-	"micromesh/gateway/transcode"
 	"micromesh/pkg/auth"
 	"micromesh/pkg/errs"
 	"micromesh/pkg/telemetry"
@@ -47,7 +47,7 @@ func (h *Guests) ServeHTTP1(x *http1.Exchange) {
 	status := http.StatusOK
 	answer, err := h.call(x, service, endpoint, body)
 	if err != nil {
-		status, answer = errs.From(err).Kind.Status(), nil
+		status, answer = errs.From(err).Status(), nil
 		x.Header().Set("Micro-Error", h.microError(x, service, err))
 	}
 	x.Header().Set("Cache-Control", "no-store")
@@ -59,39 +59,60 @@ func (h *Guests) ServeHTTP1(x *http1.Exchange) {
 	g.metrics.observe(routeRPC, status, time.Since(began))
 }
 
-// call checks the caller, and calls the method.
+// errUnencodable is the error of a call in an encoding that services don't have.
+var errUnencodable = errs.New(errs.Unsupported, "", "call with content type application/json or application/protobuf")
+
+// call answers a call over HTTP.
 func (h *Guests) call(x *http1.Exchange, service, endpoint string, body []byte) ([]byte, error) {
-	g := h.Gateway
-	subtype, ok := subtypes[string(x.Get("content-type"))]
-	if !ok {
-		return nil, errs.New(errs.Unsupported, "", "call with content type application/json or application/protobuf")
+	c := guestCall{
+		service: service, endpoint: endpoint, subtype: subtypes[string(x.Get("content-type"))], body: body,
+		token: auth.Bearer(string(x.Get("authorization"))), trace: traceparent(x),
+	}
+	if c.subtype == "" {
+		return nil, errUnencodable
 	}
 	if err := acceptable(x); err != nil {
 		return nil, err
 	}
-	b := g.cfg.Bindings.Load().Endpoint(service, endpoint)
+	c.metadata = func(ctx context.Context) metadata.MD { return h.Gateway.metadata(ctx, x, c.token) }
+	return h.invoke(x.Context(), &c)
+}
+
+// guestCall is a call of a guest, whatever protocol it came by.
+type guestCall struct {
+	service, endpoint string
+	subtype           string // "json" or "proto"
+	body              []byte
+	token, trace      string
+	metadata          func(context.Context) metadata.MD // that the service is sent
+}
+
+// invoke checks the caller, and calls the method.
+func (h *Guests) invoke(ctx context.Context, c *guestCall) ([]byte, error) {
+	g := h.Gateway
+	b := g.cfg.Bindings.Load().Endpoint(c.service, c.endpoint)
 	if b == nil {
-		return nil, errs.New(errs.NotFound, "NO_METHOD", "%s has no method %s that can be called from here: see /openapi.json", quote([]byte(service)), quote([]byte(endpoint)))
+		return nil, errs.New(errs.NotFound, "NO_METHOD", "%s has no method %s that can be called from here: see /openapi.json", quote([]byte(c.service)), quote([]byte(c.endpoint)))
 	}
-	if g.cfg.Routes.set().closed.Method(service, endpoint) {
-		return nil, closedMethod(service, endpoint)
+	if g.cfg.Routes.set().closed.Method(c.service, c.endpoint) {
+		return nil, closedMethod(c.service, c.endpoint)
 	}
-	token := auth.Bearer(string(x.Get("authorization")))
-	if err := g.authorize(b, token); err != nil {
+	if err := g.authorize(b, c.token); err != nil {
 		return nil, err
 	}
-	if subtype == "json" {
+	body := c.body
+	if c.subtype == "json" {
 		var err error
-		if body, err = transcode.Untyped(service, endpoint, http.MethodPost, "/").Message(body, nil, ""); err != nil {
+		if body, err = b.Body(body); err != nil {
 			return nil, err
 		}
 	}
-	ctx, cancel := context.WithTimeout(x.Context(), g.cfg.CallTimeout)
+	ctx, cancel := context.WithTimeout(ctx, g.cfg.CallTimeout)
 	defer cancel()
-	ctx, span := telemetry.Start(telemetry.Extract(ctx, traceparent(x)), service+"/"+endpoint)
-	answer, trailer, err := g.cfg.RPC.Raw(ctx, service, endpoint, subtype, body, g.metadata(ctx, x, token))
+	ctx, span := telemetry.Start(telemetry.Extract(ctx, c.trace), c.service+"/"+c.endpoint)
+	answer, trailer, err := g.cfg.RPC.Raw(ctx, c.service, c.endpoint, c.subtype, body, c.metadata(ctx))
 	failed := ""
-	if e := errs.From(err); e != nil && e.Kind.Status() >= http.StatusInternalServerError {
+	if e := errs.From(err); e != nil && e.Status() >= http.StatusInternalServerError {
 		failed = e.Code
 	}
 	telemetry.End(span, failed)
@@ -102,13 +123,18 @@ func (h *Guests) call(x *http1.Exchange, service, endpoint string, body []byte) 
 	return answer, nil
 }
 
+// log logs an error that is the mesh's own.
+func (h *Guests) log(ctx context.Context, service, id string, e *errs.Error, cause error) {
+	if e.Kind == errs.Internal {
+		h.Gateway.cfg.Logger.ErrorContext(ctx, "request_failed", "error", cause, "request_id", id, "service", service)
+	}
+}
+
 // microError is an error as go-micro tells it in a header.
 func (h *Guests) microError(x *http1.Exchange, service string, err error) string {
 	e := errs.From(err)
-	if e.Kind == errs.Internal {
-		h.Gateway.cfg.Logger.ErrorContext(x.Context(), "request_failed", "error", err, "request_id", requestID(x), "service", service)
-	}
-	status := e.Kind.Status()
+	h.log(x.Context(), service, requestID(x), e, err)
+	status := e.Status()
 	m := merrors.Error{Id: service, Code: int32(status), Detail: e.Message, Status: http.StatusText(status)} //nolint:gosec // three digits
 	return ascii(m.Error())
 }

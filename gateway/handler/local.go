@@ -19,16 +19,17 @@ import (
 
 // Pages is what the gateway's own pages show.
 type Pages struct {
-	OpenAPI func() Document
-	Docs    func() Document // for people, as HTML that needs no script
-	Policy  string          // Content-Security-Policy of Docs
-	Keys    func() []*auth.Key
-	Revoked func() auth.Revoked
-	Ready   func() error // why the gateway can't serve yet, or nil
-	Metrics prometheus.Gatherer
-	Events  http1.Handler // the stream of events; nil leaves it out
-	Dead    *DeadLetters  // of consumers of events; nil leaves them out
-	Schemas http1.Handler // how it stands with services' schemas; nil leaves it out
+	OpenAPI  func() Document
+	Docs     func() Document // for people, as HTML that needs no script
+	Policy   string          // Content-Security-Policy of Docs
+	Keys     func() []*auth.Key
+	Revoked  func() auth.Revoked
+	Ready    func() error // why the gateway can't serve yet, or nil
+	Metrics  prometheus.Gatherer
+	Events   http1.Handler // the stream of events; nil leaves it out
+	Dead     *DeadLetters  // of consumers of events; nil leaves them out
+	Programs http1.Handler // programs in plain go-micro; nil leaves it out
+	Schemas  http1.Handler // how it stands with services' schemas; nil leaves it out
 }
 
 // Document is a page that changes now and then.
@@ -56,6 +57,9 @@ func (p Pages) Handlers() map[string]http1.Handler {
 	if p.Dead != nil {
 		out[DeadPath] = get(p.Dead.list)
 		out[ReplayPath] = http1.HandlerFunc(p.Dead.replay)
+	}
+	if p.Programs != nil {
+		out[ProgramsPath] = get(p.Programs.ServeHTTP1)
 	}
 	if p.Schemas != nil {
 		out[SchemasPath] = get(p.Schemas.ServeHTTP1)

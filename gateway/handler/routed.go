@@ -10,6 +10,7 @@ import (
 	"micromesh/gateway/routes"
 	"micromesh/gateway/service"
 	"micromesh/pkg/auth"
+	"micromesh/pkg/ident"
 	"micromesh/pkg/meshpb"
 )
 
@@ -77,6 +78,8 @@ func (g *Gateway) routed(x *http1.Exchange, set *routeSet) (way route, taken boo
 	case err != nil:
 		x.Fail(http.StatusBadRequest, "AMBIGUOUS_PATH", err.Error())
 		return routeNone, true
+	case d.Allowed != nil && !d.Guarded && g.callsMethod(x):
+		return routeNone, false
 	case d.Allowed != nil && string(x.Method()) == http.MethodOptions:
 		g.options(x)
 		return routeNone, true
@@ -136,7 +139,7 @@ func (g *Gateway) follow(x *http1.Exchange, set *routeSet, r *routes.Route) rout
 		g.procedure(x, r)
 		return routeRPC
 	case routes.Slug:
-		group, way = g.cfg.Table.Slug(r.Upstream.Service), routeSlug
+		group, way = g.upstream(r.Upstream.Service), routeSlug
 	case routes.URL:
 	}
 	if group.Size() == 0 {
@@ -164,13 +167,25 @@ func rewrite(x *http1.Exchange, w *routes.Rewrite) {
 	}
 }
 
+// upstream returns the group of a slug that a route names, or that of a guest without methods. A name with a schema is never a guest's.
+func (g *Gateway) upstream(slug string) *service.Group {
+	if group := g.cfg.Table.Slug(slug); group.Size() > 0 || g.cfg.Bindings.Load().Has(ident.Fold(slug)) || g.guest(slug) == nil {
+		return group
+	}
+	return g.cfg.Table.Site(slug)
+}
+
 // procedure calls the RPC method of a route: with what body, query and path say, of which the later ones win.
 func (g *Gateway) procedure(x *http1.Exchange, r *routes.Route) {
 	if err := acceptable(x); err != nil {
 		g.fail(x, err)
 		return
 	}
-	b := g.bound(r.Upstream.Service, r.Upstream.Endpoint, string(x.Method()), r.Path)
+	b, err := g.bound(r.Upstream.Service, r.Upstream.Endpoint, string(x.Method()), r.Path)
+	if err != nil {
+		g.fail(x, err)
+		return
+	}
 	token := auth.Bearer(string(x.Get("authorization")))
 	if err := g.authorize(b, token); err != nil {
 		g.fail(x, err)
@@ -189,6 +204,10 @@ func (g *Gateway) procedure(x *http1.Exchange, r *routes.Route) {
 		return
 	}
 	named := maps.Collect(zip(r.Params(), r.Values(string(x.Path()))))
+	if b.Guest {
+		g.callGuest(x, b, guestInput{body, string(x.RawQuery()), named}, token)
+		return
+	}
 	msg, err := b.Merge(body, string(x.RawQuery()), named)
 	if err != nil {
 		g.fail(x, err)

@@ -5,9 +5,8 @@ import (
 	"slices"
 	"strings"
 
-	"go-micro.dev/v5/registry"
-
 	"micromesh/gateway/http1"
+	"micromesh/gateway/service"
 	"micromesh/gateway/transcode"
 	"micromesh/pkg/auth"
 	"micromesh/pkg/discovery"
@@ -18,6 +17,8 @@ import (
 // Nodes is what discovery knows of a service, nil where no node runs. A *discovery.Registry is it.
 type Nodes interface {
 	Lookup(service string) *discovery.Service
+	// Refused returns the reason why a program that was found under a name can't join, or nothing.
+	Refused(name string) string
 	// Synced reports whether all nodes were seen once.
 	Synced() bool
 }
@@ -33,6 +34,20 @@ func (g *Gateway) exposed(slug string) *discovery.Service {
 	return g.guest(slug)
 }
 
+// absent returns the reason why there is no service of a name although a program in plain go-micro has it, or nothing.
+func (g *Gateway) absent(name string) string {
+	if g.cfg.Nodes == nil {
+		return ""
+	}
+	if why := g.cfg.Nodes.Refused(name); why != "" {
+		return "; a program in plain go-micro has this name and can't join: " + why
+	}
+	if !g.cfg.ExposeStock && g.guest(name) != nil {
+		return "; a program in plain go-micro has this name, and such programs are reachable once MICRO_EXPOSE_STOCK=true is set for the gateway"
+	}
+	return ""
+}
+
 // guest returns a service that was written with plain go-micro; nil for any other.
 func (g *Gateway) guest(name string) *discovery.Service {
 	if g.cfg.Nodes == nil {
@@ -43,6 +58,14 @@ func (g *Gateway) guest(name string) *discovery.Service {
 		return nil
 	}
 	return s
+}
+
+// site returns the group that a request for a guest is forwarded to, or nil if it is for one of the guest's methods.
+func (g *Gateway) site(x *http1.Exchange, s *discovery.Service) *service.Group {
+	if string(x.Method()) == http.MethodPost && s.Endpoint(methodIn(x.Path(), s.Name)) != nil {
+		return nil
+	}
+	return g.cfg.Table.Site(s.Name)
 }
 
 // method leads POST /{service}/{Handler.Method} and POST /{service}/{Handler}/{Method} to a method that the service has registered.
@@ -57,8 +80,7 @@ func (g *Gateway) method(x *http1.Exchange, set *routeSet, s *discovery.Service)
 		x.Fail(http.StatusMethodNotAllowed, "METHOD_NOT_ALLOWED", "methods of "+s.Name+" are called with POST")
 		return
 	}
-	name := strings.TrimPrefix(string(x.Path()), "/"+s.Name)
-	name = strings.Replace(strings.TrimPrefix(name, "/"), "/", ".", 1)
+	name := methodIn(x.Path(), s.Name)
 	if set.closed.Method(s.Name, name) {
 		g.fail(x, closedMethod(s.Name, name))
 		return
@@ -76,13 +98,23 @@ func (g *Gateway) method(x *http1.Exchange, set *routeSet, s *discovery.Service)
 		x.Refuse(err)
 		return
 	}
-	b := transcode.Untyped(s.Name, name, http.MethodPost, "/"+s.Name+"/"+name)
-	msg, err := b.Message(body, nil, "")
-	if err != nil {
-		g.fail(x, err)
-		return
+	b := transcode.Registered(s.Name, name, http.MethodPost, "/"+s.Name+"/"+name, s.Endpoint(name).Request)
+	g.callGuest(x, b, guestInput{body, string(x.RawQuery()), nil}, auth.Bearer(string(x.Get("authorization"))))
+}
+
+// methodIn is the name of the method in a path below a service's name: /{service}/{Handler.Method} or /{service}/{Handler}/{Method}.
+func methodIn(path []byte, service string) string {
+	name := strings.TrimPrefix(string(path), "/"+service)
+	return strings.Replace(strings.TrimPrefix(name, "/"), "/", ".", 1)
+}
+
+// callsMethod reports whether a request calls a guest's method by its name, or asks whether a page may.
+func (g *Gateway) callsMethod(x *http1.Exchange) bool {
+	if m := string(x.Method()); m != http.MethodPost && m != http.MethodOptions {
+		return false
 	}
-	g.invoke(x, b, msg, auth.Bearer(string(x.Get("authorization"))))
+	s := g.exposed(string(firstSegment(x.Path())))
+	return s != nil && callable(s, methodIn(x.Path(), s.Name)) == nil
 }
 
 // closedMethod is the answer to a call of a method that routes.yaml guards under other paths.
@@ -96,15 +128,10 @@ func callable(s *discovery.Service, name string) error {
 	if e == nil {
 		return errs.New(errs.NotFound, "NO_METHOD", "%s has no method %s: it has %s", s.Name, quote([]byte(name)), methods(s))
 	}
-	if !unary(e) {
+	if !transcode.Unary(e) {
 		return errs.New(errs.NotFound, "NO_METHOD", "%s of %s is no method with one request and one answer", name, s.Name)
 	}
 	return nil
-}
-
-// unary tells whether an endpoint takes one request and gives one answer: streams don't, nor do subscribers, which go-micro lists too.
-func unary(e *registry.Endpoint) bool {
-	return e.Metadata["stream"] != "true" && e.Metadata["subscriber"] != "true" && e.Metadata["topic"] == ""
 }
 
 // methods names those of a service.
@@ -112,7 +139,7 @@ func methods(s *discovery.Service) string {
 	var names []string
 	for _, n := range s.Nodes {
 		for _, e := range n.Endpoints() {
-			if unary(e) {
+			if transcode.Unary(e) && !n.Web() {
 				names = append(names, e.Name)
 			}
 		}
@@ -138,22 +165,28 @@ func (g *Gateway) givesWay(slug string) bool {
 	return s == nil || !slices.ContainsFunc(s.Nodes, func(n *discovery.Node) bool { return !n.Stock() })
 }
 
-// bound gives the binding of a route to a method: that of its schema; else of what a running node says of its request; else of nothing.
-func (g *Gateway) bound(service, endpoint, method, pattern string) *transcode.Binding {
+// bound returns the binding of a route to a method: that of its schema; else of what a running node says of its request; else of nothing.
+//
+// Errors: NotFound for a method of a guest that can't be called.
+func (g *Gateway) bound(service, endpoint, method, pattern string) (*transcode.Binding, error) {
 	if b := g.cfg.Bindings.Load().Endpoint(service, endpoint); b != nil {
-		return b
+		return b, nil
 	}
-	if g.cfg.Bindings.Load().Has(service) { // a name with a schema is never a guest's
-		b := transcode.Untyped(service, endpoint, method, pattern)
-		b.Guest = false
-		return b
-	}
+	var s *discovery.Service
 	if g.cfg.Nodes != nil {
-		if s := g.cfg.Nodes.Lookup(service); s != nil {
-			if e := s.Endpoint(endpoint); e != nil {
-				return transcode.Registered(service, endpoint, method, pattern, e.Request)
-			}
+		s = g.cfg.Nodes.Lookup(service)
+	}
+	if s != nil {
+		if e := s.Endpoint(endpoint); e != nil && !transcode.Unary(e) || e == nil && g.guest(service) != nil {
+			return nil, callable(s, endpoint)
 		}
 	}
-	return transcode.Untyped(service, endpoint, method, pattern)
+	b := transcode.Untyped(service, endpoint, method, pattern)
+	switch {
+	case g.cfg.Bindings.Load().Has(service): // a name with a schema is never a guest's
+		b.Guest = false
+	case s != nil && s.Endpoint(endpoint) != nil:
+		b = transcode.Registered(service, endpoint, method, pattern, s.Endpoint(endpoint).Request)
+	}
+	return b, nil
 }

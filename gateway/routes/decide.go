@@ -17,6 +17,7 @@ type Decision struct {
 	Route   *Route   // nil if no route takes the request
 	Allowed []string // the methods that the path takes, if a route describes it and none takes the method: the answer is 405 then
 	Guard   *Guard   // nil if the request is open to everybody. It applies also where Route is nil
+	Guarded bool     // Allowed are the methods of routes of which one has a guard
 }
 
 // ErrAmbiguous reports that servers may read a path as paths with different guards. Its text is fit for the client.
@@ -84,7 +85,7 @@ func (t *Table) decide(method, sent, path string, readings []string) (Decision, 
 func (t *Table) apply(d *Decision, f finding, reading string, mode paths.Mode, open bool) error {
 	switch {
 	case f.route == nil && f.guarded: // the plain spelling is 405, and others don't reach more
-		d.Route, d.Allowed = nil, t.allowed(reading, mode)
+		d.Route, d.Allowed, d.Guarded = nil, t.allowed(reading, mode), true
 	case f.route == nil || f.route.guard == nil || open:
 	case d.Guard != nil && d.Guard != f.route.guard:
 		return ErrAmbiguous

@@ -1,9 +1,11 @@
 package routes
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"regexp"
 	"slices"
@@ -37,12 +39,9 @@ func Parse(name string, content []byte, env Lookup) (*Table, error) {
 	if len(content) > maxSize {
 		return nil, fmt.Errorf("%s: it has more than %d bytes", name, maxSize)
 	}
-	var doc yaml.Node
-	if err := yaml.Unmarshal(content, &doc); err != nil {
-		return nil, fmt.Errorf("%s: it is not YAML: %s", name, strings.TrimPrefix(err.Error(), "yaml: "))
-	}
-	if len(doc.Content) == 0 {
-		return nil, fmt.Errorf("%s: it is empty; a file without routes is `routes: []`", name)
+	doc, err := document(name, content)
+	if err != nil {
+		return nil, err
 	}
 	p.file(doc.Content[0])
 	if len(p.wrong) == 0 {
@@ -54,6 +53,26 @@ func Parse(name string, content []byte, env Lookup) (*Table, error) {
 		wrong[i] = fmt.Errorf("%s:%d: %s", name, m.line, m.text)
 	}
 	return nil, errors.Join(wrong...)
+}
+
+// document reads the one YAML document of a file.
+func document(name string, content []byte) (*yaml.Node, error) {
+	var doc, second yaml.Node
+	dec := yaml.NewDecoder(bytes.NewReader(content))
+	err := dec.Decode(&doc)
+	if errors.Is(err, io.EOF) || err == nil && len(doc.Content) == 0 {
+		return nil, fmt.Errorf("%s: it is empty; a file without routes is `routes: []`", name)
+	}
+	if err == nil {
+		err = dec.Decode(&second)
+	}
+	switch {
+	case errors.Is(err, io.EOF):
+		return &doc, nil
+	case err != nil:
+		return nil, fmt.Errorf("%s: it is not YAML: %s", name, strings.TrimPrefix(err.Error(), "yaml: "))
+	}
+	return nil, fmt.Errorf("%s:%d: a second YAML document begins behind ---; a file must be one document", name, second.Line)
 }
 
 // mistake is something wrong at a line.
@@ -189,7 +208,9 @@ func (p *parser) route(n *yaml.Node) {
 		p.mistake(f["scopes"], "scopes take auth_required: true; without it everybody would be let in")
 	}
 	if v := f["cache_ttl"]; v != nil {
-		r.CacheTTL = p.ttl(v, r.Method)
+		if r.CacheTTL = p.ttl(v, r.Method); r.Upstream.Kind == RPC {
+			p.mistake(v, "cache_ttl takes a URL or a slug as proxy_upstream; answers of methods are not kept")
+		}
 	}
 	if r.Path != "" {
 		r.Rewrite = p.rewrite(f, r.pattern)
@@ -289,6 +310,10 @@ func (p *parser) scope(n *yaml.Node, u Upstream) string {
 	parts := strings.Split(n.Value, ":")
 	if len(parts) == 3 {
 		return n.Value
+	}
+	if !ownerForm.MatchString(u.Owner()) {
+		p.mistake(n, "the scope %q has no owner, since %s is no slug; it must be a whole permission slug:resource:verb", n.Value, u.Owner())
+		return ""
 	}
 	return u.Owner() + ":" + parts[1] + ":" + parts[0]
 }

@@ -75,6 +75,12 @@ func TestParse(t *testing.T) {
 	if r := got[" /widgets/*"]; r.Upstream.URL != "http://10.0.0.2:80/base" || !reflect.DeepEqual(r.Permissions, []string{"gateway-svc:widgets:read"}) {
 		t.Errorf("%+v", r)
 	}
+	for _, name := range []string{"Greeter", "my_service", "My_Service", "go.micro.srv.greeter", "a-b_c.D"} {
+		one := parse(t, "version: 1\nroutes: [{path: /x, proxy_upstream: "+name+"/Say.Hello}]").Routes()[0]
+		if one.Upstream != (routes.Upstream{Kind: routes.RPC, Service: name, Endpoint: "Say.Hello"}) {
+			t.Errorf("%s: %+v", name, one)
+		}
+	}
 	if r := got["GET /users/{id}/of/{group}"]; r.Upstream != (routes.Upstream{Kind: routes.RPC, Service: "users-svc", Endpoint: "UserService.Read"}) ||
 		!reflect.DeepEqual(r.Params(), []string{"id", "group"}) {
 		t.Errorf("%+v", r)
@@ -142,6 +148,10 @@ func TestMistakes(t *testing.T) {
 	for content, want := range map[string]string{
 		"":                                   "it is empty",
 		"a: [":                               "it is not YAML",
+		"version: 1\n---\nroutes: []":        "routes.yaml:2: a second YAML document begins behind ---; a file must be one document",
+		"version: 1\n---\n":                  "a second YAML document",
+		"---\n---\nversion: 1":               "a second YAML document",
+		"version: 1\n---\nroutes: [":         "it is not YAML",
 		"[]":                                 "routes.yaml:1: the file must be a mapping",
 		"version: 2":                         `routes.yaml:1: version is "2"; it must be 1`,
 		"version: 1\nroute: []":              `routes.yaml:2: "route" is not a key of the file; there are version, public_paths, routes`,
@@ -160,6 +170,8 @@ func TestMistakes(t *testing.T) {
 		route("    auth_required: true\n    scopes: write:x"):                                                          "scopes must be a list",
 		route("    auth_required: true\n    scopes: [1]"):                                                              "it must hold texts",
 		route("    cache_ttl: 5"):                                                                                      `cache_ttl is "5"; it must be a duration`,
+		"version: 1\nroutes: [{path: /x, method: GET, proxy_upstream: x/X.Get, cache_ttl: 5s}]":                        "cache_ttl takes a URL or a slug as proxy_upstream; answers of methods are not kept",
+		"version: 1\nroutes: [{path: /x, auth_required: true, scopes: [write:x], proxy_upstream: My_Svc/X.Get}]":       `the scope "write:x" has no owner, since My_Svc is no slug; it must be a whole permission slug:resource:verb`,
 		route("    method: GET\n    cache_ttl: -5s"):                                                                   "it must be a duration",
 		route("    method: GET\n    cache_ttl: 48h"):                                                                   "24h0m0s at most",
 		route("    cache_ttl: 5s"):                                                                                     "cache_ttl takes method: GET",

@@ -17,7 +17,8 @@ const upstreams = "a URL such as http://127.0.0.1:9001, a variable such as $WIDG
 var (
 	variable   = regexp.MustCompile(`^\$(?:([A-Za-z_][A-Za-z0-9_]*)|\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\})$`)
 	slugForm   = regexp.MustCompile(`^[a-z0-9]+([.-][a-z0-9]+)*$`)
-	methodForm = regexp.MustCompile(`^([a-z0-9]+(?:[.-][a-z0-9]+)*)/([A-Za-z_][A-Za-z0-9_]*\.[A-Za-z_][A-Za-z0-9_]*)$`)
+	ownerForm  = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`) // an account
+	methodForm = regexp.MustCompile(`^([A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*)/([A-Za-z_][A-Za-z0-9_]*\.[A-Za-z_][A-Za-z0-9_]*)$`)
 )
 
 func (p *parser) upstream(n *yaml.Node) Upstream {

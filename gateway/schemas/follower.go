@@ -56,6 +56,7 @@ type Config struct {
 	// schema that comes after them. Nil reports false: publishers have logins of their own.
 	Held    func(slug string) bool
 	Version string // of the mesh, in descriptions
+	Guests  bool   // services in plain go-micro are described too
 }
 
 // Follower follows the services' schemas. Its methods are safe for concurrent use.
@@ -76,6 +77,7 @@ type Follower struct {
 
 	services map[string]*service // by slug; of the goroutine that runs, or of Restore before it, as what follows
 	shown    map[string]bool     // services that the pages say are away
+	guests   []guestNode         // that the pages describe
 	kept     time.Time
 }
 
@@ -150,7 +152,7 @@ func (f *Follower) round(ctx context.Context) (wait time.Duration) {
 	if ctx.Err() != nil {
 		return 0
 	}
-	if accepted || forgotten || !maps.Equal(f.shown, f.away()) {
+	if accepted || forgotten || !maps.Equal(f.shown, f.away()) || !slices.Equal(f.guests, f.guestNodes()) {
 		if err := f.publish(); err != nil { // every part of it was compiled before
 			f.log.Error("schemas_not_described", "error", err)
 		}
@@ -241,7 +243,8 @@ func (f *Follower) publish() error {
 	}
 	all := f.cfg.BuiltIn.With(sets...)
 	f.shown = f.away()
-	pages, err := describe(all, f.cfg.Version, f.shown)
+	f.guests = f.guestNodes()
+	pages, err := describe(all, f.cfg.Version, f.shown, guestsOf(f.guests, all))
 	if err == nil {
 		f.pages.Store(pages)
 	}

@@ -9,13 +9,13 @@ import (
 )
 
 // describe makes the descriptions of a set of bindings.
-func describe(b *transcode.Bindings, version string, away map[string]bool) (*Pages, error) {
+func describe(b *transcode.Bindings, version string, away map[string]bool, guests []transcode.Guest) (*Pages, error) {
 	p := &Pages{}
 	var err error
-	if p.OpenAPI, err = b.OpenAPI(version); err != nil {
+	if p.OpenAPI, err = b.OpenAPI(version, guests...); err != nil {
 		return nil, fmt.Errorf("describe bindings: %w", err)
 	}
-	if p.Docs, err = b.Docs(version, away); err != nil {
+	if p.Docs, err = b.Docs(version, away, guests...); err != nil {
 		return nil, fmt.Errorf("describe bindings: %w", err)
 	}
 	p.OpenAPITag, p.DocsTag = tag(p.OpenAPI), tag(p.Docs)

@@ -44,9 +44,11 @@ func (t *Table) Close(c Closing) {
 func (t *Table) guarded(tables *tables) *guardedPlaces {
 	p := &guardedPlaces{slugs: map[string]bool{}, prefixes: map[string][]string{}}
 	for _, slug := range t.closing.Slugs {
-		if g := tables.slugs[slug]; g != nil {
-			for _, b := range g.backends {
-				p.slugs[routing.Place(b.Address)] = true
+		for _, key := range []string{slug, SiteKey(slug)} {
+			if g := tables.slugs[key]; g != nil {
+				for _, b := range g.backends {
+					p.slugs[routing.Place(b.Address)] = true
+				}
 			}
 		}
 	}
@@ -59,6 +61,18 @@ func (t *Table) guarded(tables *tables) *guardedPlaces {
 	return p
 }
 
+// Guarded returns the addresses of the instances of guarded slugs, those of guarded URLs, and the paths that are put in front at these.
+func (t *Table) Guarded() (slugs, urls, prefixes []string) {
+	p := t.places.Load()
+	if p == nil {
+		return nil, nil, nil
+	}
+	for at, all := range p.prefixes {
+		urls, prefixes = append(urls, at), append(prefixes, all...)
+	}
+	return slices.Collect(maps.Keys(p.slugs)), urls, prefixes
+}
+
 // mark closes the host routes of a table that lead past a guard, and the instances of other slugs, and opens the rest. Of slugs it looks at
 // those that changed, unless guarded addresses have changed.
 func (t *Table) mark(tables *tables, changed []*Group) {
@@ -69,13 +83,13 @@ func (t *Table) mark(tables *tables, changed []*Group) {
 		}
 	}
 	t.report(tables)
-	if t.places != nil && t.places.equal(p) && changed != nil {
+	if old := t.places.Load(); old != nil && old.equal(p) && changed != nil {
 		for _, g := range changed {
 			t.bar(g, p)
 		}
 		return
 	}
-	t.places = p
+	t.places.Store(p)
 	for _, g := range tables.slugs {
 		t.bar(g, p)
 	}

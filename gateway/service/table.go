@@ -31,7 +31,7 @@ type Table struct {
 	had        sync.Map   // slugs whose last instance has left
 	remembered int        // how many
 	closing    Closing
-	places     *guardedPlaces // by which instances were barred last
+	places     atomic.Pointer[guardedPlaces] // by which instances were barred last
 	// reported are the host routes that were logged as closed, by id.
 	reported map[string]bool
 	left     func(address string)
@@ -53,6 +53,7 @@ type hostRoute struct {
 // Group are the instances that requests of one slug, or of one host route, are shared among.
 type Group struct {
 	Name     string
+	key      string // among the slugs
 	backends []*Backend
 	retries  *budget
 	of       []Instance   // what it was made of
@@ -87,7 +88,8 @@ func (t *Table) Update(slugs map[string][]Instance, hosts []HostRoute) {
 			continue
 		}
 		old.slugs[slug].spots(led)
-		g := t.group(old.slugs[slug], slug, instances, accounts)
+		g := t.group(old.slugs[slug], strings.TrimPrefix(slug, siteKey), instances, accounts)
+		g.key = slug
 		next.slugs[slug], changed = g, append(changed, g)
 	}
 	for slug, g := range old.slugs {
@@ -140,7 +142,7 @@ func (g *Group) spots(to map[spot]bool) {
 	}
 	for _, b := range g.backends {
 		if b.Live() {
-			to[spot{g.Name, b.ID, b.Address}] = true
+			to[spot{g.key, b.ID, b.Address}] = true
 		}
 	}
 }
@@ -237,13 +239,23 @@ func (t *Table) Known(slug string) bool {
 
 // remember notes that a slug had an instance. The lock is held.
 func (t *Table) remember(slug string) {
-	if t.remembered >= mostKnown {
+	if t.remembered >= mostKnown || strings.HasPrefix(slug, siteKey) {
 		return
 	}
 	if _, had := t.had.LoadOrStore(slug, struct{}{}); !had {
 		t.remembered++
 	}
 }
+
+// siteKey begins the keys of sites among the slugs. No slug has it, and no first segment of a path.
+const siteKey = "/"
+
+// SiteKey returns the key by which Update is given the instances of a program that was found, rather than registered by an account, under a
+// name. No lookup of the slug finds them.
+func SiteKey(name string) string { return siteKey + name }
+
+// Site returns the group of a program that was found under a name, or nil.
+func (t *Table) Site(name string) *Group { return t.Slug(SiteKey(name)) }
 
 // Slug gives the group of a slug, or nil.
 func (t *Table) Slug(slug string) *Group { return t.current.Load().slugs[slug] }

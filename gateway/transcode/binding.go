@@ -32,10 +32,15 @@ type Binding struct {
 
 	Desc     protoreflect.MethodDescriptor
 	segments []segment
-	query    map[string]field // by JSON and by proto name
-	names    *names           // in descriptions
-	open     bool             // query may not be all that there is
-	newer    *newer           // what answers of later versions have; nil for none
+	query    fields // that a query may name; nil for any
+	names    *names // in descriptions
+	open     bool   // query may not be all that there is
+	newer    *newer // what answers of later versions have; nil for none
+
+	guess Guess             // of a guest's fields
+	texts map[string]sample // of the last message to a guest
+	tried map[string]bool   // "field form"
+	sent  []byte            // the last message to a guest
 }
 
 // segment of a pattern: a literal, or a parameter named as in JSON.
@@ -97,7 +102,13 @@ func (b *Bindings) add(m protoreflect.MethodDescriptor) error {
 	if success == 0 {
 		success = http.StatusOK
 	}
-	for _, r := range append([]*annotations.HttpRule{rule}, rule.AdditionalBindings...) {
+	if err := takes(m); err != nil {
+		return err
+	}
+	for i, r := range append([]*annotations.HttpRule{rule}, rule.AdditionalBindings...) {
+		if i > 0 && len(r.AdditionalBindings) > 0 {
+			return errors.New("an additional binding nests additional_bindings: add them to the method's rule")
+		}
 		if err := b.bind(m, r, access, int(success)); err != nil {
 			return err
 		}
@@ -108,56 +119,6 @@ func (b *Bindings) add(m protoreflect.MethodDescriptor) error {
 func boundTo(m protoreflect.MethodDescriptor) *annotations.HttpRule {
 	rule, _ := proto.GetExtension(m.Options(), annotations.E_Http).(*annotations.HttpRule)
 	return rule
-}
-
-func (b *Bindings) bind(m protoreflect.MethodDescriptor, r *annotations.HttpRule, access *meshpb.Access, success int) error {
-	method, path := pattern(r)
-	if method == "" || !strings.HasPrefix(path, "/") {
-		return errors.New("the binding names no method and path")
-	}
-	if r.Body != "" && r.Body != "*" {
-		return fmt.Errorf("body %q: only \"*\" is supported", r.Body)
-	}
-	n := &Binding{
-		Endpoint: string(m.Parent().Name()) + "." + string(m.Name()),
-		Method:   method, Success: success, HasBody: r.Body == "*", Access: access, Desc: m, query: fieldsOf(m.Input()),
-	}
-	for _, s := range strings.Split(path[1:], "/") {
-		name, isParam := strings.CutPrefix(s, "{")
-		if !isParam {
-			n.segments = append(n.segments, segment{literal: s})
-			n.Pattern += "/" + s
-			continue
-		}
-		name = strings.TrimSuffix(name, "}")
-		f, ok := n.query[name]
-		if !ok || !f.scalar() {
-			return fmt.Errorf("the path's {%s} is not a plain field of %s", name, m.Input().FullName())
-		}
-		n.segments = append(n.segments, segment{param: f.json, field: f})
-		n.Pattern += "/{" + f.json + "}"
-	}
-	if n.Service = n.segments[0].literal; n.Service == "" {
-		return errors.New("the path's first segment must be the service's slug")
-	}
-	b.byService[n.Service] = append(b.byService[n.Service], n)
-	return nil
-}
-
-func pattern(r *annotations.HttpRule) (method, path string) {
-	switch p := r.Pattern.(type) {
-	case *annotations.HttpRule_Get:
-		return http.MethodGet, p.Get
-	case *annotations.HttpRule_Put:
-		return http.MethodPut, p.Put
-	case *annotations.HttpRule_Post:
-		return http.MethodPost, p.Post
-	case *annotations.HttpRule_Delete:
-		return http.MethodDelete, p.Delete
-	case *annotations.HttpRule_Patch:
-		return http.MethodPatch, p.Patch
-	}
-	return "", ""
 }
 
 // rank sorts a literal before a parameter at each segment.

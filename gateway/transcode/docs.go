@@ -29,8 +29,8 @@ func DocsPolicy() string {
 }
 
 // Docs describes the bindings as a page for people, which needs no script and nothing from elsewhere. It says of the
-// services in away that they don't run.
-func (b *Bindings) Docs(version string, away map[string]bool) ([]byte, error) {
+// services in away that they don't run. Guests are marked.
+func (b *Bindings) Docs(version string, away map[string]bool, guests ...Guest) ([]byte, error) {
 	t, err := template.New("docs").Parse(docsHTML)
 	if err != nil {
 		return nil, fmt.Errorf("read page: %w", err)
@@ -40,7 +40,7 @@ func (b *Bindings) Docs(version string, away map[string]bool) ([]byte, error) {
 		Version  string
 		CSS      template.CSS
 		Services []*docsService
-	}{version, template.CSS(docsCSS), b.docs(away)} //nolint:gosec // it is ours
+	}{version, template.CSS(docsCSS), append(b.docs(away), docsOfGuests(guests)...)} //nolint:gosec // it is ours
 	if err := t.Execute(&out, page); err != nil {
 		return nil, fmt.Errorf("make page: %w", err)
 	}
@@ -51,7 +51,9 @@ func (b *Bindings) Docs(version string, away map[string]bool) ([]byte, error) {
 type (
 	docsService struct {
 		Slug    string
+		Version string // of a guest
 		Away    bool
+		Guest   bool
 		Methods []docsMethod
 		Types   []docsType
 	}
@@ -61,6 +63,7 @@ type (
 		Fields                                []docsField
 		Status                                int
 		Answer                                docsRef // empty where there is none
+		Returns                               []docsField
 	}
 	docsType struct {
 		ID, Name, Comment string
@@ -112,10 +115,9 @@ func (d *docsDescriber) method(n *Binding) docsMethod {
 	if n.HasBody {
 		rest = "body"
 	}
-	fields := n.Desc.Input().Fields()
-	for i := range fields.Len() {
-		f := d.field(fields.Get(i))
-		f.In = rest
+	for _, p := range inputOf(n) {
+		f := d.field(p.fd)
+		f.Name, f.In = p.name, rest
 		if inPath[f.Name] {
 			f.In, f.Required = "path", true
 		}
@@ -138,7 +140,7 @@ func (d *docsDescriber) field(fd protoreflect.FieldDescriptor) docsField {
 		f.Rules = append(f.Rules, "one of "+strings.Join(r.GetOneOf(), ", "))
 	}
 	if r.GetMaxBytes() > 0 {
-		f.Rules = append(f.Rules, "at most "+strconv.Itoa(int(r.GetMaxBytes()))+" bytes")
+		f.Rules = append(f.Rules, "at most "+strconv.Itoa(int(r.GetMaxBytes()))+" characters")
 	}
 	if r.GetMaxItems() > 0 {
 		f.Rules = append(f.Rules, "at most "+strconv.Itoa(int(r.GetMaxItems()))+" entries")

@@ -16,8 +16,8 @@ import (
 // object of a JSON document.
 type doc = map[string]any
 
-// OpenAPI describes the bindings as an OpenAPI 3.1 document.
-func (b *Bindings) OpenAPI(version string) ([]byte, error) {
+// OpenAPI describes the bindings, and the methods of guests, as an OpenAPI 3.1 document.
+func (b *Bindings) OpenAPI(version string, guests ...Guest) ([]byte, error) {
 	s := schemas{components: doc{"Error": errorSchema()}}
 	paths, ids := doc{}, map[string]int{}
 	for _, n := range b.All() {
@@ -35,6 +35,7 @@ func (b *Bindings) OpenAPI(version string) ([]byte, error) {
 		}
 		ops[strings.ToLower(n.Method)] = op
 	}
+	describeGuests(paths, guests)
 	return json.MarshalIndent(doc{
 		"openapi": "3.1.0",
 		"info":    doc{"title": "Micromesh", "version": version, "description": "The HTTP API of the mesh, as its gateway serves it."},
@@ -92,8 +93,11 @@ func (s schemas) responses(n *Binding) doc {
 	if n.Success != 204 {
 		ok["content"] = jsonOf(s.ref(n.Desc.Output()))
 	}
-	failed := doc{"description": "An error", "content": jsonOf(doc{"$ref": "#/components/schemas/Error"})}
-	return doc{strconv.Itoa(n.Success): ok, "default": failed}
+	return doc{strconv.Itoa(n.Success): ok, "default": failedResponse()}
+}
+
+func failedResponse() doc {
+	return doc{"description": "An error", "content": jsonOf(doc{"$ref": "#/components/schemas/Error"})}
 }
 
 func (s schemas) parameters(n *Binding) (out []doc) {
@@ -108,10 +112,9 @@ func (s schemas) parameters(n *Binding) (out []doc) {
 	if n.HasBody || n.query == nil {
 		return out
 	}
-	fields := n.Desc.Input().Fields()
-	for i := range fields.Len() {
-		if fd := fields.Get(i); !inPath[fd.JSONName()] {
-			out = append(out, doc{"name": fd.JSONName(), "in": "query", "schema": s.field(fd)})
+	for _, p := range queryOf(n.Desc.Input()) {
+		if !inPath[p.name] {
+			out = append(out, doc{"name": p.name, "in": "query", "schema": s.field(p.fd)})
 		}
 	}
 	return out

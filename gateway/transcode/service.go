@@ -78,7 +78,7 @@ func measure(files []protoreflect.FileDescriptor) error {
 				}
 				n := 1 + len(rule.AdditionalBindings)
 				bindings += n
-				described += n*weight(m.Input()) + weightOfAll(m.Input(), seen) + weightOfAll(m.Output(), seen)
+				described += n*weightOfInput(m.Input()) + weightOfAll(m.Input(), seen) + weightOfAll(m.Output(), seen)
 				if bindings > maxBindings {
 					return fmt.Errorf("it has more than %d bindings", maxBindings)
 				}
@@ -104,18 +104,33 @@ func weightOfAll(d protoreflect.MessageDescriptor, seen map[protoreflect.FullNam
 	return n
 }
 
+// weightOfInput is about how many bytes a description has of a request's fields, and of those within that a query can set.
+func weightOfInput(d protoreflect.MessageDescriptor) int {
+	n := weight(d)
+	for _, p := range queryOf(d) {
+		if strings.Contains(p.name, ".") {
+			n += weightOf(p.fd) + len(p.name)
+		}
+	}
+	return n
+}
+
 // weight is about how many bytes a description of a message's fields has.
 func weight(d protoreflect.MessageDescriptor) (n int) {
-	const each = 200
 	for i := range d.Fields().Len() {
-		fd := d.Fields().Get(i)
-		n += each + len(fd.JSONName()) + len(comment(fd))
-		for _, s := range rulesOf(fd).GetOneOf() {
-			n += len(s)
-		}
-		if e := fd.Enum(); e != nil {
-			n += e.Values().Len() * each
-		}
+		n += weightOf(d.Fields().Get(i))
+	}
+	return n
+}
+
+func weightOf(fd protoreflect.FieldDescriptor) int {
+	const each = 200
+	n := each + len(fd.JSONName()) + len(comment(fd))
+	for _, s := range rulesOf(fd).GetOneOf() {
+		n += len(s)
+	}
+	if e := fd.Enum(); e != nil {
+		n += e.Values().Len() * each
 	}
 	return n
 }

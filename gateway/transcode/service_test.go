@@ -209,7 +209,7 @@ func TestDocsShowWhatServicesSay(t *testing.T) {
 	for _, want := range []string{
 		`<section id="user-svc">`, `<section id="shop-svc">`, "/shop-svc/item/{id}", "Shop.Save", "permission shop-svc:item:save", "anyone",
 		"Save &#34;saves&#34; &lt;script&gt;alert(1)&lt;/script&gt;.", "Item is what is sold, &lt;b&gt;here&lt;/b&gt;.",
-		"in the path", "at most 20 bytes", "list of ", "map of ", "time (RFC 3339)", "<code>RED</code>", "1.2.3",
+		"in the path", "at most 20 characters", "list of ", "map of ", "time (RFC 3339)", "<code>RED</code>", "1.2.3",
 	} {
 		if !strings.Contains(html, want) {
 			t.Errorf("the page lacks %s", want)

@@ -1,8 +1,10 @@
 package transcode
 
 import (
+	"bytes"
 	"encoding/json"
 	"strings"
+	"unicode/utf8"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -194,6 +196,9 @@ func (p *pruner) comma(before int) {
 
 // unquote returns the text of a JSON string, or "" for other bytes.
 func unquote(quoted []byte) (s string) {
+	if n := len(quoted); n >= 2 && bytes.IndexByte(quoted, '\\') < 0 && utf8.Valid(quoted) {
+		return string(quoted[1 : n-1])
+	}
 	if json.Unmarshal(quoted, &s) != nil {
 		return ""
 	}

@@ -30,13 +30,14 @@ const forwarder = "forwarder"
 
 // Config of a cluster. Its zero value is one process of each service.
 type Config struct {
-	Env      map[string]string            // settings of all services
-	Of       map[string]map[string]string // settings of one service, by its name; a forwarder runs where it has any
-	Replicas map[string]int               // of each service; 1
-	NATS     Place                        // where the NATS server runs; this machine's loopback
-	Store    string                       // folder of what NATS keeps; one of the test's
-	Guests   bool                         // services in plain go-micro may join, over a NATS server of their own
-	Logs     string                       // folder of what the processes log; one of the test's
+	Env        map[string]string            // settings of all services
+	Of         map[string]map[string]string // settings of one service, by its name; a forwarder runs where it has any
+	Replicas   map[string]int               // of each service; 1
+	NATS       Place                        // where the NATS server runs; this machine's loopback
+	Store      string                       // folder of what NATS keeps; one of the test's
+	Guests     bool                         // services in plain go-micro may join, over a NATS server of their own
+	GuestsOpen bool                         // they need no login there
+	Logs       string                       // folder of what the processes log; one of the test's
 }
 
 // Place is another network than that of the test.
@@ -89,7 +90,7 @@ func Start(tb testing.TB, cfg Config) *Cluster {
 	c.NATS.address, c.NATS.enter = nats, cfg.NATS.Enter
 	c.NATS.Start()
 	if cfg.Guests {
-		c.startGuests(secrets.Guests)
+		c.startGuests(secrets.Guests, cfg.GuestsOpen)
 	}
 	c.names = slices.Clone(Services)
 	if len(cfg.Of[forwarder]) > 0 {
@@ -120,7 +121,7 @@ func (c *Cluster) settings(name string) map[string]string {
 	if name == "registry" || name == "gateway" {
 		env["MICRO_INSTANCE_NETWORKS"] = strings.Join(InstanceNetworks(), ",")
 	}
-	if c.Guests != nil && name == "registry" {
+	if c.Guests != nil && (name == "registry" || name == "gateway") {
 		env["MICRO_STOCK_NATS_FILE"] = c.secret(slug, "guests.url")
 	}
 	if name == "gateway" {

@@ -7,10 +7,14 @@ import (
 	"strings"
 )
 
-// startGuests starts the NATS server of services in plain go-micro, as deploy/nats/guests.conf has it.
-func (c *Cluster) startGuests(address string) {
+// startGuests starts the NATS server of services in plain go-micro, as deploy/nats/guests.conf has it, or guests-open.conf.
+func (c *Cluster) startGuests(address string, open bool) {
 	c.tb.Helper()
-	conf := fmt.Sprintf("tls { cert_file: %q, key_file: %q }\ninclude %q\n", c.secret("nats-guests", "cert.pem"), c.secret("nats-guests", "key.pem"), "secrets/nats-guests/users.conf")
+	rest := "include \"secrets/nats-guests/users.conf\"\n"
+	if open {
+		rest = "allow_non_tls: true\ninclude \"secrets/nats-guests/open.conf\"\n"
+	}
+	conf := fmt.Sprintf("tls { cert_file: %q, key_file: %q }\n", c.secret("nats-guests", "cert.pem"), c.secret("nats-guests", "key.pem")) + rest
 	file := filepath.Join(c.dir, "guests.conf")
 	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
 		c.tb.Fatal(err)

@@ -87,8 +87,9 @@ type Mesh struct {
 	gate  *gateway.App
 	fwd   *forwarder.App // nil where events are sent nowhere
 
-	natsTaken bool
-	used      bool // the folder had databases before
+	natsTaken  bool
+	keepGuests bool // the address where guests call the mesh
+	used       bool // the folder had databases before
 
 	stopGate context.CancelFunc
 	stopRest context.CancelFunc
@@ -204,6 +205,9 @@ func (m *Mesh) openServices(ctx context.Context) error {
 	}
 	var err error
 	if m.gate, err = gateway.New(ctx, m.Host, c.Gateway); err != nil {
+		return err
+	}
+	if err := m.rememberGuests(); err != nil {
 		return err
 	}
 	if c.Forwarder.Target != "" {

@@ -24,6 +24,7 @@ const (
 	// serviceLogin is the login that services share.
 	serviceLogin = "service"
 	natsURL      = "nats.url"
+	guestsFile   = "guests.address" // where guests call the mesh
 )
 
 // validateNATS tells what is wrong with the address of NATS.
@@ -70,11 +71,49 @@ func (m *Mesh) openNATS(ctx context.Context) error {
 	if m.cfg.Registry.StockNATS == "" { // guests are those whom the registry bridges
 		m.cfg.Registry.StockNATS = "nats://" + m.nats.Addr().String()
 	}
+	if m.cfg.Gateway.StockNATS == "" {
+		m.cfg.Gateway.StockNATS = m.cfg.Registry.StockNATS
+	}
 	if m.cfg.Gateway.GuestsListen == "" {
-		m.cfg.Gateway.GuestsListen = "127.0.0.1:0"
+		m.cfg.Gateway.GuestsListen = m.guestsAddress(ctx)
+		m.keepGuests = true
 	}
 	return nil
 }
+
+// guestsAddress returns the address where guests called the mesh when it ran last, if that is free: go-micro's client remembers it for a
+// minute.
+func (m *Mesh) guestsAddress(ctx context.Context) string {
+	const anyPort = "127.0.0.1:0"
+	b, err := os.ReadFile(m.guestsFile())
+	if err != nil {
+		return anyPort
+	}
+	address := string(trimLine(b))
+	if host, _, err := net.SplitHostPort(address); err != nil || host != "127.0.0.1" {
+		return anyPort
+	}
+	var lc net.ListenConfig
+	ln, err := lc.Listen(ctx, "tcp", address)
+	if err != nil {
+		return anyPort
+	}
+	_ = ln.Close()
+	return address
+}
+
+// rememberGuests writes the address where guests call the mesh.
+func (m *Mesh) rememberGuests() error {
+	if !m.keepGuests {
+		return nil
+	}
+	if err := atomicfile.Replace(m.guestsFile(), []byte(m.gate.GuestsAddr().String()+"\n")); err != nil {
+		return fmt.Errorf("write %s: %w", guestsFile, err)
+	}
+	return nil
+}
+
+func (m *Mesh) guestsFile() string { return filepath.Join(m.cfg.Dir, guestsFile) }
 
 // natsPassword gives the password of services: that of the last start, or a new one.
 func natsPassword(file string) (string, error) {

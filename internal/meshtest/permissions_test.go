@@ -81,6 +81,7 @@ func permittedCalls(t *testing.T, m *meshtest.Mesh) []permitted {
 		{permission: "proxy-svc:route:edit", method: "PUT", path: "/proxy-svc/routes", in: obj{"routes": []obj{{"id": "a.example.com", "target": "http://127.0.0.1:1"}}}, refused: 403},
 		{permission: "proxy-svc:route:view", method: "POST", path: "/proxy-svc/routes", in: obj{}, refused: 403},
 		{permission: "proxy-svc:route:delete", method: "DELETE", path: "/proxy-svc/routes", in: obj{"ids": []string{"a.example.com"}}, refused: 403},
+		{permission: "gateway-svc:guest:view", method: "GET", path: "/gateway-svc/guests", refused: 403},
 		{permission: "gateway-svc:schema:view", method: "GET", path: "/gateway-svc/schemas", refused: 403},
 		{permission: "gateway-svc:event:view", method: "HEAD", path: "/gateway-svc/events", refused: 403},
 		{permission: "gateway-svc:dead-letter:view", method: "GET", path: "/gateway-svc/dead", refused: 403},

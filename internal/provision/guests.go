@@ -6,8 +6,11 @@ import (
 	"net"
 	"net/url"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/nats-io/nkeys"
 
 	"micromesh/pkg/kv"
 )
@@ -17,8 +20,10 @@ const (
 	guestFolder  = "guest"       // of what each guest gets
 	guestLogin   = "guest"
 	bridge       = "registry-svc" // which brings guests in
+	caller       = "gateway-svc"  // which calls them
 	guestURL     = "guests.url"
 	bridgeURL    = bridge + "/" + guestURL
+	callerURL    = caller + "/" + guestURL
 )
 
 // Subjects of go-micro's NATS registry (registry/stock).
@@ -38,7 +43,7 @@ type guestOf struct {
 
 // named are the logins of programs in plain go-micro that have the name of an account: one for each service that is not the mesh's own, of
 // this run or an earlier one. Beside its name, such a program may speak under the topics that begin with it.
-func (r *run) named(inbox string) (out []guestOf) {
+func (r *run) named(inboxes []string) (out []guestOf) {
 	slugs := map[string]bool{}
 	for _, s := range r.cfg.Services {
 		slugs[s.Slug] = true
@@ -53,12 +58,15 @@ func (r *run) named(inbox string) (out []guestOf) {
 	for _, slug := range slices.Sorted(maps.Keys(slugs)) {
 		out = append(out, guestOf{
 			slug, slug + "/" + guestURL, "nats",
-			Permissions{Publish: []string{askedOn, toldOn, "_INBOX.>", slug + ".>", provenOn + slug + ".*"}, Subscribe: []string{">"}},
-			Permissions{Subscribe: []string{inbox, provenOn + ">"}},
+			Permissions{Publish: []string{askedOn, toldOn, "_INBOX.>", inboxOf(caller), slug + ".>", provenOn + slug + ".*"}, Subscribe: []string{">"}},
+			Permissions{Subscribe: append(slices.Clone(inboxes), provenOn+">")},
 		})
 	}
 	return out
 }
+
+// inboxOf are the subjects on which a service of the mesh is answered.
+func inboxOf(service string) string { return "_INBOX_" + service + ".>" }
 
 // guests makes what a NATS server needs that services in plain go-micro find each other by, their login on it, and the registry's.
 //
@@ -80,12 +88,13 @@ func (r *run) guests() error {
 		return fmt.Errorf("read logins: %w", err)
 	}
 	known := hashes(string(old))
-	inbox := "_INBOX_" + bridge + ".>"
+	inboxes := []string{inboxOf(bridge), inboxOf(caller)}
 	var logins []login
 	for _, l := range append([]guestOf{
-		{guestLogin, guestFolder + "/nats.url", "nats", Permissions{Publish: []string{">"}, Subscribe: []string{">"}}, Permissions{Publish: []string{provenOn + ">"}, Subscribe: []string{inbox, provenOn + ">"}}},
-		{bridge, bridgeURL, "tls", Permissions{Publish: []string{askedOn, "_INBOX.>"}, Subscribe: []string{askedOn, toldOn, inbox, provenOn + "*.*"}}, Permissions{}},
-	}, r.named(inbox)...) {
+		{guestLogin, guestFolder + "/nats.url", "nats", Permissions{Publish: []string{">"}, Subscribe: []string{">"}}, Permissions{Publish: []string{provenOn + ">"}, Subscribe: append(slices.Clone(inboxes), provenOn+">")}},
+		{bridge, bridgeURL, "tls", Permissions{Publish: []string{askedOn, toldOn, "_INBOX.>"}, Subscribe: []string{askedOn, toldOn, inboxOf(bridge), provenOn + "*.*"}}, Permissions{}},
+		{caller, callerURL, "tls", Permissions{Publish: []string{"_INBOX.*"}, Subscribe: []string{inboxOf(caller)}}, Permissions{}},
+	}, r.named(inboxes)...) {
 		password, err := r.natsURL(l.file, l.scheme, l.name)
 		if err != nil {
 			return err
@@ -99,8 +108,44 @@ func (r *run) guests() error {
 	if err := r.write(guestFolder+"/ca.pem", r.authority.pem); err != nil {
 		return err
 	}
+	if err := r.open(logins); err != nil {
+		return err
+	}
 	return r.write(guestsFolder+"/users.conf", []byte(usersConf(logins, nil)))
 }
+
+// open makes the same logins with one more, for programs that connect without any: whatever reaches the server is a guest. deploy/nats/guests-open.conf
+// includes it in place of users.conf.
+//
+// That login is a key that nobody has: NATS takes no hashed password for it, and warns of a plain one.
+func (r *run) open(logins []login) error {
+	const file = guestsFolder + "/open.conf"
+	old, err := r.read(file)
+	if err != nil {
+		return fmt.Errorf("read logins: %w", err)
+	}
+	var key string
+	if m := nobodysKey.FindSubmatch(old); m != nil {
+		key = string(m[1])
+	} else {
+		pair, err := nkeys.CreateUser()
+		if err != nil {
+			return fmt.Errorf("make key: %w", err)
+		}
+		defer pair.Wipe()
+		if key, err = pair.PublicKey(); err != nil {
+			return fmt.Errorf("make key: %w", err)
+		}
+	}
+	guest := logins[slices.IndexFunc(logins, func(l login) bool { return l.name == guestLogin })]
+	var nobody strings.Builder
+	fmt.Fprintf(&nobody, "    {nkey: %q, permissions: {\n", key)
+	writePermissions(&nobody, guest)
+	return r.write(file, []byte(fmt.Sprintf("no_auth_user: %q\n", key)+usersConf(logins, []string{nobody.String()})))
+}
+
+// nobodysKey finds the key in open.conf.
+var nobodysKey = regexp.MustCompile(`no_auth_user: "(U[A-Z0-9]+)"`)
 
 // knownGuests takes up the guests' NATS server that another run was told of: one that is told of none must not take it away.
 func (r *run) knownGuests() error {

@@ -106,11 +106,8 @@ func TestGuestsLoginsAreGuestsAlone(t *testing.T) {
 func TestRegistryAsksGuestsAndBringsThemIn(t *testing.T) {
 	g := startGuests(t)
 	asks := g.connect(t, "registry-svc/guests.url", nats.CustomInboxPrefix("_INBOX_registry-svc"))
-	if err := errors.Join(publish(asks, "micro.nats.query"), publish(asks, "_INBOX.x"), subscribe(asks, "micro.nats.query"), subscribe(asks, "micro.nats.watch"), subscribe(asks, asks.NewInbox())); err != nil {
+	if err := errors.Join(publish(asks, "micro.nats.query"), publish(asks, "micro.nats.watch"), publish(asks, "_INBOX.x"), subscribe(asks, "micro.nats.query"), subscribe(asks, "micro.nats.watch"), subscribe(asks, asks.NewInbox())); err != nil {
 		t.Error(err)
-	}
-	if err := publish(asks, "micro.nats.watch"); !errors.Is(err, nats.ErrPermissionViolation) {
-		t.Errorf("the registry may say that it is a guest: %v", err)
 	}
 	for _, subject := range []string{">", "_INBOX.>"} {
 		if err := subscribe(asks, subject); !errors.Is(err, nats.ErrPermissionViolation) {
@@ -196,5 +193,48 @@ func TestAnAccountsLoginProvesItsNameAlone(t *testing.T) {
 	asks := g.connect(t, "registry-svc/guests.url", nats.CustomInboxPrefix("_INBOX_registry-svc"))
 	if err := subscribe(asks, "mesh.login.*.x"); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestWithoutALoginAProgramIsAGuest is about deploy/nats/guests-open.conf: whoever connects there without a login has a guest's rights.
+func TestWithoutALoginAProgramIsAGuest(t *testing.T) {
+	dir := t.TempDir()
+	secrets(t, provision.Config{Dir: dir, Guests: "nats-guests:4222"})
+	before := content(t, dir)
+	if written := secrets(t, provision.Config{Dir: dir, Guests: "nats-guests:4222"}); len(written) != 0 {
+		t.Errorf("another run writes %v", written)
+	}
+	if diff := cmp.Diff(before, content(t, dir)); diff != "" {
+		t.Errorf("the folder (-before +after):\n%s", diff)
+	}
+	g := guests{own: serveNATS(t, dir, "guests-open.conf", "nats-guests")}
+	nobody, err := nats.Connect(strings.Replace(g.own.url, "tls://", "nats://", 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nobody.Close)
+	if nobody.TLSRequired() {
+		t.Error("the connection needs TLS")
+	}
+	asks := g.connect(t, "registry-svc/guests.url", nats.CustomInboxPrefix("_INBOX_registry-svc"))
+	calls := g.connect(t, "gateway-svc/guests.url", nats.CustomInboxPrefix("_INBOX_gateway-svc"))
+	if err := errors.Join(publish(nobody, "micro.nats.watch"), subscribe(nobody, "micro.nats.query"), publish(asks, "micro.nats.query"), publish(calls, "_INBOX.x"), subscribe(calls, calls.NewInbox())); err != nil {
+		t.Error(err)
+	}
+	for _, subject := range []string{"_INBOX_registry-svc.>", "_INBOX_gateway-svc.>", "mesh.login.>"} {
+		if err := subscribe(nobody, subject); !errors.Is(err, nats.ErrPermissionViolation) {
+			t.Errorf("a program without a login may subscribe to %s: %v", subject, err)
+		}
+	}
+	if err := publish(nobody, "mesh.login.shop-svc.x"); !errors.Is(err, nats.ErrPermissionViolation) {
+		t.Errorf("a program without a login may prove a name: %v", err)
+	}
+	for _, subject := range []string{"micro.nats.query", "micro.nats.watch", "mesh.login.x.y"} {
+		if err := publish(calls, subject); !errors.Is(err, nats.ErrPermissionViolation) {
+			t.Errorf("the gateway may publish to %s: %v", subject, err)
+		}
+	}
+	if err := subscribe(calls, "_INBOX.>"); !errors.Is(err, nats.ErrPermissionViolation) {
+		t.Errorf("the gateway may hear others' answers: %v", err)
 	}
 }

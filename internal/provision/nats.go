@@ -126,14 +126,19 @@ func usersConf(logins []login, added []string) string {
 	b.WriteString("# Who may do what on NATS. Made by `micro secrets init`, which replaces what is changed here, and\n# keeps the logins of services that it was told of at other times: delete those lines to take one away.\nauthorization {\n  users: [\n")
 	for _, l := range logins {
 		fmt.Fprintf(&b, "    {user: %q, password: %q, permissions: {\n", l.name, l.hash)
-		fmt.Fprintf(&b, "      publish: {allow: [\n%s      ]%s}\n", list(l.may.Publish), deny(l.not.Publish))
-		fmt.Fprintf(&b, "      subscribe: {allow: [\n%s      ]%s}\n    }}\n", list(l.may.Subscribe), deny(l.not.Subscribe))
+		writePermissions(&b, l)
 	}
 	for _, l := range added {
 		b.WriteString(l)
 	}
 	b.WriteString("  ]\n}\n")
 	return b.String()
+}
+
+// writePermissions writes the rest of a login.
+func writePermissions(b *strings.Builder, l login) {
+	fmt.Fprintf(b, "      publish: {allow: [\n%s      ]%s}\n", list(l.may.Publish), deny(l.not.Publish))
+	fmt.Fprintf(b, "      subscribe: {allow: [\n%s      ]%s}\n    }}\n", list(l.may.Subscribe), deny(l.not.Subscribe))
 }
 
 func deny(subjects []string) string {

@@ -35,7 +35,7 @@ func startNATS(t *testing.T, services ...provision.Service) natsServer {
 func serveNATS(t *testing.T, dir, config, folder string) natsServer {
 	t.Helper()
 	conf := read(t, "..", "..", "deploy", "nats", config)
-	conf = strings.NewReplacer("/etc/nats/secrets", filepath.Join(dir, folder), "secrets/users.conf", folder+"/users.conf", "/data", t.TempDir(), "$NATS_NAME", "nats").Replace(conf)
+	conf = strings.NewReplacer("/etc/nats/secrets", filepath.Join(dir, folder), "secrets/users.conf", folder+"/users.conf", "secrets/open.conf", folder+"/open.conf", "/data", t.TempDir(), "$NATS_NAME", "nats").Replace(conf)
 	file := filepath.Join(dir, config)
 	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
 		t.Fatal(err)

@@ -40,9 +40,11 @@ func (s Service) Permissions() Permissions {
 		p = append(p, makes(stream(kv.Schemas))...)
 		p = append(p, makes(stream(kv.Signers))...)
 		p = append(p, "$KV."+kv.Schemas+".*", "$KV."+kv.Signers+"."+s.Slug+".*")
+		p = append(p, "$JS.API.DIRECT.GET."+stream(kv.Signers)+".$KV."+kv.Signers+"."+s.Slug+".*") // whether its key is still there
 	}
 	for _, t := range s.Topics {
-		p = append(p, events.Subject(t))
+		p = append(p, events.Subject(t), "dead."+s.Slug) // events that are larger than NATS takes
+		p = append(p, makes(events.DeadStream)...)
 	}
 	if s.Tails {
 		p = append(p, reads(kv.Signers)...)

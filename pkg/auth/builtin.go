@@ -64,6 +64,7 @@ var builtIns = []BuiltIn{
 	{Permission: "gateway-svc:dead-letter:edit", Allows: "replay dead letters to their consumers"},
 	{Permission: "gateway-svc:dead-letter:view", Allows: "list dead letters"},
 	{Permission: "gateway-svc:event:view", Allows: "follow all events"},
+	{Permission: "gateway-svc:guest:view", Allows: "list the programs in plain go-micro that were found, and those that can't join"},
 	{Permission: "gateway-svc:schema:view", Allows: "list the schemas that the gateway has, and those that it refused"},
 }
 

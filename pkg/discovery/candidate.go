@@ -12,9 +12,10 @@ type Outcome uint8
 
 // The outcomes.
 const (
-	Answered    Outcome = iota // with whatever answer
+	Answered    Outcome = iota // with a result
 	Failed                     // no answer came, for a reason that doesn't tell whether the node can be reached
 	Unreachable                // no connection could be established
+	Refused                    // with an error, which counts as a little slower than the other nodes' results: fast errors would attract load
 )
 
 const (
@@ -60,11 +61,11 @@ func (c *Candidate) End(took time.Duration, how Outcome) {
 	case Answered:
 		c.observe(took, now)
 		c.reached(now)
+	case Refused:
+		c.slower(max(took, c.group.typical(c, now)*11/10), now)
+		c.reached(now)
 	case Failed:
-		// A call that was given up tells how long the node is silent, never that it is fast.
-		if float64(took) > c.expected(now) {
-			c.observe(took, now)
-		}
+		c.slower(took, now)
 	}
 	if c.inFlight.Add(-1) == 0 && c.left.Load() {
 		c.gone()
@@ -108,6 +109,13 @@ func (c *Candidate) cost(now int64) float64 {
 func (c *Candidate) expected(now int64) float64 {
 	age := max(now-c.measured.Load(), 0)
 	return math.Float64frombits(c.latency.Load()) * math.Exp(-float64(age)/float64(memory))
+}
+
+// slower takes a sample into the average if that makes the node slower. A call without a result never shows that the node is fast.
+func (c *Candidate) slower(took time.Duration, now int64) {
+	if float64(took) > c.expected(now) {
+		c.observe(took, now)
+	}
 }
 
 // observe takes a sample into the average. Two at once may lose one of them: it is only a sample.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // group is the candidates of one service.
@@ -46,7 +47,7 @@ func (g *group) replace(nodes []*Node) {
 		if !g.selector.fits(n) {
 			continue // it speaks another protocol
 		}
-		if i := slices.IndexFunc(old, func(c *Candidate) bool { return c.Node.ID == n.ID && c.Node.Address == n.Address }); i >= 0 {
+		if i := slices.IndexFunc(old, func(c *Candidate) bool { return c.Node.same(n) }); i >= 0 {
 			next = append(next, old[i])
 			continue
 		}
@@ -61,6 +62,12 @@ func (g *group) replace(nodes []*Node) {
 			c.leave()
 		}
 	}
+}
+
+// typical returns the average latency of the other candidates.
+func (g *group) typical(but *Candidate, now int64) time.Duration {
+	others := slices.DeleteFunc(slices.Clone(*g.candidates.Load()), func(c *Candidate) bool { return c == but })
+	return time.Duration(averageLatency(others, now))
 }
 
 func averageLatency(all []*Candidate, now int64) float64 {
@@ -86,15 +93,17 @@ func (g *group) mayEject(now int64) bool {
 	return 2*out <= len(all)
 }
 
-// pick gives the better of two random candidates that weren't tried and aren't ejected; failing that, one that wasn't tried.
-func pick(all, tried []*Candidate, now int64) *Candidate {
-	if len(all) == 1 && len(tried) == 0 {
+// pick returns the better of two random candidates that fit, weren't tried and aren't ejected; failing that, one that fits and wasn't
+// tried.
+func pick(all, tried []*Candidate, now int64, fits func(*Candidate) bool) *Candidate {
+	if len(all) == 1 && len(tried) == 0 && fits == nil {
 		return all[0]
 	}
-	usable := func(c *Candidate) bool { return !c.out(now) && !slices.Contains(tried, c) }
+	left := func(c *Candidate) bool { return !slices.Contains(tried, c) && (fits == nil || fits(c)) }
+	usable := func(c *Candidate) bool { return !c.out(now) && left(c) }
 	a := probe(all, usable)
 	if a == nil {
-		return probe(all, func(c *Candidate) bool { return !slices.Contains(tried, c) })
+		return probe(all, left)
 	}
 	b := probe(all, func(c *Candidate) bool { return c != a && usable(c) })
 	if b != nil && b.cost(now) < a.cost(now) {

@@ -1,21 +1,13 @@
 package discovery
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
 	"go-micro.dev/v5/registry"
 
 	"micromesh/pkg/kv"
 )
-
-// sealLife bounds the age of a guest's seal when its record is written: later, a replayed record brings no guest back.
-const sealLife = 5 * time.Minute
-
-var errOldSeal = errors.New("it was sealed too long ago")
 
 // WithSeal makes the registry refuse guests that the registry service has not sealed. A nil seal accepts all. Guests have no certificates
 // that callers could verify, as those of other nodes.
@@ -43,40 +35,34 @@ func (r *Registry) guestSeal(n *registry.Node) (kv.Seal, []byte, error) {
 }
 
 // sealed returns what the bucket is to hold of a registration.
-func (reg *registration) sealed() ([]byte, error) {
-	if reg.seal == nil {
+func (reg *registration) sealed(v Voucher) ([]byte, error) {
+	switch {
+	case reg.signed:
+		return sign(v, reg.key, reg.value, time.Now())
+	case reg.seal == nil:
 		return reg.value, nil
 	}
 	return reg.seal.Sign(kv.Place{Bucket: kv.Nodes, Key: reg.key}, uint64(time.Now().Unix()), reg.value) //nolint:gosec // it is after 1970
 }
 
-// unseal returns the record of an entry. It fails if that is a guest which is not sealed.
-func (r *Registry) unseal(t *table, e jetstream.KeyValueEntry) ([]byte, error) {
+// refuse counts an entry that doesn't count, and logs it.
+func (r *Registry) refuse(key string, why error) {
 	if r.seal == nil {
-		return e.Value(), nil
+		r.log.Warn("discovery_record_refused", "key", key, "error", why)
+		return
 	}
-	if old := t.find(e.Key()); old != nil && !old.node.Stock() && bytes.Equal(old.raw, e.Value()) {
-		return e.Value(), nil // refreshed
-	}
-	var rec record
-	_ = json.NewDecoder(bytes.NewReader(e.Value())).Decode(&rec) // decode refuses what can't be read
-	if len(rec.Nodes) == 1 && rec.Nodes[0] != nil && rec.Nodes[0].Metadata[Via] == ViaStock {
-		return r.unsealGuest(e, rec.Voucher)
-	}
-	return e.Value(), nil
+	r.seal.Refused(r.cfg.Bucket, key, why)
 }
 
-func (r *Registry) unsealGuest(e jetstream.KeyValueEntry, voucher []byte) ([]byte, error) {
-	at := kv.Place{Bucket: kv.Nodes, Key: e.Key()}
-	o, err := r.seal.Open(at, e.Value())
+// openGuest returns the record of a guest that the registry service has sealed.
+func (r *Registry) openGuest(key string, raw, voucher []byte) (signed, error) {
+	at := kv.Place{Bucket: kv.Nodes, Key: key}
+	o, err := r.seal.Open(at, raw)
 	if _, unknown := errors.AsType[*kv.UnknownSealError](err); unknown {
 		if err := r.seal.Learn(kv.Nodes, voucher); err != nil {
-			return nil, err
+			return signed{}, err
 		}
-		o, err = r.seal.Open(at, e.Value())
+		o, err = r.seal.Open(at, raw)
 	}
-	if err == nil && e.Created().Sub(time.Unix(int64(o.Number), 0)) > sealLife { //nolint:gosec // sealed returned it
-		err = errOldSeal
-	}
-	return o.Value, err
+	return signed{o.Value, time.Unix(int64(o.Number), 0)}, err //nolint:gosec // sealed returned it
 }

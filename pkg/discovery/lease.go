@@ -21,6 +21,7 @@ type registration struct {
 	key, id   string
 	value     []byte
 	seal      kv.Seal       // nil where it is not sealed
+	signed    bool          // by this process's certificate
 	ttl       time.Duration // 0: refreshed by the Registry until it is deregistered
 	asked     time.Time     // when its owner registered it last
 	refreshed time.Time     // when it was written last
@@ -55,7 +56,7 @@ func (r *Registry) Register(s *registry.Service, opts ...registry.RegisterOption
 		if len(value) > maxValue {
 			return errs.Invalidf("the endpoints and metadata of %s are larger than %d bytes", s.Name, maxValue)
 		}
-		regs = append(regs, &registration{key: key, id: n.Id, value: value, seal: seal, ttl: o.TTL, asked: now})
+		regs = append(regs, &registration{key: key, id: n.Id, value: value, seal: seal, signed: r.signs(n), ttl: o.TTL, asked: now})
 	}
 	r.mu.Lock()
 	for _, reg := range regs {
@@ -102,7 +103,7 @@ func (r *Registry) write(ctx context.Context, reg *registration) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.Timeout)
 	defer cancel()
-	value, err := reg.sealed()
+	value, err := reg.sealed(r.voucher)
 	if err == nil {
 		err = r.put(ctx, reg.key, value)
 	}
@@ -224,8 +225,13 @@ func (r *Registry) refreshed(ctx context.Context, e *entry) (bool, error) {
 		return false, fmt.Errorf("read key %s: %w", e.key, err)
 	}
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	return got.Revision() != e.revision, nil
+	revision, at := e.revision, e.signed
+	r.mu.Unlock()
+	if at.IsZero() {
+		return got.Revision() != revision, nil
+	}
+	s, err := r.opened(e.key, got.Value()) // whoever copies a record can copy its revision too
+	return err == nil && s.at.After(at), nil
 }
 
 func orBackground(ctx context.Context) context.Context {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -18,8 +19,8 @@ import (
 // maxName bounds a service's name and a node's id, so that keys stay far below the limits of NATS subjects.
 const maxName = 200
 
-// maxValue bounds a record in bytes: a service with a thousand endpoints fits.
-const maxValue = 512 << 10
+// maxValue bounds a record in bytes: all that a program in plain go-micro may say of itself (1 MiB) fits, with its seal.
+const maxValue = 2 << 20
 
 // record is the value of a key: the service as its one node registered it, and how long that holds without a refresh.
 type record struct {
@@ -127,6 +128,21 @@ func decode(key string, value []byte) (*Node, error) {
 	return newNode(&r.Service, ttl), nil
 }
 
+// InboxSubject reports whether a subject is one that NATS clients make up for themselves. Guests on go-micro's NATS transport have such
+// addresses. On others, something else may listen.
+func InboxSubject(subject string) bool {
+	return inbox.MatchString(subject)
+}
+
+var inbox = regexp.MustCompile(`^_INBOX\.[A-Za-z0-9_-]{1,100}$`)
+
+func checkSubject(n *registry.Node) error {
+	if !InboxSubject(n.Address) {
+		return errs.Invalidf("the address of node %s must be _INBOX.…, as NATS clients make it up", n.Id)
+	}
+	return nil
+}
+
 // check tells what is wrong with a node that is to be registered, as an errs.Invalid error.
 func check(s *registry.Service, n *registry.Node) error {
 	switch {
@@ -134,6 +150,9 @@ func check(s *registry.Service, n *registry.Node) error {
 		return errs.Invalidf("a service's name has 1 to %d bytes", maxName)
 	case n == nil || n.Id == "" || len(n.Id) > maxName:
 		return errs.Invalidf("the id of a node of %s has 1 to %d bytes", s.Name, maxName)
+	}
+	if n.Metadata[Via] == ViaStock && n.Metadata["transport"] == "nats" {
+		return checkSubject(n)
 	}
 	if _, port, err := net.SplitHostPort(n.Address); err != nil || port == "" {
 		return errs.Invalidf("the address of node %s must be host:port", n.Id)

@@ -71,12 +71,13 @@ func WithSeed(services []*registry.Service) Option {
 
 // Registry is the nodes of all services, watched into memory. Its methods are safe for concurrent use.
 type Registry struct {
-	js   jetstream.JetStream
-	cfg  Config
-	log  *slog.Logger
-	seal kv.Seal // opens guests; nil where they have no seals
-	seed []*registry.Service
-	seen time.Time // when the bucket was made that was seen whole last; of the watch
+	js      jetstream.JetStream
+	cfg     Config
+	log     *slog.Logger
+	seal    kv.Seal // opens guests; nil where they have no seals
+	voucher Voucher // signs nodes; nil where they have no signatures
+	seed    []*registry.Service
+	seen    time.Time // when the bucket was made that was seen whole last; of the watch
 
 	snapshot atomic.Pointer[Snapshot]
 	live     atomic.Bool   // the watch is connected and in sync
@@ -167,12 +168,18 @@ func notReady() *errs.Error { return errs.New(errs.Unavailable, "", "discovery i
 func (r *Registry) Live() bool { return r.live.Load() }
 
 // Lookup gives a service, or nil where no node of it is known. It costs a map lookup; the answer is shared.
-func (r *Registry) Lookup(service string) *Service { return r.snapshot.Load().services[service] }
+func (r *Registry) Lookup(service string) *Service {
+	if hidden(service) {
+		return nil
+	}
+	return r.snapshot.Load().services[service]
+}
 
 // Services gives all services, by name. They are shared: don't change them.
 func (r *Registry) Services() []*Service {
 	services := r.snapshot.Load().services
-	return slices.SortedFunc(maps.Values(services), func(a, b *Service) int { return strings.Compare(a.Name, b.Name) })
+	all := slices.SortedFunc(maps.Values(services), func(a, b *Service) int { return strings.Compare(a.Name, b.Name) })
+	return slices.DeleteFunc(all, func(s *Service) bool { return hidden(s.Name) })
 }
 
 // GetService gives the service, an entry for each version, as copies that the caller owns. Errors:
@@ -232,7 +239,7 @@ func (r *Registry) plant() {
 		for _, n := range s.Nodes {
 			key, value, err := encode(s, n, r.cfg.TTL, nil)
 			if err == nil {
-				err = r.table.put(key, value, 0, now)
+				err = r.table.put(key, value, time.Time{}, 0, now)
 			}
 			if err != nil {
 				r.log.Warn("discovery_seed_refused", "service", s.Name, "error", err)

@@ -89,7 +89,7 @@ func TestRegisterRefuses(t *testing.T) {
 		"no port":            {change: func(s *registry.Service) { s.Nodes[0].Address = "127.0.0.1" }},
 		"a lease too long":   {ttl: time.Hour},
 		"a negative lease":   {ttl: -time.Second},
-		"too much to say":    {change: func(s *registry.Service) { s.Metadata["x"] = strings.Repeat("a", 600<<10) }},
+		"too much to say":    {change: func(s *registry.Service) { s.Metadata["x"] = strings.Repeat("a", 3<<20) }},
 		"a lease of nothing": {ttl: time.Nanosecond},
 	} {
 		t.Run(name, func(t *testing.T) {

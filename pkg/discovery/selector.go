@@ -2,6 +2,7 @@ package discovery
 
 import (
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -63,13 +64,28 @@ func (s *Selector) Close() error {
 // Pick chooses a node and begins a call to it, which Candidate.End must end. Nodes of tried are left out. Errors:
 // selector.ErrNotFound where the service has no node, selector.ErrNoneAvailable where all were tried.
 func (s *Selector) Pick(service string, tried ...*Candidate) (*Candidate, error) {
+	return s.pick(service, nil, tried)
+}
+
+// PickFor is Pick among the nodes that have registered an endpoint. If none has, it is Pick.
+func (s *Selector) PickFor(service, endpoint string, tried ...*Candidate) (*Candidate, error) {
+	found := s.dir.Lookup(service)
+	if found == nil || found.Endpoint(endpoint) == nil {
+		return s.pick(service, nil, tried)
+	}
+	return s.pick(service, func(c *Candidate) bool { // a node may have registered other endpoints since it became a candidate
+		return slices.ContainsFunc(found.Nodes, func(n *Node) bool { return c.Node.same(n) && n.Endpoint(endpoint) != nil })
+	}, tried)
+}
+
+func (s *Selector) pick(service string, fits func(*Candidate) bool, tried []*Candidate) (*Candidate, error) {
 	now := s.now()
 	for {
 		g := s.group(service)
 		if g == nil {
 			return nil, selector.ErrNotFound
 		}
-		c := pick(*g.candidates.Load(), tried, now)
+		c := pick(*g.candidates.Load(), tried, now, fits)
 		if c == nil {
 			return nil, selector.ErrNoneAvailable
 		}

@@ -43,24 +43,51 @@ type Node struct {
 }
 
 // Via is the metadata of a node that did not register itself, and ViaStock its value where it was found by go-micro's NATS registry.
-// Guests is that of a gateway which services in plain go-micro call those of the mesh by: at what address.
+// Guests is that of a gateway which services in plain go-micro call those of the mesh by: at what address. GuestsOverNATS is that of one
+// that calls such services on go-micro's NATS transport.
 const (
 	Via      = "via"
 	ViaStock = "stock"
 	Guests   = "guests"
+
+	GuestsOverNATS = "guests-over-nats"
 )
 
 // Stock tells whether a node is of a service that was written with plain go-micro, and brought in.
-func (n *Node) Stock() bool { return n.Metadata[Via] == ViaStock }
+func (n *Node) Stock() bool { return n.Metadata[Via] == ViaStock && n.Metadata[RefusedFor] == "" }
 
-// GRPC tells whether a node speaks gRPC, as all do that don't say otherwise.
+// GRPC reports whether a node is one of the mesh that speaks gRPC, as all do that don't say otherwise.
 func (n *Node) GRPC() bool {
 	t := n.Metadata["transport"]
-	return t == "" || t == "grpc"
+	return !n.Stock() && (t == "" || t == "grpc")
 }
 
-// StockHTTP tells whether a node is a stock one that speaks go-micro's default transport.
-func (n *Node) StockHTTP() bool { return n.Stock() && n.Metadata["transport"] == "http" }
+// StockRPC reports whether a node is a stock one that has methods: its transport is then "http", "grpc" or "nats".
+func (n *Node) StockRPC() bool {
+	if !n.Stock() || n.Web() {
+		return false
+	}
+	switch n.Transport() {
+	case "http", "grpc", "nats":
+		return true
+	}
+	return false
+}
+
+// Web reports whether a node is a stock one that serves HTTP and has no methods, as those of go-micro's package web: unlike servers of
+// RPC, they register neither a transport nor a protocol, or the protocol "http".
+func (n *Node) Web() bool {
+	protocol := n.Metadata["protocol"]
+	return n.Stock() && n.Metadata["broker"] == "" && (protocol == "http" || protocol == "" && n.Transport() == "")
+}
+
+// Transport returns the transport that a node has registered, or nothing.
+func (n *Node) Transport() string { return n.Metadata["transport"] }
+
+// same reports whether two nodes are one and the same process, as far as callers are concerned.
+func (n *Node) same(as *Node) bool {
+	return n.ID == as.ID && n.Address == as.Address && n.Transport() == as.Transport() && n.Stock() == as.Stock()
+}
 
 // Endpoints are those that the node registered. They are shared: don't change them.
 func (n *Node) Endpoints() []*registry.Endpoint { return n.registered.Endpoints }
@@ -68,10 +95,18 @@ func (n *Node) Endpoints() []*registry.Endpoint { return n.registered.Endpoints 
 // Endpoint gives an endpoint that a node of the service registered, or nil.
 func (s *Service) Endpoint(name string) *registry.Endpoint {
 	for _, n := range s.Nodes {
-		for _, e := range n.Endpoints() {
-			if e.Name == name {
-				return e
-			}
+		if e := n.Endpoint(name); e != nil {
+			return e
+		}
+	}
+	return nil
+}
+
+// Endpoint returns an endpoint that the node registered, or nil.
+func (n *Node) Endpoint(name string) *registry.Endpoint {
+	for _, e := range n.Endpoints() {
+		if e.Name == name {
+			return e
 		}
 	}
 	return nil

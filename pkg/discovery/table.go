@@ -23,6 +23,7 @@ type entry struct {
 	raw      []byte
 	revision uint64
 	seen     time.Time // when the last refresh was seen, on our clock
+	signed   time.Time // when its process signed it last; zero if nodes have no signatures
 	gone     bool      // its lease ran out; kept so that a resync doesn't bring it back to life
 }
 
@@ -30,15 +31,15 @@ func newTable(forget time.Duration) *table {
 	return &table{services: map[string]map[string]*entry{}, dirty: map[string]bool{}, forget: forget}
 }
 
-// put takes up a value. The same value again is a refresh. An expired entry is revived by another revision, not by a
+// put takes up a value, and when it was signed. The same value again is a refresh. An expired entry is revived by another revision, not by a
 // resync that finds the old one.
-func (t *table) put(key string, value []byte, revision uint64, now time.Time) error {
+func (t *table) put(key string, value []byte, at time.Time, revision uint64, now time.Time) error {
 	old := t.find(key)
 	if old != nil && old.gone && old.revision == revision {
 		return nil
 	}
 	if old != nil && bytes.Equal(old.raw, value) {
-		old.seen, old.revision = now, revision
+		old.seen, old.revision, old.signed = now, revision, at
 		if old.gone {
 			old.gone = false
 			t.changed("create", old.node)
@@ -53,7 +54,7 @@ func (t *table) put(key string, value []byte, revision uint64, now time.Time) er
 	if t.services[name] == nil {
 		t.services[name] = map[string]*entry{}
 	}
-	t.services[name][key] = &entry{key: key, node: node, raw: value, revision: revision, seen: now}
+	t.services[name][key] = &entry{key: key, node: node, raw: value, revision: revision, seen: now, signed: at}
 	if old == nil || old.gone {
 		t.changed("create", node)
 	} else {

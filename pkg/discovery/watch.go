@@ -202,12 +202,12 @@ func (r *Registry) apply(t *table, e jetstream.KeyValueEntry) {
 		t.remove(e.Key())
 		return
 	}
-	value, err := r.unseal(t, e)
+	s, err := r.accept(t, e)
 	if err != nil {
-		r.seal.Refused(r.cfg.Bucket, e.Key(), err)
+		r.refuse(e.Key(), err)
 		return
 	}
-	if err := t.put(e.Key(), value, e.Revision(), time.Now()); err != nil {
+	if err := t.put(e.Key(), s.value, s.at, e.Revision(), time.Now()); err != nil {
 		r.log.Warn("discovery_record_refused", "key", e.Key(), "error", err)
 	}
 }

@@ -99,7 +99,8 @@ type Error struct {
 	Details    []Detail      // for Invalid
 	RetryAfter time.Duration // for TooMany and Unavailable; 0 is none
 
-	cause error
+	status int // HTTP status; 0 is the kind's
+	cause  error
 }
 
 // New makes an error of a kind. An empty code becomes the kind's own.
@@ -116,6 +117,21 @@ func (e *Error) Error() string {
 		return e.Message + ": " + e.cause.Error()
 	}
 	return e.Message
+}
+
+// Status is the HTTP status of the error: the kind's, unless [Error.WithStatus] set another.
+func (e *Error) Status() int {
+	if e.status != 0 {
+		return e.status
+	}
+	return e.Kind.Status()
+}
+
+// WithStatus returns a copy of the error with an HTTP status that no kind has, such as 410 or 502.
+func (e *Error) WithStatus(status int) *Error {
+	c := *e
+	c.status = status
+	return &c
 }
 
 // Unwrap gives the cause, for errors.Is and errors.As.

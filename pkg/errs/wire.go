@@ -35,7 +35,7 @@ func Body(err error, requestID string) []byte {
 
 // Encode is the form that travels in [Trailer].
 func (e *Error) Encode() []byte {
-	w := Wire{Error: e.Message, Code: e.Code, Details: e.Details, Status: e.Kind.Status(), RetryAfter: seconds(e.RetryAfter)}
+	w := Wire{Error: e.Message, Code: e.Code, Details: e.Details, Status: e.Status(), RetryAfter: seconds(e.RetryAfter)}
 	b, err := json.Marshal(w)
 	if err != nil { // strings and integers always marshal
 		b = nil
@@ -54,6 +54,9 @@ func Decode(b []byte) (*Error, bool) {
 		return nil, false
 	}
 	e := New(KindOf(w.Status), w.Code, "%s", w.Error)
+	if w.Status != e.Kind.Status() {
+		e.status = w.Status
+	}
 	e.Details = w.Details
 	e.RetryAfter = time.Duration(w.RetryAfter) * time.Second
 	return e, true

@@ -26,6 +26,7 @@ const (
 	headerDeadWhy     = "Dead-Why"
 	headerDeadTries   = "Dead-Tries"
 	headerDeadAt      = "Dead-At"
+	headerDeadKept    = "Dead-Kept" // the event is in its publisher's database: the letter only names it
 
 	maxWhy = 1000 // bytes
 )

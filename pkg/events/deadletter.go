@@ -49,7 +49,7 @@ func Replay(ctx context.Context, js jetstream.JetStream, consumer, id string) (n
 		return 0, fmt.Errorf("%q is no name of a consumer", consumer)
 	}
 	err = eachDead(ctx, js, consumer, func(s jetstream.Stream, m jetstream.Msg, seq uint64) error {
-		if id != "" && m.Headers().Get(headerID) != id {
+		if id != "" && m.Headers().Get(headerID) != id || m.Headers().Get(headerDeadKept) != "" {
 			return nil
 		}
 		again := &nats.Msg{Subject: replaySubject(consumer), Data: m.Data(), Header: nats.Header{}}

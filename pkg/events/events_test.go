@@ -249,3 +249,42 @@ func TestEventsWithoutAUsableSchemaAreShownWithTheReason(t *testing.T) {
 		}
 	}
 }
+
+// TestALargeEventHoldsUpNoOther publishes an event that NATS doesn't take, as an older version has put into the outbox, and others after it.
+func TestALargeEventHoldsUpNoOther(t *testing.T) {
+	t.Parallel()
+	srv := natstest.Start(t)
+	_, js := srv.Connect()
+	db := outbox(t)
+	large := func(n int) {
+		err := db.Write(t.Context(), func(tx *sqldb.Tx) error {
+			_, err := tx.Exec(t.Context(), "INSERT INTO outbox (id, topic, key, type, payload, time) VALUES (?, ?, 'k', 'BIG', ?, 1)", "large", accounts.Topic, make([]byte, n))
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	large(9 << 20) // NATS takes 8 MiB here
+	enqueue(t, db, 1, 4)
+	stop := relay(t, db, js)
+	if got := tail(t, js, 3); got[0].Subject != "1" || got[2].Subject != "3" {
+		t.Errorf("the events are %v", got)
+	}
+	var letters []events.DeadLetter
+	eventually(t, "a dead letter names the event", func() bool {
+		var err error
+		letters, err = events.DeadLetters(t.Context(), js, "user-svc")
+		return err == nil && len(letters) == 1
+	})
+	if l := letters[0]; l.ID != "large" || l.Type != "micromesh.accounts.BIG" && l.Type != "BIG" || !strings.Contains(l.Why, "NATS takes 8388608") {
+		t.Errorf("the dead letter is %+v", l)
+	}
+	if n, err := events.Replay(t.Context(), js, "user-svc", ""); n != 0 || err != nil {
+		t.Errorf("a letter without its event is given back: %d, %v", n, err)
+	}
+	stop()
+	if n, err := db.Exhume(t.Context(), 10<<20); n != 1 || err != nil {
+		t.Errorf("%d events are kept, %v", n, err)
+	}
+}

@@ -23,6 +23,10 @@ type Outbox interface {
 	Pending(ctx context.Context, limit int) ([]sqldb.Message, error)
 	// Sent takes events out.
 	Sent(ctx context.Context, ids []string) error
+	// Bury sets events aside that are larger than NATS takes, with the size of each.
+	Bury(ctx context.Context, sizes map[string]int64) error
+	// Exhume puts events back that were set aside and have at most so many bytes.
+	Exhume(ctx context.Context, limit int64) (n int64, err error)
 	// Outgoing is signalled after a commit that put an event in.
 	Outgoing() <-chan struct{}
 }
@@ -128,6 +132,11 @@ func (r *Relay) prepare(ctx context.Context) error {
 	if err := r.signer.Announce(ctx, r.js); err != nil {
 		return err
 	}
+	if n, err := r.outbox.Exhume(ctx, r.js.Conn().MaxPayload()); err != nil {
+		return err
+	} else if n > 0 {
+		r.log.Info("dead_events_go_out", "events", n)
+	}
 	all := make([]schema.Schema, 0, len(r.schemas))
 	for _, s := range r.schemas {
 		all = append(all, schema.Schema{Hash: s.Hash, Set: s.Set})
@@ -176,18 +185,30 @@ func (r *Relay) send(ctx context.Context) (int, error) {
 		return 0, nil
 	}
 	acks := make([]jetstream.PubAckFuture, len(pending))
+	large := map[string]int64{}
 	for i, m := range pending {
-		if acks[i], err = r.js.PublishMsgAsync(r.message(m)); err != nil {
+		msg := r.message(m)
+		acks[i], err = r.js.PublishMsgAsync(msg)
+		if errors.Is(err, nats.ErrMaxPayload) {
+			large[m.ID] = int64(msg.Size())
+		} else if err != nil {
 			return 0, fmt.Errorf("publish event: %w", err)
 		}
 	}
 	sent := make([]string, 0, len(pending))
 	var failed error
 	for i, ack := range acks {
+		if ack == nil {
+			continue
+		}
 		select {
 		case <-ack.Ok():
 			sent = append(sent, pending[i].ID)
 		case err := <-ack.Err():
+			if tooLarge(err) {
+				large[pending[i].ID] = int64(ack.Msg().Size())
+				continue
+			}
 			failed = errors.Join(failed, err)
 		case <-ctx.Done():
 			failed = errors.Join(failed, ctx.Err())
@@ -196,11 +217,54 @@ func (r *Relay) send(ctx context.Context) (int, error) {
 	if err := r.outbox.Sent(ctx, sent); err != nil {
 		return 0, fmt.Errorf("take events out of the outbox: %w", err)
 	}
+	if err := r.bury(ctx, pending, large); err != nil {
+		return 0, err
+	}
 	if failed != nil {
 		return 0, fmt.Errorf("publish events: %w", failed)
 	}
 	r.note(nil) // until the next look
 	return len(pending), nil
+}
+
+// streamRefuses is JetStream's code of an error for a message that is larger than the stream takes.
+const streamRefuses jetstream.ErrorCode = 10054
+
+func tooLarge(err error) bool {
+	e, ok := errors.AsType[*jetstream.APIError](err)
+	return ok && e.ErrorCode == streamRefuses
+}
+
+// bury sets events aside that NATS doesn't take, so that later ones don't wait for them. They stay in the database, and go out once NATS takes
+// messages of their size; a dead letter of the publisher names each.
+func (r *Relay) bury(ctx context.Context, pending []sqldb.Message, large map[string]int64) error {
+	if len(large) == 0 {
+		return nil
+	}
+	if err := r.outbox.Bury(ctx, large); err != nil {
+		return fmt.Errorf("set large events aside: %w", err)
+	}
+	for _, m := range pending {
+		size, ok := large[m.ID]
+		if !ok {
+			continue
+		}
+		why := fmt.Sprintf("the event has %d bytes; NATS takes %d. It waits in the table outbox_dead of %s until NATS takes it", size, r.js.Conn().MaxPayload(), r.signer.slug)
+		r.log.Error("event_dead", "topic", m.Topic, "id", m.ID, "type", m.Type, "bytes", size, "error", why)
+		letter := r.message(m)
+		letter.Subject, letter.Data = deadSubject(r.signer.slug), nil
+		letter.Header.Set(nats.MsgIdHdr, "outbox."+m.ID)
+		letter.Header.Set(headerDeadSubject, Subject(m.Topic))
+		letter.Header.Set(headerDeadWhy, oneLine(why))
+		letter.Header.Set(headerDeadAt, time.Now().UTC().Format(time.RFC3339))
+		letter.Header.Set(headerDeadKept, "1")
+		if err := EnsureDeadStream(ctx, r.js); err != nil {
+			r.log.Warn("dead_letter_lost", "id", m.ID, "error", err) // the event itself isn't
+		} else if _, err := r.js.PublishMsg(ctx, letter); err != nil {
+			r.log.Warn("dead_letter_lost", "id", m.ID, "error", err)
+		}
+	}
+	return nil
 }
 
 // Oldest tells when the oldest event happened that was not published when the relay last looked, which is every few seconds

@@ -1,6 +1,7 @@
 package events
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"encoding/base64"
@@ -75,7 +76,9 @@ func (s *Signer) Announce(ctx context.Context, js jetstream.JetStream) error {
 	return nil
 }
 
-// lost reports whether NATS has lost the key. One that an operator deleted is not lost.
+// lost reports whether the bucket doesn't hold the key as it was announced: NATS has lost it, or another login has overwritten it. Where
+// processes have no certificates, a key that an operator deleted is not lost. Where they have, another login may have deleted it; operators
+// revoke the certificate instead.
 func (s *Signer) lost(ctx context.Context, js jetstream.JetStream) bool {
 	ctx, cancel := context.WithTimeout(ctx, kv.Look)
 	defer cancel()
@@ -83,8 +86,20 @@ func (s *Signer) lost(ctx context.Context, js jetstream.JetStream) bool {
 	if err != nil {
 		return errors.Is(err, jetstream.ErrStreamNotFound)
 	}
-	info, err := bucket.Info(ctx, jetstream.WithSubjectFilter("$KV."+kv.Signers+"."+s.slug+"."+s.id))
-	return err == nil && len(info.State.Subjects) == 0
+	m, err := bucket.GetLastMsgForSubject(ctx, "$KV."+kv.Signers+"."+s.slug+"."+s.id)
+	switch {
+	case errors.Is(err, jetstream.ErrMsgNotFound):
+		return true
+	case err != nil:
+		return false
+	case s.voucher == nil && len(m.Data) == 0:
+		return false
+	}
+	var entry publicKey
+	if json.Unmarshal(m.Data, &entry) != nil || !bytes.Equal(entry.Key, s.key.Public().(ed25519.PublicKey)) {
+		return true
+	}
+	return s.voucher != nil && s.voucher.Vouched(s.slug, keyStatement(s.slug, s.id), entry.Proof) != nil
 }
 
 // Sign signs an event's message. What is signed must not be changed afterwards: the subject, the CloudEvents headers, the data.

@@ -56,6 +56,7 @@ func (e *DroppedError) Unwrap() error { return e.Cause }
 const (
 	keyLife     = 2 * time.Second // how long a key is believed before it is read again
 	keyGrace    = 2 * time.Second // how long one is believed after it was missed: its publisher puts it there again where NATS has lost it
+	keyPatience = 3 * time.Second // how long an event waits for a key whose entry is wrong: its publisher puts it right
 	quiet       = time.Minute     // between two lines in the log about the same
 	maxTopics   = 100             // that the metric names; it says "other" of more, for whoever makes them up
 	maxSchemas  = 1000            // that are kept
@@ -84,11 +85,13 @@ type Verifier struct {
 	topics  map[string]bool                           // that the metric names
 	said    map[[2]string]time.Time                   // when the log had a topic and a reason
 	missed  map[string]time.Time                      // when something was waited for in vain, by bucket
+	wrong   map[string]time.Time                      // when an entry was wrong first, by "<slug>.<id>"
 }
 
 // verifyingKey is a publisher's key, and when it was read.
 type verifyingKey struct {
 	key    ed25519.PublicKey
+	proof  []byte
 	read   time.Time
 	missed time.Time // when the bucket was first seen without it; zero while it is there
 }
@@ -100,7 +103,7 @@ func NewVerifier(js jetstream.JetStream, voucher Voucher, log *slog.Logger, metr
 		js: js, voucher: voucher, log: log, keys: map[string]verifyingKey{}, schemas: map[string]protoreflect.MessageDescriptor{},
 		turns:  make(chan struct{}, max(runtime.GOMAXPROCS(0)/2, 1)),
 		past:   rate.NewLimiter(rate.Limit(pastPace*runtime.GOMAXPROCS(0)), pastBurst),
-		topics: map[string]bool{}, said: map[[2]string]time.Time{}, missed: map[string]time.Time{},
+		topics: map[string]bool{}, said: map[[2]string]time.Time{}, missed: map[string]time.Time{}, wrong: map[string]time.Time{},
 		dropped: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "mesh_events_dropped_total", Help: "Events that are not of the owner of their topic, or came before.",
 		}, []string{"topic", "reason"}),
@@ -213,17 +216,40 @@ func (v *Verifier) key(ctx context.Context, owner, id string) (ed25519.PublicKey
 	case err != nil:
 		return nil, err
 	}
-	key, err := v.parseKey(owner, id, value)
-	if err != nil {
-		return nil, &DroppedError{ReasonKey, err}
+	found, err := v.parseKey(owner, id, value)
+	if err != nil && ok && v.vouched(owner, id, old.proof) == nil {
+		found, err = old, nil // the entry was overwritten. The id is the hash of the key, which stays what it was
 	}
+	if err != nil {
+		return nil, v.wrongKey(name, err)
+	}
+	found.read, found.missed = time.Now(), time.Time{}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if len(v.keys) >= maxKeys {
 		clear(v.keys)
 	}
-	v.keys[name] = verifyingKey{key: key, read: time.Now()}
-	return key, nil
+	v.keys[name] = found
+	delete(v.wrong, name)
+	return found.key, nil
+}
+
+// wrongKey returns the error of an event whose key's entry is wrong. It is for now at first, since the publisher puts its entry right.
+func (v *Verifier) wrongKey(name string, why error) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	since, ok := v.wrong[name]
+	if !ok {
+		if len(v.wrong) >= maxKeys {
+			clear(v.wrong)
+		}
+		since = time.Now()
+		v.wrong[name] = since
+	}
+	if time.Since(since) < keyPatience {
+		return fmt.Errorf("read key of events: %w", why)
+	}
+	return &DroppedError{ReasonKey, why}
 }
 
 // graced reports whether a key that the bucket doesn't hold any more is still believed. It is forgotten where it isn't.
@@ -241,18 +267,23 @@ func (v *Verifier) graced(name string, old verifyingKey) bool {
 	return false
 }
 
-func (v *Verifier) parseKey(owner, id string, value []byte) (ed25519.PublicKey, error) {
+func (v *Verifier) parseKey(owner, id string, value []byte) (verifyingKey, error) {
 	var entry publicKey
 	if err := json.Unmarshal(value, &entry); err != nil {
-		return nil, fmt.Errorf("read key of events: %w", err)
+		return verifyingKey{}, fmt.Errorf("read key of events: %w", err)
 	}
 	if len(entry.Key) != ed25519.PublicKeySize || schema.Hash(entry.Key) != id {
-		return nil, errors.New("the key is not what its name says")
+		return verifyingKey{}, errors.New("the key is not what its name says")
 	}
+	return verifyingKey{key: entry.Key, proof: entry.Proof}, v.vouched(owner, id, entry.Proof)
+}
+
+// vouched fails unless the owner's certificate vouches for a key, where processes have certificates.
+func (v *Verifier) vouched(owner, id string, proof []byte) error {
 	if v.voucher == nil {
-		return entry.Key, nil
+		return nil
 	}
-	return entry.Key, v.voucher.Vouched(owner, keyStatement(owner, id), entry.Proof)
+	return v.voucher.Vouched(owner, keyStatement(owner, id), proof)
 }
 
 // errMissing says that a bucket doesn't hold something.

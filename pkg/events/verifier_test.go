@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -237,6 +238,7 @@ func TestEventsOfAnOlderKeyAreGood(t *testing.T) {
 
 // TestKeysMayNotTakeTheNameOfOthers has a bucket say of a key what it isn't.
 func TestKeysMayNotTakeTheNameOfOthers(t *testing.T) {
+	t.Parallel()
 	nc, js := natstest.Start(t).Connect()
 	if err := events.EnsureStream(t.Context(), js); err != nil {
 		t.Fatal(err)
@@ -263,9 +265,16 @@ func TestKeysMayNotTakeTheNameOfOthers(t *testing.T) {
 		if _, err := b.Put(t.Context(), "user-svc."+id, value); err != nil {
 			t.Fatal(err)
 		}
-		_, err := v.Check(t.Context(), m)
-		if d, ok := errors.AsType[*events.DroppedError](err); !ok || d.Reason != events.ReasonKey {
-			t.Errorf("%s: %v", name, err)
+		var dropped *events.DroppedError
+		for deadline := time.Now().Add(10 * time.Second); dropped == nil && time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+			_, err := v.Check(t.Context(), m) // the publisher has a moment to put its key right
+			if err == nil {
+				t.Fatalf("%s: the event is delivered", name)
+			}
+			dropped, _ = errors.AsType[*events.DroppedError](err)
+		}
+		if dropped == nil || dropped.Reason != events.ReasonKey {
+			t.Errorf("%s: %v", name, dropped)
 		}
 	}
 	announce(t, js, mine)
@@ -333,6 +342,7 @@ func TestAKeyThatIsTakenAwayIsObeyed(t *testing.T) {
 
 // TestKeysAreVouchedForByCertificates has somebody who may write any key, and has a certificate of another service.
 func TestKeysAreVouchedForByCertificates(t *testing.T) {
+	t.Parallel()
 	nc, js := natstest.Start(t).Connect()
 	if err := events.EnsureStream(t.Context(), js); err != nil {
 		t.Fatal(err)
@@ -361,6 +371,68 @@ func TestKeysAreVouchedForByCertificates(t *testing.T) {
 	}
 	if got := v.dropped(t)["accounts key"]; got != len(rows)-1 {
 		t.Errorf("%d events were dropped, want %d", got, len(rows)-1)
+	}
+}
+
+// TestOverwrittenKeysDropNothing overwrites and deletes the key of a publisher, whose relay runs.
+func TestOverwrittenKeysDropNothing(t *testing.T) {
+	t.Parallel()
+	nc, js := natstest.Start(t).Connect()
+	if err := events.EnsureStream(t.Context(), js); err != nil {
+		t.Fatal(err)
+	}
+	mesh := authority(t)
+	s := vouchedSigner(t, "user-svc", 1, certificate(t, mesh, "user-svc"))
+	announce(t, js, s)
+	publish(t, nc, message("1", nil, s))
+	m := received(t, js)
+	id, _, _ := strings.Cut(m.Headers().Get("ce-signature"), ".")
+	name := "user-svc." + id
+	db := outbox(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	var relay sync.WaitGroup
+	t.Cleanup(func() { cancel(); relay.Wait() })
+	relay.Go(func() {
+		events.NewRelay(db, js, s, slog.New(slog.NewTextHandler(t.Output(), nil))).Run(ctx)
+	})
+	b, err := js.KeyValue(t.Context(), kv.Signers)
+	if err != nil {
+		t.Fatal(err)
+	}
+	entry, err := b.Get(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	knows := verifier(t, js, certificate(t, mesh, "gateway-svc"))
+	if _, err := knows.Check(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	for what, value := range map[string]string{"no JSON": "x", "another key": `{"key":"AAAA"}`, "no proof": strings.Split(string(entry.Value()), `,"proof"`)[0] + "}", "nothing": ""} {
+		if value == "" {
+			err = b.Delete(t.Context(), name)
+		} else {
+			_, err = b.Put(t.Context(), name, []byte(value))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		stranger := verifier(t, js, certificate(t, mesh, "gateway-svc"))
+		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) { // until the relay has put it right
+			_, known := knows.Check(t.Context(), m)
+			_, strange := stranger.Check(t.Context(), m)
+			if known != nil {
+				t.Fatalf("%s: an event whose key was known is dropped: %v", what, known)
+			}
+			if _, dropped := errors.AsType[*events.DroppedError](strange); dropped && value != "" {
+				t.Fatalf("%s: the event is dropped: %v", what, strange)
+			}
+			if now, err := b.Get(t.Context(), name); err == nil && strings.Contains(string(now.Value()), `"proof"`) && strange == nil {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("%s: the key is not put right: %v", what, strange)
+			}
+		}
 	}
 }
 

@@ -105,7 +105,7 @@ func New(ctx context.Context, cfg Config) (*Host, error) {
 	if seals := seal.NewReader(cfg.voucher(), cfg.Logger, metrics); cfg.Identity != nil {
 		h.seals = seals
 	}
-	nodes, err := discovery.New(js, discovery.Config{Bucket: kv.Nodes}, discovery.WithLogger(cfg.Logger), discovery.WithSeal(h.Seal()))
+	nodes, err := discovery.New(js, discovery.Config{Bucket: kv.Nodes}, discovery.WithLogger(cfg.Logger), discovery.WithSeal(h.Seal()), discovery.WithVoucher(cfg.voucher()))
 	if err != nil {
 		return nil, fmt.Errorf("open discovery: %w", err)
 	}

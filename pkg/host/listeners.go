@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"micromesh/pkg/ident"
 )
 
 // Addresses is the key in a node's metadata of further addresses that its process listens on, with commas between.
@@ -28,10 +30,14 @@ func (h *Host) Own() []string {
 }
 
 // Listeners returns the addresses of the mesh that this process knows, "host:port": its own, those of the mesh's nodes in discovery,
-// and those of NATS.
+// and those of NATS. Where processes have certificates, only nodes of the mesh's own services count: any other service could block the
+// instances of others by naming their addresses.
 func (h *Host) Listeners() []string {
 	out := h.Own()
 	for _, s := range h.Nodes.Services() {
+		if h.cfg.Identity != nil && !ident.Own(s.Name) {
+			continue
+		}
 		for _, n := range s.Nodes {
 			if !n.Stock() {
 				out = append(append(out, n.Address), strings.FieldsFunc(n.Metadata[Addresses], func(r rune) bool { return r == ',' })...)

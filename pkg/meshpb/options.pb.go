@@ -316,7 +316,8 @@ type Rules struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The field must be there: a string or list not empty, a message set.
 	Required bool `protobuf:"varint,1,opt,name=required,proto3" json:"required,omitempty"`
-	// The largest size of a string in bytes; 0 is 1,024.
+	// The most characters of a string, counted as Unicode code points; 0 is 1,024. Descriptions have it as maxLength. (The name is older than
+	// the unit.) Of a map with strings it is the most bytes of all entries, if that is more than 16,384.
 	MaxBytes int32 `protobuf:"varint,2,opt,name=max_bytes,json=maxBytes,proto3" json:"max_bytes,omitempty"`
 	// The values that a string may have; empty is allowed unless required.
 	OneOf []string `protobuf:"bytes,3,rep,name=one_of,json=oneOf,proto3" json:"one_of,omitempty"`

@@ -39,84 +39,85 @@ var _ = source.Register("mesh/v1/options.proto", ""+
 	"\x04\x05\x00\x02\x02\x12\x03/\x02\x17\x1a! Any account with a valid token.\n"+
 	"\n"+
 	",\n"+
-	"\x02\x04\x01\x12\x043\x00>\x01\x1a  Rules bound a request's field.\n"+
+	"\x02\x04\x01\x12\x043\x00?\x01\x1a  Rules bound a request's field.\n"+
 	"\n"+
 	"R\n"+
 	"\x04\x04\x01\x02\x00\x12\x035\x02\x14\x1aE The field must be there: a string or list not empty, a message set.\n"+
 	"\n"+
-	"A\n"+
-	"\x04\x04\x01\x02\x01\x12\x037\x02\x16\x1a4 The largest size of a string in bytes; 0 is 1,024.\n"+
+	"\xfb\x01\n"+
+	"\x04\x04\x01\x02\x01\x12\x038\x02\x16\x1a\xed\x01 The most characters of a string, counted as Unicode code points; 0 is 1,024. Descriptions have it as maxLength. (The name is older than\n"+
+	" the unit.) Of a map with strings it is the most bytes of all entries, if that is more than 16,384.\n"+
 	"\n"+
 	"S\n"+
-	"\x04\x04\x01\x02\x02\x12\x039\x02\x1d\x1aF The values that a string may have; empty is allowed unless required.\n"+
+	"\x04\x04\x01\x02\x02\x12\x03:\x02\x1d\x1aF The values that a string may have; empty is allowed unless required.\n"+
 	"\n"+
 	"?\n"+
-	"\x04\x04\x01\x02\x03\x12\x03;\x02\x16\x1a2 The most entries of a list or a map; 0 is 1,000.\n"+
+	"\x04\x04\x01\x02\x03\x12\x03<\x02\x16\x1a2 The most entries of a list or a map; 0 is 1,000.\n"+
 	"\n"+
 	"z\n"+
-	"\x04\x04\x01\x02\x04\x12\x03=\x02\x14\x1am The grammar of a string, and of each string of a list or a map. An empty string is allowed unless required.\n"+
+	"\x04\x04\x01\x02\x04\x12\x03>\x02\x14\x1am The grammar of a string, and of each string of a list or a map. An empty string is allowed unless required.\n"+
 	"\n"+
 	"P\n"+
-	"\x02\x05\x01\x12\x04A\x00j\x01\x1aD Format is the grammar of a string. Package pkg/ident defines each.\n"+
+	"\x02\x05\x01\x12\x04B\x00k\x01\x1aD Format is the grammar of a string. Package pkg/ident defines each.\n"+
 	"\n"+
 	"2\n"+
-	"\x04\x05\x01\x02\x00\x12\x03C\x02\x19\x1a% Any text without the NUL character.\n"+
+	"\x04\x05\x01\x02\x00\x12\x03D\x02\x19\x1a% Any text without the NUL character.\n"+
 	"\n"+
 	"\x84\x01\n"+
-	"\x04\x05\x01\x02\x01\x12\x03E\x02\x12\x1aw A line that people read: at most 256 bytes, without control characters and without characters that hide or turn text.\n"+
+	"\x04\x05\x01\x02\x01\x12\x03F\x02\x12\x1aw A line that people read: at most 256 bytes, without control characters and without characters that hide or turn text.\n"+
 	"\n"+
 	"X\n"+
-	"\x04\x05\x01\x02\x02\x12\x03G\x02\x15\x1aK Content that the mesh keeps as it is: any text without the NUL character.\n"+
+	"\x04\x05\x01\x02\x02\x12\x03H\x02\x15\x1aK Content that the mesh keeps as it is: any text without the NUL character.\n"+
 	"\n"+
 	"j\n"+
-	"\x04\x05\x01\x02\x03\x12\x03I\x02\x14\x1a] A password, a one-time code and the like: any text without the NUL character, never logged.\n"+
+	"\x04\x05\x01\x02\x03\x12\x03J\x02\x14\x1a] A password, a one-time code and the like: any text without the NUL character, never logged.\n"+
 	"\n"+
 	"t\n"+
-	"\x04\x05\x01\x02\x04\x12\x03K\x02\x12\x1ag The name of an account or an organization, in lower case: [a-z0-9]+(-[a-z0-9]+)*, 2 to 63 characters.\n"+
+	"\x04\x05\x01\x02\x04\x12\x03L\x02\x12\x1ag The name of an account or an organization, in lower case: [a-z0-9]+(-[a-z0-9]+)*, 2 to 63 characters.\n"+
 	"\n"+
 	"T\n"+
-	"\x04\x05\x01\x02\x05\x12\x03M\x02\x12\x1aG A role: \"<slug>:<anything of [A-Za-z0-9._{}*:-]>\", at most 128 bytes.\n"+
+	"\x04\x05\x01\x02\x05\x12\x03N\x02\x12\x1aG A role: \"<slug>:<anything of [A-Za-z0-9._{}*:-]>\", at most 128 bytes.\n"+
 	"\n"+
 	"Z\n"+
-	"\x04\x05\x01\x02\x06\x12\x03O\x02\x18\x1aM A permission: \"<slug>:<anything of [A-Za-z0-9._{}*:-]>\", at most 128 bytes.\n"+
+	"\x04\x05\x01\x02\x06\x12\x03P\x02\x18\x1aM A permission: \"<slug>:<anything of [A-Za-z0-9._{}*:-]>\", at most 128 bytes.\n"+
 	"\n"+
 	"5\n"+
-	"\x04\x05\x01\x02\a\x12\x03Q\x02\x10\x1a( An id: 1 to 128 of [A-Za-z0-9._{}*:-].\n"+
+	"\x04\x05\x01\x02\a\x12\x03R\x02\x10\x1a( An id: 1 to 128 of [A-Za-z0-9._{}*:-].\n"+
 	"\n"+
 	"D\n"+
-	"\x04\x05\x01\x02\b\x12\x03S\x02\x1d\x1a7 The id of an organization: 1 to 64 of [A-Za-z0-9._-].\n"+
+	"\x04\x05\x01\x02\b\x12\x03T\x02\x1d\x1a7 The id of an organization: 1 to 64 of [A-Za-z0-9._-].\n"+
 	"\n"+
 	"g\n"+
-	"\x04\x05\x01\x02\t\x12\x03U\x02\x14\x1aZ The address of a contact as people write it. Its canonical form depends on the platform.\n"+
+	"\x04\x05\x01\x02\t\x12\x03V\x02\x14\x1aZ The address of a contact as people write it. Its canonical form depends on the platform.\n"+
 	"\n"+
 	"P\n"+
 	"\x04\x05\x01\x02\n"+
-	"\x12\x03W\x02\x19\x1aC The id of a contact: an e-mail address, or \"<platform>:<handle>\".\n"+
+	"\x12\x03X\x02\x19\x1aC The id of a contact: an e-mail address, or \"<platform>:<handle>\".\n"+
 	"\n"+
 	"H\n"+
-	"\x04\x05\x01\x02\v\x12\x03Y\x02\x17\x1a; The name of a platform of contacts: 1 to 32 of [a-z0-9-].\n"+
+	"\x04\x05\x01\x02\v\x12\x03Z\x02\x17\x1a; The name of a platform of contacts: 1 to 32 of [a-z0-9-].\n"+
 	"\n"+
 	"s\n"+
-	"\x04\x05\x01\x02\f\x12\x03[\x02\x13\x1af A host name or an address, with a port where that is needed; in IDNA's ASCII form where it is saved.\n"+
+	"\x04\x05\x01\x02\f\x12\x03\\\x02\x13\x1af A host name or an address, with a port where that is needed; in IDNA's ASCII form where it is saved.\n"+
 	"\n"+
 	"5\n"+
-	"\x04\x05\x01\x02\r\x12\x03]\x02\x1a\x1a( A host as above, or \"*\" for every one.\n"+
+	"\x04\x05\x01\x02\r\x12\x03^\x02\x1a\x1a( A host as above, or \"*\" for every one.\n"+
 	"\n"+
 	"M\n"+
-	"\x04\x05\x01\x02\x0e\x12\x03_\x02\x12\x1a@ An absolute URL. The service checks its scheme, host and path.\n"+
+	"\x04\x05\x01\x02\x0e\x12\x03`\x02\x12\x1a@ An absolute URL. The service checks its scheme, host and path.\n"+
 	"\n"+
 	"O\n"+
-	"\x04\x05\x01\x02\x0f\x12\x03a\x02\x13\x1aB A path that begins with a slash, without a query and a fragment.\n"+
+	"\x04\x05\x01\x02\x0f\x12\x03b\x02\x13\x1aB A path that begins with a slash, without a query and a fragment.\n"+
 	"\n"+
 	"C\n"+
-	"\x04\x05\x01\x02\x10\x12\x03c\x02\x14\x1a6 A host, or a host and a path: \"host\" or \"host/path\".\n"+
+	"\x04\x05\x01\x02\x10\x12\x03d\x02\x14\x1a6 A host, or a host and a path: \"host\" or \"host/path\".\n"+
 	"\n"+
 	"\"\n"+
-	"\x04\x05\x01\x02\x11\x12\x03e\x02\x13\x1a\x15 A time in RFC 3339.\n"+
+	"\x04\x05\x01\x02\x11\x12\x03f\x02\x13\x1a\x15 A time in RFC 3339.\n"+
 	"\n"+
 	":\n"+
-	"\x04\x05\x01\x02\x12\x12\x03g\x02\x13\x1a- One of a list of words, which one_of names.\n"+
+	"\x04\x05\x01\x02\x12\x12\x03h\x02\x13\x1a- One of a list of words, which one_of names.\n"+
 	"\n"+
 	"_\n"+
-	"\x04\x05\x01\x02\x13\x12\x03i\x02\x1b\x1aR A host without a port, or all hosts below one: \"example.com\" or \"*.example.com\".\n"+
+	"\x04\x05\x01\x02\x13\x12\x03j\x02\x1b\x1aR A host without a port, or all hosts below one: \"example.com\" or \"*.example.com\".\n"+
 	"")

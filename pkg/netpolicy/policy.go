@@ -97,6 +97,14 @@ func (p *Policy) AddrPort(ctx context.Context, class Class, to netip.AddrPort) e
 	return nil
 }
 
+// Listens reports whether an address is one of the listeners, which are resolved if they are names. All addresses of loopback are one.
+func (p *Policy) Listens(ctx context.Context, to netip.AddrPort) bool {
+	if to.Addr().Unmap().IsLoopback() {
+		to = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), to.Port())
+	}
+	return p.listeners(ctx).has(to)
+}
+
 // Reserved reports whether "host:port" is an address of the mesh itself, by the name or the address that is written there.
 func (p *Policy) Reserved(hostPort string) bool {
 	host, port, err := net.SplitHostPort(hostPort)

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"maps"
 	"net"
 	"net/netip"
 	"net/url"
@@ -24,11 +25,24 @@ func (r rpcNodes) RPCNodes() []service.RPCNode {
 	for _, s := range r.nodes.Services() {
 		for _, n := range s.Nodes {
 			out = append(out, service.RPCNode{
-				ID: n.ID, Service: s.Name, Address: n.Address, Metadata: n.Metadata, HTTP: n.Metadata["transport"] == "http", Foreign: n.Stock(),
+				ID: n.ID, Service: s.Name, Address: n.Address, Metadata: withVersion(n), HTTP: n.Metadata["transport"] == "http" || n.Web(), NATS: n.Stock() && n.Transport() == "nats", Foreign: n.Stock(),
 			})
 		}
 	}
 	return out
+}
+
+// withVersion is the metadata of a node, with the version of its service.
+func withVersion(n *discovery.Node) map[string]string {
+	if n.Version == "" || n.Metadata["version"] != "" {
+		return n.Metadata
+	}
+	md := maps.Clone(n.Metadata)
+	if md == nil {
+		md = map[string]string{}
+	}
+	md["version"] = n.Version
+	return md
 }
 
 // network is the policy for addresses that accounts name, as the domain sees it.

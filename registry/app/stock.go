@@ -2,8 +2,6 @@ package app
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"slices"
 	"strings"
 
@@ -12,8 +10,6 @@ import (
 
 	"micromesh/pkg/discovery"
 	"micromesh/pkg/host"
-	"micromesh/pkg/natsconn"
-	"micromesh/pkg/rpc/identity"
 	"micromesh/registry/stock"
 )
 
@@ -25,7 +21,7 @@ func openStock(ctx context.Context, url string, h *host.Host, a *App) (*stock.Br
 	if url == "" {
 		return nil, nil, nil
 	}
-	nc, err := natsconn.Connect(ctx, natsconn.Config{URL: url, Name: Name + "-stock", Logger: a.Log, Later: true, Extra: stockOptions(url, h.Identity())})
+	nc, err := h.ConnectGuests(ctx, url, Name)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -38,7 +34,7 @@ func openStock(ctx context.Context, url string, h *host.Host, a *App) (*stock.Br
 		return names
 	}
 	return stock.New(stock.Config{
-		NATS: nc, Nodes: h.Nodes, Taken: taken, Address: a.network.guestAddress, Owner: a.ownerOf(h), Logins: strings.Contains(url, "@"), Logger: a.Log,
+		NATS: nc, Nodes: h.Nodes, Taken: taken, Address: a.network.guestAddress, Refusals: h.Nodes, OverNATS: func() bool { return overNATS(h.Nodes) }, Owner: a.ownerOf(h), Logins: strings.Contains(url, "@"), Logger: a.Log,
 		Offers: func() []*registry.Service { return offers(h.Nodes) },
 	}), nc, nil
 }
@@ -65,14 +61,8 @@ func offers(nodes *discovery.Registry) []*registry.Service {
 	return out
 }
 
-// stockOptions are where answers go, and how a server that speaks TLS is verified.
-func stockOptions(url string, id *identity.Identity) []nats.Option {
-	opts := []nats.Option{nats.CustomInboxPrefix("_INBOX_" + Name)}
-	if id != nil && strings.HasPrefix(url, "tls:") {
-		opts = append(opts, nats.ClientTLSConfig(
-			func() (tls.Certificate, error) { return id.TLS().Certificates[0], nil },
-			func() (*x509.CertPool, error) { return id.TLS().RootCAs, nil },
-		))
-	}
-	return opts
+// overNATS reports whether a gateway calls services on go-micro's NATS transport.
+func overNATS(nodes *discovery.Registry) bool {
+	gateways := nodes.Lookup("gateway-svc")
+	return gateways != nil && slices.ContainsFunc(gateways.Nodes, func(n *discovery.Node) bool { return n.Metadata[discovery.GuestsOverNATS] != "" })
 }

@@ -3,6 +3,7 @@ package service
 import (
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -153,14 +154,16 @@ func (s *Service) free(u routing.URL) error {
 			return errs.Field("url", "network", "%s", err)
 		}
 	}
-	taken := s.network.Reserved(u.HostPort())
-	if !taken {
-		for _, n := range s.nodes.RPCNodes() {
-			taken = taken || n.Foreign && n.Address == u.HostPort()
-		}
-	}
-	if taken {
+	if s.network.Reserved(u.HostPort()) {
 		return errs.Field("url", "reserved", "is an address of the mesh itself")
+	}
+	if _, m := s.fleet.find("", u); m != nil {
+		return nil // a service that names the address later doesn't take it away
+	}
+	for _, n := range s.nodes.RPCNodes() {
+		if n.Address == u.HostPort() || !n.Foreign && slices.Contains(strings.Split(n.Metadata["addresses"], ","), u.HostPort()) {
+			return errs.Field("url", "reserved", "is an address of the service %s", n.Service)
+		}
 	}
 	return nil
 }

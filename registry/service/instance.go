@@ -44,6 +44,7 @@ func (in Instance) same(other Instance) bool {
 type RPCNode struct {
 	ID, Service, Address string
 	HTTP                 bool // it doesn't speak RPC
+	NATS                 bool // its address is a subject
 	Foreign              bool // it did not register, but was found
 	Metadata             map[string]string
 }

@@ -83,6 +83,9 @@ func (s *Service) view(m *member) Instance {
 
 // rpcInstance shows a node of an RPC service. That discovery knows it means that it is alive.
 func (s *Service) rpcInstance(n RPCNode) (Instance, error) {
+	if n.NATS {
+		return s.rpcAt(n, routing.URL{Scheme: "nats", Host: n.Address, Port: portOfNATS}), nil
+	}
 	host, port, err := net.SplitHostPort(n.Address)
 	if err != nil {
 		return Instance{}, err
@@ -95,14 +98,21 @@ func (s *Service) rpcInstance(n RPCNode) (Instance, error) {
 	if n.HTTP {
 		scheme = "http"
 	}
+	return s.rpcAt(n, routing.URL{Scheme: scheme, Host: host, Port: number}), nil
+}
+
+// portOfNATS is the usual port of NATS. A node whose address is a subject has none of its own.
+const portOfNATS = 4222
+
+func (s *Service) rpcAt(n RPCNode, u routing.URL) Instance {
 	in := Instance{
-		ID: n.ID, Slug: n.Service, URL: routing.URL{Scheme: scheme, Host: host, Port: number}, Host: host, Metadata: n.Metadata,
+		ID: n.ID, Slug: n.Service, URL: u, Host: u.Host, Metadata: n.Metadata,
 		Status: routing.Healthy, Details: "seen in discovery", LastHeartbeat: s.cfg.Now().UTC(),
 	}
-	if net.ParseIP(host) != nil {
-		in.Host, in.IP = "", host
+	if net.ParseIP(u.Host) != nil {
+		in.Host, in.IP = "", u.Host
 	}
-	return in, nil
+	return in
 }
 
 // Remove takes an instance out, and bars heartbeats of its generation. It gives what was removed.

@@ -207,6 +207,7 @@ func told[E any](m *memory) (n int) {
 
 // world is what is outside: how instances are, and who was told of changes.
 type world struct {
+	nodes   []service.RPCNode
 	mu      sync.Mutex
 	health  map[string]routing.Status // by URL; Healthy where it says nothing
 	checks  map[string]int
@@ -269,7 +270,11 @@ func (w *world) Changed(_, id string) {
 	w.changed[id]++
 }
 
-func (w *world) RPCNodes() []service.RPCNode { return nil }
+func (w *world) RPCNodes() []service.RPCNode {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.nodes
+}
 
 // alone is the peers of a registry that has none.
 type alone struct{}

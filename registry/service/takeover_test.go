@@ -3,6 +3,7 @@ package service_test
 import (
 	"encoding/hex"
 	"errors"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -311,6 +312,23 @@ func TestRegistriesAgreeWhoseAURLIs(t *testing.T) {
 		}
 		if err != nil {
 			t.Errorf("proved: %v", err)
+		}
+	})
+}
+
+// TestServicesDontTakeAddressesFromInstances names addresses in the node of a service: the one of an instance, and a free one.
+func TestServicesDontTakeAddressesFromInstances(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		f.register(address(1))
+		at := func(url string) string { return strings.TrimPrefix(url, "http://") }
+		f.world.mu.Lock()
+		f.world.nodes = []service.RPCNode{{ID: "1", Service: "evil", Address: at(address(2)), Metadata: map[string]string{"addresses": at(address(1)) + "," + at(address(3))}}}
+		f.world.mu.Unlock()
+		for url, free := range map[string]bool{address(1): true, address(2): false, address(3): false, address(4): true} {
+			if _, err := f.as(pets, url, true); (err == nil) != free || err != nil && !errs.Is(err, errs.Invalid) {
+				t.Errorf("%s: %v", url, err)
+			}
 		}
 	})
 }

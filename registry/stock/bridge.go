@@ -22,8 +22,8 @@ const (
 	defaultInterval = 2 * time.Second
 	defaultPatience = time.Second
 
-	maxMessage = 256 << 10 // of what one service says of itself, bytes
-	backlog    = 1024      // of messages that were not read yet; more are left out until the next question
+	maxMessage = 1 << 20 // of what one service says of itself, bytes: go-micro's own limit, that of NATS
+	backlog    = 1024    // of messages that were not read yet; more are left out until the next question
 )
 
 // Directory is where nodes are put. A *discovery.Registry is one.
@@ -42,6 +42,10 @@ type Config struct {
 	// Address returns the reason why such a service can't have an address, "host:port", or nothing.
 	Address func(hostPort string) string
 	Logger  *slog.Logger
+
+	OverNATS func() bool // whether services on go-micro's NATS transport can be called; nil is never
+
+	Refusals Refusals // where refused services are published; nil is nowhere
 
 	Owner func(ctx context.Context, name string) Owner // of a name; nil is nobody
 
@@ -66,15 +70,17 @@ const (
 
 // Bridge brings services in.
 type Bridge struct {
-	cfg     Config
-	guests  *guests
-	heard   chan *nats.Msg // answers, and what is told without having been asked
-	refused map[string]bool
+	cfg      Config
+	guests   *guests
+	heard    chan *nats.Msg // answers, and what is told without having been asked
+	refusals refusals
 
 	names  map[string]bool // that are taken, as of the last question
 	owners map[string]Owner
 	claims claims
 	named  chan struct{} // signalled when a name may have become owned
+
+	offered map[string]*registry.Service // with a node each, as of the last question
 }
 
 // New makes a bridge, which does nothing before Run.
@@ -86,7 +92,7 @@ func New(cfg Config) *Bridge {
 		cfg.Patience = defaultPatience
 	}
 	return &Bridge{
-		cfg: cfg, guests: newGuests(), heard: make(chan *nats.Msg, backlog), refused: map[string]bool{}, owners: map[string]Owner{}, claims: newClaims(),
+		cfg: cfg, guests: newGuests(), heard: make(chan *nats.Msg, backlog), refusals: newRefusals(), owners: map[string]Owner{}, claims: newClaims(),
 		named: make(chan struct{}, 1),
 	}
 }
@@ -134,7 +140,11 @@ func (b *Bridge) Run(ctx context.Context) {
 		}
 		b.listen(ctx, time.After(b.cfg.Patience))
 		if asked && ctx.Err() == nil && b.cfg.NATS.IsConnected() {
-			b.drop(b.guests.missed())
+			missed := b.guests.missed()
+			b.drop(missed)
+			b.retract(missed)
+			b.retractOffers()
+			b.allow()
 		}
 		b.listen(ctx, tick.C)
 		if ctx.Err() != nil {
@@ -182,7 +192,7 @@ func (b *Bridge) listen(ctx context.Context, until <-chan time.Time) {
 // take takes up one message. What is not understood was not said by go-micro.
 func (b *Bridge) take(ctx context.Context, m *nats.Msg) {
 	if len(m.Data) > maxMessage {
-		b.refuse("a service", fmt.Sprintf("it says more than %d bytes of itself", maxMessage))
+		b.refuse(nameIn(m.Data), fmt.Sprintf("it describes itself in %d bytes, and at most %d are read: register fewer methods, or types with fewer fields", len(m.Data), maxMessage))
 		return
 	}
 	if strings.HasPrefix(m.Subject, LoginSubject) {
@@ -201,6 +211,9 @@ func (b *Bridge) take(ctx context.Context, m *nats.Msg) {
 		return
 	}
 	if r.Action == "delete" {
+		if retracted(r.Service) {
+			return // each bridge sees for itself
+		}
 		b.drop(b.guests.leave(r.Service))
 		return
 	}
@@ -212,6 +225,9 @@ func (b *Bridge) welcome(ctx context.Context, s *registry.Service, proven bool) 
 	for _, n := range s.Nodes {
 		if n == nil || n.Metadata[discovery.Via] == viaMesh {
 			continue // another bridge, or this one, has said so
+		}
+		if isBroker(n) {
+			continue // its subscribers are for other programs' brokers alone
 		}
 		g, why := newGuest(s, n)
 		if why == "" {
@@ -227,7 +243,7 @@ func (b *Bridge) welcome(ctx context.Context, s *registry.Service, proven bool) 
 			b.claims.claim(s.Name)
 		}
 		if why != "" {
-			b.refuse(s.Name, why)
+			b.refuse(s.Name, why, "address", n.Address)
 			continue
 		}
 		if !b.guests.seen(g) {
@@ -242,6 +258,7 @@ func (b *Bridge) welcome(ctx context.Context, s *registry.Service, proven bool) 
 const (
 	whyMesh    = "the name is a slug of the mesh's own, or of an account's"
 	whyAccount = "the name is an account's, or that of a definition or a permit, or reads like it: choose another name for the service, or connect by the account's own login"
+	whyNATS    = "it is on the NATS transport, on which no gateway calls services: set MICRO_STOCK_NATS of the gateways, or start it without MICRO_TRANSPORT and MICRO_PROFILE"
 	whyUnknown = "it is not known yet whether an account has the name"
 )
 
@@ -252,6 +269,9 @@ func (b *Bridge) taken(ctx context.Context, g *guest) string {
 	}
 	if why := b.cfg.Address(strings.ToLower(g.Nodes[0].Address)); why != "" {
 		return why
+	}
+	if g.Nodes[0].Metadata["transport"] == "nats" && (b.cfg.OverNATS == nil || !b.cfg.OverNATS()) {
+		return whyNATS
 	}
 	switch b.owner(ctx, g.Name) {
 	case Mesh:
@@ -303,14 +323,4 @@ func (b *Bridge) drop(gone []*guest) {
 			b.cfg.Logger.Warn("stock_node_not_deregistered", "node", g.Nodes[0].Id, "error", err)
 		}
 	}
-}
-
-// refuse tells once that a service does not come in, and why.
-func (b *Bridge) refuse(service, why string) {
-	key := service + "\n" + why
-	if b.refused[key] || len(b.refused) >= maxRefused {
-		return
-	}
-	b.refused[key] = true
-	b.cfg.Logger.Warn("stock_service_refused", "name", service, "reason", why)
 }

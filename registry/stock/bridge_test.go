@@ -8,6 +8,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,6 +28,8 @@ type directory struct {
 	mu    sync.Mutex
 	nodes map[string]*registry.Service
 	puts  int
+
+	refused map[string]string
 }
 
 func (d *directory) Register(s *registry.Service, _ ...registry.RegisterOption) error {
@@ -58,11 +61,14 @@ type bridge struct {
 	names map[string]bool
 
 	owned sync.Map // names of accounts
+
+	offered []*registry.Service
+	asked   atomic.Int64 // how often the bridge has looked at names
 }
 
 func start(t *testing.T) *bridge {
 	t.Helper()
-	b := &bridge{directory: &directory{nodes: map[string]*registry.Service{}}, logs: &logtest.Buffer{}, srv: natstest.Start(t), names: map[string]bool{"user-svc": true}}
+	b := &bridge{directory: &directory{nodes: map[string]*registry.Service{}, refused: map[string]string{}}, logs: &logtest.Buffer{}, srv: natstest.Start(t), names: map[string]bool{"user-svc": true}}
 	log := slog.New(slog.NewTextHandler(b.logs, nil))
 	nc, err := natsconn.Connect(t.Context(), natsconn.Config{URL: b.srv.URL(), Name: "bridge", Logger: log})
 	if err != nil {
@@ -72,6 +78,7 @@ func start(t *testing.T) *bridge {
 	taken := func() map[string]bool {
 		b.mu.Lock()
 		defer b.mu.Unlock()
+		b.asked.Add(1)
 		return maps.Clone(b.names)
 	}
 	refused := func(hostPort string) string {
@@ -82,6 +89,8 @@ func start(t *testing.T) *bridge {
 	}
 	br := stock.New(stock.Config{
 		NATS: nc, Nodes: b.directory, Taken: taken, Address: refused, Owner: b.owner, Logins: true, Logger: log,
+		Refusals: b.directory,
+		Offers:   func() []*registry.Service { b.mu.Lock(); defer b.mu.Unlock(); return b.offered },
 		Interval: 200 * time.Millisecond, Patience: 100 * time.Millisecond,
 	})
 	ctx, stop := context.WithCancel(t.Context())
@@ -89,6 +98,13 @@ func start(t *testing.T) *bridge {
 	go func() { br.Run(ctx); close(ended) }()
 	t.Cleanup(func() { stop(); <-ended })
 	return b
+}
+
+// offer sets what the bridge offers.
+func (b *bridge) offer(s ...*registry.Service) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.offered = s
 }
 
 func (b *bridge) owner(_ context.Context, name string) stock.Owner {

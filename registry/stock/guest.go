@@ -20,7 +20,8 @@ const (
 	maxServices  = 200
 	maxNodes     = 1000 // of all services together
 	maxEndpoints = 500  // of a service
-	maxRefused   = 1000 // that are told of
+	maxRefused   = 1000 // that are logged
+	maxPublished = 200  // refused services that are published
 	maxOwners    = 2000 // names whose owner is asked between two questions
 
 	// missedLimit questions in a row that a node has not answered, it has gone.
@@ -31,7 +32,7 @@ const (
 var names = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?$`)
 
 // reserved are the metadata by which nodes of the mesh describe themselves: no guest has a schema, or addresses for others.
-var reserved = map[string]bool{discovery.Via: true, discovery.Guests: true, schema.NodeHash: true, schema.NodeSince: true}
+var reserved = map[string]bool{discovery.RefusedFor: true, discovery.GuestsOverNATS: true, discovery.Via: true, discovery.Guests: true, schema.NodeHash: true, schema.NodeSince: true}
 
 // guest is a service with one of its nodes, marked as discovery shows it.
 type guest struct {
@@ -47,8 +48,12 @@ func newGuest(s *registry.Service, n *registry.Node) (g *guest, why string) {
 	switch {
 	case !names.MatchString(s.Name):
 		return nil, "its name is no plain segment of a path: up to 100 letters, digits, dots, dashes and underscores"
+	case n.Metadata["transport"] == "nats":
+		if !discovery.InboxSubject(n.Address) {
+			return nil, "it is on the NATS transport, and its address is no subject of its own: leave MICRO_SERVER_ADDRESS and MICRO_SERVER_ADVERTISE unset"
+		}
 	case !addressed(n.Address):
-		return nil, "its address is no host and port"
+		return nil, "its address is not HOST:PORT with a host that others reach: set MICRO_SERVER_ADDRESS, or MICRO_SERVER_ADVERTISE"
 	case len(s.Endpoints) > maxEndpoints:
 		return nil, fmt.Sprintf("it has more than %d endpoints", maxEndpoints)
 	}
@@ -69,6 +74,20 @@ func newGuest(s *registry.Service, n *registry.Node) (g *guest, why string) {
 	}
 	return &guest{Service: one, raw: raw}, ""
 }
+
+// nameIn returns the name in what a service says of itself, which is too long to be read; a placeholder if the name doesn't come early.
+func nameIn(raw []byte) string {
+	if m := namePattern.FindSubmatch(raw[:min(len(raw), 1000)]); m != nil {
+		return string(m[1])
+	}
+	return "a service"
+}
+
+// namePattern finds the first name: go-micro writes a service's name before its nodes and endpoints.
+var namePattern = regexp.MustCompile(`"name":"([^"\\]{1,100})"`)
+
+// isBroker reports whether a node is a subscriber of go-micro's HTTP broker, which registers beside services.
+func isBroker(n *registry.Node) bool { return n.Metadata["broker"] != "" && n.Metadata["topic"] != "" }
 
 // addressed tells whether others can reach an address.
 func addressed(address string) bool {

@@ -38,6 +38,52 @@ func (b *Bridge) offer(inbox string) (stop func(), err error) {
 	return func() { _ = sub.Unsubscribe() }, nil // the connection may be closed already
 }
 
+// retract publishes that nodes have gone which could not do so themselves. Programs forget them then: go-micro keeps a node for a minute
+// unless it hears that.
+func (b *Bridge) retract(gone []*guest) {
+	for _, g := range gone {
+		b.publishRemoval(g.Service)
+	}
+}
+
+// retractOffers publishes which nodes of the mesh have gone since the last call.
+func (b *Bridge) retractOffers() {
+	if b.cfg.Offers == nil {
+		return
+	}
+	now := map[string]*registry.Service{}
+	for _, s := range b.cfg.Offers() {
+		for _, n := range s.Nodes {
+			now[discovery.Key(s.Name, n.Id)+" "+n.Address] = &registry.Service{Name: s.Name, Version: s.Version, Nodes: []*registry.Node{n}}
+		}
+	}
+	for key, s := range b.offered {
+		if now[key] == nil {
+			b.publishRemoval(s)
+		}
+	}
+	b.offered = now
+}
+
+func (b *Bridge) publishRemoval(s *registry.Service) {
+	n := s.Nodes[0]
+	removal, err := json.Marshal(&registry.Result{Action: "delete", Service: &registry.Service{
+		Name: s.Name, Version: s.Version,
+		Nodes: []*registry.Node{{Id: n.Id, Address: n.Address, Metadata: map[string]string{discovery.Via: viaMesh}}},
+	}})
+	if err == nil {
+		err = b.cfg.NATS.Publish(watchSubject, removal)
+	}
+	if err != nil {
+		b.cfg.Logger.Debug("stock_removal_not_published", "node", n.Id, "error", err)
+	}
+}
+
+// retracted reports whether a bridge has published a removal, rather than the program itself.
+func retracted(s *registry.Service) bool {
+	return len(s.Nodes) > 0 && s.Nodes[0] != nil && s.Nodes[0].Metadata[discovery.Via] == viaMesh
+}
+
 // asked gives what a question asks for.
 func (b *Bridge) asked(question []byte) []*registry.Service {
 	var r *registry.Result

@@ -23,7 +23,7 @@ func WriteError(w http.ResponseWriter, r *http.Request, err error) {
 	if e.RetryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(int((e.RetryAfter+time.Second-1)/time.Second)))
 	}
-	w.WriteHeader(e.Kind.Status())
+	w.WriteHeader(e.Status())
 	_, _ = w.Write(errs.Body(e, r.Header.Get("X-Request-Id"))) //nolint:gosec // JSON; where it fails the client has gone
 }
 

@@ -18,6 +18,9 @@ type AccountMessage struct {
 	ID   string   `json:"id"`
 	Name string   `json:"name"`
 	Tags []string `json:"tags,omitempty"`
+	Who  struct {
+		FirstName string `json:"firstName,omitempty"`
+	} `json:"who,omitzero"`
 }
 
 func (Account) Create(_ context.Context, in, out *AccountMessage) error {
@@ -31,7 +34,7 @@ func (Account) Get(_ context.Context, in, out *AccountMessage) error {
 }
 
 func (Account) List(_ context.Context, in, out *AccountMessage) error {
-	*out = AccountMessage{Name: strings.Join(in.Tags, ",")}
+	*out = AccountMessage{Name: strings.Join(in.Tags, ",") + in.Who.FirstName}
 	return nil
 }
 
@@ -46,7 +49,8 @@ const accountProto = `
 	}
 	enum Colour { NONE = 0; RED = 1; }
 	message Id { string id = 1; }
-	message Filter { repeated string tags = 1; bool full_name = 2; }
+	message Filter { repeated string tags = 1; bool full_name = 2; Who who = 3; }
+	message Who { string first_name = 1; }
 	service Account {
 		rpc Create(Item) returns (Item) { option (google.api.http) = {post: "/account-svc/accounts" body: "*"}; option (mesh.v1.access) = {caller: CALLER_PUBLIC}; }
 		rpc Get(Id) returns (Item) { option (google.api.http) = {get: "/account-svc/accounts/{id}"}; option (mesh.v1.access) = {caller: CALLER_PUBLIC}; }

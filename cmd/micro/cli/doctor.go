@@ -35,7 +35,7 @@ type doctor struct {
 
 const doctorAbout = `Looks at the mesh that the command line works with: whether its gateway answers and is ready, its clock and version, the
 sign-in, its services and how many of each run, instances that are not healthy, services whose description of themselves is
-refused, slugs and host routes that lead nowhere.
+refused, programs in plain go-micro that can't join, slugs and host routes that lead nowhere.
 An admin is told the most. Exit code: 0 where nothing failed, else 1.`
 
 // patience is how long each question of the doctor may take.
@@ -75,6 +75,7 @@ func (d *doctor) examine(ctx context.Context) {
 	}
 	if d.admin {
 		d.schemas(ctx)
+		d.guests(ctx)
 		d.routes(ctx)
 	}
 }

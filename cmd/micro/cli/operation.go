@@ -94,6 +94,11 @@ func (a *api) operation(ctx context.Context, name, body string) (method, path, r
 	if err != nil {
 		return "", "", "", err
 	}
+	for slug := range bySlug { // which may have dots
+		if rest, found := strings.CutPrefix(name, slug+"."); found && len(slug) > len(service) {
+			service, op = slug, rest
+		}
+	}
 	slug, err := pickSlug(bySlug, service)
 	if err != nil {
 		return "", "", "", err
@@ -102,6 +107,7 @@ func (a *api) operation(ctx context.Context, name, body string) (method, path, r
 	if err != nil {
 		return "", "", "", err
 	}
+	o.flatten(fields)
 	if err := doc.check(o, fields); err != nil {
 		return "", "", "", err
 	}
@@ -200,6 +206,27 @@ func object(body string) (map[string]any, error) {
 	return fields, nil
 }
 
+// flatten turns objects into the parameters that an operation without a body has for the fields within: "filter.owner".
+func (o *operation) flatten(fields map[string]any) {
+	if o.RequestBody.Content != nil {
+		return
+	}
+	for again := true; again; {
+		again = false
+		for _, name := range sortedKeys(fields) {
+			within, ok := fields[name].(map[string]any)
+			if !ok || !slices.ContainsFunc(o.Parameters, func(p parameter) bool { return strings.HasPrefix(p.Name, camel(name)+".") }) {
+				continue
+			}
+			delete(fields, name)
+			for k, v := range within {
+				fields[name+"."+k] = v
+			}
+			again = true
+		}
+	}
+}
+
 // fill puts the fields that a path names into it, and all others into the body, or into the query of what has none.
 func (o *operation) fill(fields map[string]any) (path, body string, err error) {
 	segments := strings.Split(o.path, "/")
@@ -219,6 +246,9 @@ func (o *operation) fill(fields map[string]any) (path, body string, err error) {
 	if o.RequestBody.Content == nil {
 		q := url.Values{}
 		for k, v := range fields {
+			if v == nil {
+				continue
+			}
 			list, ok := v.([]any)
 			if !ok {
 				list = []any{v}

@@ -16,7 +16,21 @@ import (
 	"micromesh/pkg/errs"
 )
 
-type instanceRow struct{ ID, URL, Status, Slug, LastHeartbeat string }
+type instanceRow struct {
+	ID, URL, Status, Slug, LastHeartbeat string
+	Metadata                             map[string]string
+}
+
+// kind returns guest, rpc or instance: a guest is a service in plain go-micro, and rpc one of the mesh with a contract.
+func (i instanceRow) kind() string {
+	switch {
+	case i.Metadata["via"] == "stock":
+		return "guest"
+	case strings.HasPrefix(i.URL, "grpc://"):
+		return "rpc"
+	}
+	return "instance"
+}
 
 func (c *commands) instance() *cli.Command {
 	filters := []string{"slug", "id", "host", "ip", "scheme"}
@@ -24,6 +38,7 @@ func (c *commands) instance() *cli.Command {
 	for i, f := range filters {
 		flags[i] = &cli.StringFlag{Name: f, Usage: "only with this `" + strings.ToUpper(f) + "`"}
 	}
+	flags = append(flags, outputFlag())
 	return group("instance", "list, register and remove instances of services",
 		c.listCommand(list{
 			usage: "list your instances; for an admin, all", method: http.MethodGet, flags: flags,
@@ -40,8 +55,9 @@ func (c *commands) instance() *cli.Command {
 				return "/registry-svc/instances?" + q.Encode(), nil
 			},
 			header: []string{"ID", "URL", "STATUS", "OWNER SLUG", "LAST HEARTBEAT"},
+			wide:   []string{"KIND", "VERSION"},
 			rows: rowsOf("instances", func(i instanceRow) []string {
-				return []string{i.ID, i.URL, i.Status, i.Slug, ago(i.LastHeartbeat, time.Now())}
+				return []string{i.ID, i.URL, i.Status, i.Slug, ago(i.LastHeartbeat, time.Now()), i.kind(), i.Metadata["version"]}
 			}),
 		}),
 		c.simple("register", "register where an instance of your slug listens", "URL", 1, 1, []cli.Flag{

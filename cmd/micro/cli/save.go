@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v3"
@@ -91,7 +92,18 @@ type list struct {
 	flags  []cli.Flag
 	args   string
 	header []string
+	wide   []string // further columns of -o wide; rows have their cells in any case
 	rows   func(raw json.RawMessage, t *table) error
+}
+
+// outputFlag chooses the columns of a list.
+func outputFlag() cli.Flag {
+	return &cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "`wide` has more columns", Validator: func(s string) error {
+		if s != "wide" {
+			return usagef("--output %q: it must be wide, or left out", s)
+		}
+		return nil
+	}}
 }
 
 func (c *commands) listCommand(l list) *cli.Command {
@@ -126,9 +138,21 @@ func (c *commands) listCommand(l list) *cli.Command {
 				if err := l.rows(raw, t); err != nil {
 					return err
 				}
+				t.columns(l, cmd.String("output") == "wide")
 				return c.printTable(t)
 			})
 		},
+	}
+}
+
+// columns adds the further columns of a list, or cuts their cells off.
+func (t *table) columns(l list, wide bool) {
+	if wide {
+		t.header = slices.Concat(l.header, l.wide)
+		return
+	}
+	for i, r := range t.rows {
+		t.rows[i] = r[:min(len(r), len(l.header))]
 	}
 }
 

@@ -64,6 +64,7 @@ const settings = `Settings, from the environment:
    MICRO_EDGE_LISTEN         HOST:PORT for host routes alone (they are on --listen)
    MICRO_GUESTS_LISTEN       HOST:PORT where services written with plain go-micro call the mesh (any port of loopback)
    MICRO_EXPOSE_STOCK        POST /{service}/{Handler.Method} leads to services written with plain go-micro (true)
+   MICRO_GUEST_HEADERS       header fields of clients that such services receive beside Accept-Language, Baggage, Idempotency-Key and Tracestate
    MICRO_LEASE               how long an instance that beats is kept without a heartbeat (30s)
    MICRO_INSTANCE_NETWORKS   CIDRs that instances may be in (private networks and loopback)
    MICRO_RESERVED_ADDRESSES  HOST:PORTs that no instance may have and nothing is forwarded to, such as databases

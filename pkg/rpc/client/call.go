@@ -61,7 +61,7 @@ func (c *Client) Raw(ctx context.Context, service, endpoint, subtype string, bod
 	defer cancel()
 	var answer []byte
 	trailer, err := c.unary(ctx, target{service: service}, path(service, endpoint), grpc.ForceCodecV2(rawCodec(subtype)), &body, &answer)
-	return answer, trailer, err
+	return answer, trailer, oversized(service, err, len(body))
 }
 
 // RawGuest is Raw in JSON for a service that may be a guest, written with plain go-micro: one that no schema of the mesh describes. A guest
@@ -215,7 +215,9 @@ func outcome(sent bool, err error) discovery.Outcome {
 		return discovery.Failed
 	case codes.DeadlineExceeded, codes.Canceled:
 		return discovery.Failed
-	default:
+	case codes.OK:
 		return discovery.Answered
+	default:
+		return discovery.Refused
 	}
 }

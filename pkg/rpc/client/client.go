@@ -19,7 +19,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -89,10 +88,12 @@ func New(dir discovery.Directory, cfg Config) (*Client, error) {
 	c := &Client{dial: dialOptions(cfg), patience: cfg.DialTimeout, reports: sync.Pool{New: newReport}}
 	c.nodes = discovery.NewSelector(dir, c.disconnect)
 	c.guests.dialer = net.Dialer{Timeout: cfg.DialTimeout, ControlContext: c.guests.check}
-	c.guests.dial = append(slices.Clone(c.dial), grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
+	plain := cfg
+	plain.Credentials = nil // guests have no certificates, whatever the mesh's own services have
+	c.guests.dial = append(dialOptions(plain), grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
 		return c.guests.dialer.DialContext(ctx, "tcp", address)
 	}))
-	c.stock = newStock(dir, &c.guests.dialer)
+	c.stock = newStock(dir, c)
 	c.ready, _ = dir.(readier)
 	c.defaults = client.Options{
 		Context:     context.Background(),

@@ -72,10 +72,10 @@ func dialOptions(cfg Config) []grpc.DialOption {
 
 // connect gives the connection to a candidate's node. Whoever calls it has a call to that node in progress.
 func (c *Client) connect(to *discovery.Candidate) (*grpc.ClientConn, error) {
-	dial := c.dial
-	if to.Node.Stock() {
-		dial = c.guests.dial
-	}
+	return c.connectBy(to, c.dial)
+}
+
+func (c *Client) connectBy(to *discovery.Candidate, dial []grpc.DialOption) (*grpc.ClientConn, error) {
 	if v, ok := c.conns.Load(to); ok {
 		return v.(*conn).open(to.Service(), to.Node.Address, dial)
 	}

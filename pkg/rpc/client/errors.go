@@ -2,6 +2,8 @@ package client
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 
@@ -51,16 +53,65 @@ func microError(s *status.Status) *merrors.Error {
 func isError(m *merrors.Error) bool { return m != nil && m.Code >= 400 && m.Code <= 599 }
 
 func fromMicro(m *merrors.Error) *errs.Error {
-	kind := errs.KindOf(int(m.Code))
-	switch m.Code {
+	status := int(m.Code)
+	kind := errs.KindOf(status)
+	switch status {
 	case http.StatusRequestTimeout:
-		kind = errs.Timeout
+		return say(errs.Timeout, m.Detail)
+	case http.StatusProxyAuthRequired, http.StatusMisdirectedRequest, http.StatusRequestHeaderFieldsTooLarge:
+		return badAnswer("the service can't be asked in this way") // they are about the connection to it, which is not the caller's
 	case http.StatusPreconditionFailed:
 		kind = errs.Conflict
 	case http.StatusNotImplemented:
-		kind = errs.NotFound
+		return errs.New(errs.Internal, codeOf(status), "the service does not do this").WithStatus(status)
 	}
-	return say(kind, m.Detail)
+	e := say(kind, m.Detail)
+	if status >= http.StatusInternalServerError || status == kind.Status() {
+		return e
+	}
+	if m.Detail == "" {
+		e.Message = strings.ToLower(http.StatusText(status))
+	}
+	e.Code = codeOf(status)
+	return e.WithStatus(status)
+}
+
+// badAnswer is the error of a service that has answered, but not as it should.
+func badAnswer(format string, args ...any) *errs.Error {
+	return errs.New(errs.Unavailable, "BAD_ANSWER", format, args...).WithStatus(http.StatusBadGateway)
+}
+
+// lost is the error of a call whose connection broke when it may have been sent.
+func lost(service string, err error) error {
+	return withOrigin(errs.New(errs.Unavailable, "CONNECTION_LOST", "the connection to %s broke: the call may have run", service).WithStatus(http.StatusBadGateway), service, err)
+}
+
+// oversized tells an answer that is too large from a request of so many bytes that is. grpc-go reports both alike, with their size.
+func oversized(service string, err error, request int) error {
+	if e, ok := errors.AsType[*errs.Error](err); ok && e.Kind == errs.TooLarge && e.Unwrap() != nil {
+		cause := e.Unwrap().Error()
+		if strings.Contains(cause, "message larger than max") && !strings.Contains(cause, fmt.Sprintf("(%d vs.", request)) {
+			return withOrigin(badAnswer("the answer of %s is too large", service), service, e.Unwrap())
+		}
+	}
+	return err
+}
+
+// codeOf is the code of an error with an HTTP status that no kind has: GONE of 410.
+func codeOf(status int) string {
+	text := http.StatusText(status)
+	if text == "" {
+		return errs.KindOf(status).Code()
+	}
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == ' ' || r == '-':
+			return '_'
+		case r >= 'A' && r <= 'Z':
+			return r
+		}
+		return -1
+	}, strings.ToUpper(text))
 }
 
 // fromCode maps a plain status by its code.
@@ -79,12 +130,15 @@ func fromCode(service string, s *status.Status) *errs.Error {
 	case codes.Unimplemented:
 		return errs.New(errs.NotFound, "", "%s has no such endpoint", service)
 	case codes.ResourceExhausted:
-		// grpc-go says so of messages that are too large; others say so of rates.
+		// grpc-go reports large messages in this way; others report rates.
 		if strings.Contains(s.Message(), "larger than max") {
 			return errs.New(errs.TooLarge, "", "a message is larger than %s takes", service)
 		}
 		return say(errs.TooMany, s.Message())
 	case codes.Unavailable:
+		if strings.Contains(s.Message(), "error reading from server") || strings.Contains(s.Message(), "transport is closing") {
+			return errs.New(errs.Unavailable, "", "the connection to %s broke: the call may have run", service)
+		}
 		return errs.New(errs.Unavailable, "", "%s can't be reached", service)
 	case codes.DeadlineExceeded:
 		return errs.New(errs.Timeout, "", "%s took too long to answer", service)
@@ -122,7 +176,7 @@ func generic(kind errs.Kind) string {
 
 // withOrigin puts behind an error what it was made from, and go-micro's form of it.
 func withOrigin(e *errs.Error, service string, err error) *errs.Error {
-	code := e.Kind.Status()
+	code := e.Status()
 	return e.Because(&origin{
 		err:   err,
 		micro: &merrors.Error{Id: service, Code: int32(code), Detail: e.Message, Status: http.StatusText(code)}, //nolint:gosec // an HTTP status

@@ -28,8 +28,12 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// go-micro's server starts these when it is imported, and never ends them.
+	// go-micro's server starts these when it is imported, and never ends them. Its NATS transport has no end of a connection.
 	goleak.VerifyTestMain(m,
+		goleak.IgnoreAnyFunction("go-micro.dev/v5/transport/nats.(*ntportListener).Accept"),
+		goleak.IgnoreAnyFunction("go-micro.dev/v5/transport/nats.(*ntportListener).Accept.func1"),
+		goleak.IgnoreAnyFunction("go-micro.dev/v5/transport/nats.(*ntportListener).Accept.func3"),
+		goleak.IgnoreAnyFunction("go-micro.dev/v5/transport/nats.(*ntportSocket).Recv"),
 		goleak.IgnoreAnyFunction("github.com/patrickmn/go-cache.(*janitor).Run"),
 		goleak.IgnoreAnyFunction("go-micro.dev/v5/config.(*config).run"),
 		goleak.IgnoreAnyFunction("go-micro.dev/v5/config.(*config).run.func2"),
@@ -42,6 +46,7 @@ type mesh struct {
 	t   *testing.T
 	js  jetstream.JetStream
 	reg *discovery.Registry
+	url string // of NATS
 }
 
 func newMesh(t *testing.T) *mesh {
@@ -74,7 +79,7 @@ func newMesh(t *testing.T) *mesh {
 	if err := reg.Ready(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	return &mesh{t: t, js: js, reg: reg}
+	return &mesh{t: t, js: js, reg: reg, url: srv.ClientURL()}
 }
 
 func (m *mesh) client(cfg client.Config) *client.Client {

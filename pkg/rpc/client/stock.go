@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"io"
 	"net"
@@ -16,8 +17,10 @@ import (
 
 	merrors "go-micro.dev/v5/errors"
 	"go-micro.dev/v5/selector"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
 	"micromesh/pkg/discovery"
@@ -80,15 +83,28 @@ func callerOf(ctx context.Context) string {
 // repeats the headers of a connection's first request in all its answers: nothing of an answer's headers is passed on, but for its
 // error. It keeps each request's timer until the connection ends: connections are closed after some requests.
 // And it cancels a request with a timeout at once where it is a connection's last: that one has none.
+//
+// Nodes of a service on go-micro's gRPC server are called as the mesh's own, over connections without TLS. All nodes of a name share its
+// calls, on every transport.
 type stock struct {
-	nodes *discovery.Selector
-	http  *http.Transport
-	next  atomic.Uint64
+	nodes   *discovery.Selector
+	connect func(*discovery.Candidate) (*grpc.ClientConn, error)
+	http    *http.Transport
+	nats    *natsMessages
+	next    atomic.Uint64
 }
 
-func newStock(dir discovery.Directory, dialer *net.Dialer) *stock {
+func newStock(dir discovery.Directory, c *Client) *stock {
+	dialer := &c.guests.dialer
+	messages := newNATSMessages()
+	left := func(from *discovery.Candidate) {
+		messages.left(from.Node.Address)
+		c.disconnect(from)
+	}
 	return &stock{
-		nodes: discovery.NewSelector(dir, nil, discovery.Among((*discovery.Node).StockHTTP)),
+		nats:    messages,
+		nodes:   discovery.NewSelector(dir, left, discovery.Among((*discovery.Node).StockRPC)),
+		connect: func(to *discovery.Candidate) (*grpc.ClientConn, error) { return c.connectBy(to, c.guests.dial) },
 		http: &http.Transport{
 			DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
 				p := ctx.Value(passageKey{}).(*passage) // see stockRequest
@@ -106,29 +122,69 @@ func newStock(dir discovery.Directory, dialer *net.Dialer) *stock {
 
 func (s *stock) close() error {
 	s.http.CloseIdleConnections()
+	s.nats.close()
 	return s.nodes.Close()
 }
 
-// call sends JSON to one node after the other until one can be reached. absent tells that the service has no such node.
+// call sends JSON to one node after the other until one can be reached and knows the endpoint. Nodes that have registered the endpoint are
+// tried first. absent reports that the service has no such node.
 func (s *stock) call(ctx context.Context, service, endpoint string, body []byte, md metadata.MD) (answer []byte, absent bool, err error) {
 	var tried []*discovery.Candidate
 	for {
-		node, perr := s.nodes.Pick(service, tried...)
+		node, perr := s.nodes.PickFor(service, endpoint, tried...)
 		if perr != nil {
 			absent = errors.Is(perr, selector.ErrNotFound) || errors.Is(perr, selector.ErrNoneAvailable)
 			return nil, absent && len(tried) == 0, err
 		}
 		started := time.Now()
 		var how discovery.Outcome
-		answer, how, err = s.try(ctx, node.Node.Address, service, endpoint, body, md)
+		answer, how, err = s.send(ctx, node, service, endpoint, body, md)
 		node.End(time.Since(started), how)
-		if how != discovery.Unreachable || ctx.Err() != nil {
+		if how != discovery.Unreachable && !isUnknown(err) || ctx.Err() != nil {
 			return answer, false, err
 		}
 		if tried = append(tried, node); len(tried) == attempts {
 			return nil, false, err
 		}
 	}
+}
+
+// send sends a request to one node in the way that the node speaks.
+func (s *stock) send(ctx context.Context, to *discovery.Candidate, service, endpoint string, body []byte, md metadata.MD) ([]byte, discovery.Outcome, error) {
+	switch to.Node.Transport() {
+	case "grpc":
+		return s.invoke(ctx, to, service, endpoint, body, md)
+	case "nats":
+		return s.nats.call(ctx, s.next.Add(1), to.Node.Address, service, endpoint, body, md)
+	}
+	return s.try(ctx, to.Node.Address, service, endpoint, body, md)
+}
+
+// invoke sends a request to one node by gRPC.
+func (s *stock) invoke(ctx context.Context, to *discovery.Candidate, service, endpoint string, body []byte, md metadata.MD) ([]byte, discovery.Outcome, error) {
+	cc, err := s.connect(to)
+	if err != nil {
+		return nil, discovery.Unreachable, fromStatus(service, err, nil)
+	}
+	var answer []byte
+	var trailer metadata.MD
+	var reached peer.Peer
+	err = cc.Invoke(explicit(ctx, md), path(service, endpoint), &body, &answer, grpc.ForceCodecV2(rawCodec("json")), grpc.Trailer(&trailer), grpc.Peer(&reached))
+	how := outcome(reached.Addr != nil, err)
+	if err != nil {
+		return nil, how, oversized(service, fromStatus(service, err, trailer), len(body))
+	}
+	answer, err = stockAnswer(service, answer)
+	return answer, how, err
+}
+
+// isUnknown reports whether a node on gRPC said that it has no such endpoint.
+func isUnknown(err error) bool {
+	s, ok := errors.AsType[interface {
+		error
+		GRPCStatus() *status.Status
+	}](err)
+	return ok && unknown(s)
 }
 
 // try sends a request to one node. Once there is a connection it may have been sent, and is not sent again.
@@ -148,22 +204,28 @@ func (s *stock) try(ctx context.Context, address, service, endpoint string, body
 		if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "dial" {
 			how = discovery.Unreachable
 		}
+		if how == discovery.Failed && ctx.Err() == nil {
+			return nil, how, lost(service, err)
+		}
 		return nil, how, broken(ctx, service, err)
 	}
 	defer rsp.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(rsp.Body, MaxMessage+1))
 	switch {
+	case err != nil && ctx.Err() == nil:
+		return nil, discovery.Failed, lost(service, err)
 	case err != nil:
 		return nil, discovery.Failed, broken(ctx, service, err)
 	case len(answer) > MaxMessage:
-		return nil, discovery.Answered, errs.New(errs.TooLarge, "", "the answer of %s is larger than %d bytes", service, MaxMessage)
+		return nil, discovery.Refused, badAnswer("the answer of %s is larger than %d bytes", service, MaxMessage)
 	case rsp.Header.Get("Micro-Error") != "":
-		return nil, discovery.Answered, fromStock(service, rsp.Header.Get("Micro-Error"))
+		return nil, discovery.Refused, fromStock(service, rsp.Header.Get("Micro-Error"))
 	case rsp.StatusCode != http.StatusOK || !strings.HasPrefix(rsp.Header.Get("Content-Type"), "application/json"):
 		err := errors.New("it answered " + rsp.Status + " of type " + strconv.Quote(rsp.Header.Get("Content-Type")))
-		return nil, discovery.Answered, errs.New(errs.Internal, "", "%s", generic(errs.Internal)).Because(err)
+		return nil, discovery.Refused, badAnswer("%s did not answer as a service of go-micro does", service).Because(err)
 	}
-	return bytes.TrimSpace(answer), discovery.Answered, nil
+	answer, err = stockAnswer(service, answer)
+	return answer, discovery.Answered, err
 }
 
 func stockRequest(ctx context.Context, p *passage, service, endpoint string, body []byte, md metadata.MD) (*http.Request, error) {
@@ -206,6 +268,18 @@ func broken(ctx context.Context, service string, err error) error {
 		code = codes.Canceled
 	}
 	return fromStatus(service, status.Error(code, err.Error()), nil)
+}
+
+// stockAnswer returns the JSON of an answer. A server of go-micro answers nothing at all where a handler's error has no text.
+func stockAnswer(service string, answer []byte) ([]byte, error) {
+	answer = bytes.TrimSpace(answer)
+	if len(answer) == 0 {
+		return nil, withOrigin(say(errs.Internal, ""), service, errors.New("a handler returned an error without text"))
+	}
+	if !json.Valid(answer) {
+		return nil, badAnswer("the answer of %s is no JSON", service)
+	}
+	return answer, nil
 }
 
 // fromStock is the error that a stock service answered with: go-micro's error as JSON, or any text, of which callers are told nothing.

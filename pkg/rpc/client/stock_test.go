@@ -72,16 +72,24 @@ func (u *Users) Read(ctx context.Context, in *ReadRequest, out *ReadResponse) er
 }
 
 // serveStock starts a go-micro server on its default transport, as the registry's bridge brings it in.
-func (m *mesh) serveStock(name, id string, handler any) {
+func (m *mesh) serveStock(name, id string, handlers ...any) {
 	m.t.Helper()
-	s := server.NewRPCServer(
+	m.serveStockOn(server.NewRPCServer, name, id, handlers...)
+}
+
+// serveStockOn is serveStock on another of go-micro's servers.
+func (m *mesh) serveStockOn(newServer func(...server.Option) server.Server, name, id string, handlers ...any) {
+	m.t.Helper()
+	s := newServer(
 		server.Name(name), server.Id(id), server.Address("127.0.0.1:0"),
 		server.Registry(m.reg), server.RegisterTTL(30*time.Second), server.RegisterInterval(10*time.Second),
 		server.Broker(broker.NewMemoryBroker()), server.Metadata(map[string]string{discovery.Via: discovery.ViaStock}),
 		server.WithLogger(logger.NewLogger(logger.WithOutput(io.Discard))),
 	)
-	if err := s.Handle(s.NewHandler(handler)); err != nil {
-		m.t.Fatal(err)
+	for _, handler := range handlers {
+		if err := s.Handle(s.NewHandler(handler)); err != nil {
+			m.t.Fatal(err)
+		}
 	}
 	if err := s.Start(); err != nil {
 		m.t.Fatal(err)
@@ -92,7 +100,12 @@ func (m *mesh) serveStock(name, id string, handler any) {
 
 func (m *mesh) registerStock(name, id, address string) {
 	m.t.Helper()
-	s := &registry.Service{Name: name, Nodes: []*registry.Node{{Id: id, Address: address, Metadata: map[string]string{"transport": "http", discovery.Via: discovery.ViaStock}}}}
+	m.registerStockAt(name, id, "http", address)
+}
+
+func (m *mesh) registerStockAt(name, id, transport, address string) {
+	m.t.Helper()
+	s := &registry.Service{Name: name, Nodes: []*registry.Node{{Id: id, Address: address, Metadata: map[string]string{"transport": transport, discovery.Via: discovery.ViaStock}}}}
 	if err := m.reg.Register(s); err != nil {
 		m.t.Fatal(err)
 	}
@@ -171,7 +184,7 @@ func TestErrorsOfStockServices(t *testing.T) {
 	}{
 		{"missing", errs.NotFound, "there is no user 7"},
 		{"secret", errs.Internal, "something went wrong on our side"},
-		{"large", errs.TooLarge, "larger than"},
+		{"large", errs.Unavailable, "larger than"},
 	} {
 		_, err := read(t.Context(), c, 7, tt.name, nil)
 		e := errs.From(err)

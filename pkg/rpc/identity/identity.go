@@ -8,6 +8,7 @@ package identity
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -35,6 +36,8 @@ type Identity struct {
 	stamp [3]time.Time // when the files were changed
 	cert  tls.Certificate
 	pool  *x509.CertPool
+
+	verified map[[sha256.Size]byte]verified // chains of those who vouch, by name and content
 }
 
 // Load reads an identity. Errors are one line for the operator.

@@ -8,9 +8,11 @@ import (
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // proof is how a process vouches for a statement: its signature, by the key of its certificate.
@@ -55,13 +57,64 @@ func (i *Identity) Vouched(name string, statement, proven []byte) error {
 	if err := json.Unmarshal(proven, &p); err != nil || len(p.Chain) == 0 {
 		return errors.New("nobody has vouched for this")
 	}
+	leaf, err := i.leafOf(name, p.Chain)
+	if err != nil {
+		return err
+	}
+	if err := leaf.CheckSignature(algorithm(leaf), append([]byte(vouching), statement...), p.Signature); err != nil {
+		return fmt.Errorf("verify what is vouched for: %w", err)
+	}
+	return nil
+}
+
+// Bounds of the cache of verified chains. Processes sign their nodes every few seconds with the same certificate.
+const (
+	verifiedFor = time.Minute
+	maxVerified = 1000
+)
+
+// verified is the certificate of a chain that was good.
+type verified struct {
+	leaf *x509.Certificate
+	pool *x509.CertPool // by which it was good
+	at   time.Time
+}
+
+// leafOf returns the first certificate of a chain, which is good now for a name.
+func (i *Identity) leafOf(name string, chain [][]byte) (*x509.Certificate, error) {
 	_, pool := i.current()
+	h := sha256.New()
+	for _, part := range append([][]byte{[]byte(name)}, chain...) {
+		_, _ = h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(part)))) // never fails
+		_, _ = h.Write(part)
+	}
+	key := [sha256.Size]byte(h.Sum(nil))
+	i.mu.Lock()
+	known, ok := i.verified[key]
+	i.mu.Unlock()
+	if now := time.Now(); ok && known.pool == pool && now.Sub(known.at) < verifiedFor && now.Before(known.leaf.NotAfter) {
+		return known.leaf, nil
+	}
+	leaf, err := verify(name, chain, pool)
+	if err != nil {
+		return nil, err
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.verified == nil || len(i.verified) >= maxVerified {
+		i.verified = map[[sha256.Size]byte]verified{}
+	}
+	i.verified[key] = verified{leaf, pool, time.Now()}
+	return leaf, nil
+}
+
+func verify(name string, chain [][]byte, pool *x509.CertPool) (*x509.Certificate, error) {
 	opts := x509.VerifyOptions{DNSName: name, Roots: pool, Intermediates: x509.NewCertPool(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}
 	var leaf *x509.Certificate
-	for n, der := range p.Chain {
+	for n, der := range chain {
 		c, err := x509.ParseCertificate(der)
 		if err != nil {
-			return fmt.Errorf("read certificate of who vouches: %w", err)
+			return nil, fmt.Errorf("read certificate of who vouches: %w", err)
 		}
 		if n == 0 {
 			leaf = c
@@ -70,12 +123,9 @@ func (i *Identity) Vouched(name string, statement, proven []byte) error {
 		opts.Intermediates.AddCert(c)
 	}
 	if _, err := leaf.Verify(opts); err != nil {
-		return fmt.Errorf("verify certificate of who vouches: %w", err)
+		return nil, fmt.Errorf("verify certificate of who vouches: %w", err)
 	}
-	if err := leaf.CheckSignature(algorithm(leaf), append([]byte(vouching), statement...), p.Signature); err != nil {
-		return fmt.Errorf("verify what is vouched for: %w", err)
-	}
-	return nil
+	return leaf, nil
 }
 
 // algorithm is that by which the key of a certificate signs in Vouch.

@@ -95,7 +95,7 @@ func (c *calls) identify(ctx context.Context, m *method) (context.Context, error
 
 // microError is the form that go-micro's clients understand; ours read the whole error from the trailer.
 func microError(e *errs.Error) error {
-	code := e.Kind.Status()
+	code := e.Status()
 	return &merrors.Error{Id: e.Code, Code: int32(code), Detail: e.Message, Status: http.StatusText(code)} //nolint:gosec // an HTTP status
 }
 
@@ -120,7 +120,7 @@ func first(ctx context.Context, name string) string {
 
 // failure is what a span says of an error: callers' mistakes are no failures of the server.
 func failure(e *errs.Error) string {
-	if e == nil || e.Kind.Status() < http.StatusInternalServerError {
+	if e == nil || e.Status() < http.StatusInternalServerError {
 		return ""
 	}
 	return e.Code

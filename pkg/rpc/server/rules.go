@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -15,7 +16,7 @@ import (
 
 // Bounds of fields that name none. They keep a single field from filling a database or a log.
 const (
-	defaultBytes = 1024
+	defaultChars = 1024 // of a text
 	defaultItems = 1000
 )
 
@@ -27,7 +28,7 @@ type rules struct {
 
 type fieldRules struct {
 	desc     protoreflect.FieldDescriptor
-	maxBytes int
+	maxChars int // Unicode code points, as JSON Schema's maxLength
 	maxItems int
 	oneOf    []string
 	format   meshpb.Format
@@ -49,9 +50,9 @@ func (c compiler) rules(d protoreflect.MessageDescriptor) *rules {
 	for i := range d.Fields().Len() {
 		fd := d.Fields().Get(i)
 		opt, _ := proto.GetExtension(fd.Options(), meshpb.E_Rules).(*meshpb.Rules)
-		f := &fieldRules{desc: fd, maxBytes: defaultBytes, maxItems: defaultItems, oneOf: opt.GetOneOf(), format: opt.GetFormat()}
+		f := &fieldRules{desc: fd, maxChars: defaultChars, maxItems: defaultItems, oneOf: opt.GetOneOf(), format: opt.GetFormat()}
 		if n := opt.GetMaxBytes(); n > 0 {
-			f.maxBytes = int(n)
+			f.maxChars = int(n)
 		}
 		if n := opt.GetMaxItems(); n > 0 {
 			f.maxItems = int(n)
@@ -143,7 +144,7 @@ func (f *fieldRules) entries(name string, m protoreflect.Map, wrong *[]errs.Deta
 		}
 		return true
 	})
-	if limit := max(f.maxBytes, defaultBytes*16); total > limit {
+	if limit := max(f.maxChars, defaultChars*16); total > limit {
 		add(wrong, name, "max_total", fmt.Sprintf("has %d bytes in all; at most %d are allowed", total, limit))
 		return
 	}
@@ -169,8 +170,8 @@ func (f *fieldRules) value(name string, fd protoreflect.FieldDescriptor, v proto
 	case protoreflect.StringKind:
 		s := v.String()
 		switch {
-		case len(s) > f.maxBytes:
-			add(wrong, name, "max_bytes", fmt.Sprintf("has %d bytes; at most %d are allowed", len(s), f.maxBytes))
+		case len(s) > f.maxChars && utf8.RuneCountInString(s) > f.maxChars:
+			add(wrong, name, "max_bytes", fmt.Sprintf("has %d characters; at most %d are allowed", utf8.RuneCountInString(s), f.maxChars))
 		case strings.ContainsRune(s, 0):
 			add(wrong, name, "no_nul", "must not hold the NUL character")
 		case len(f.oneOf) > 0 && s != "" && !slices.Contains(f.oneOf, s):

@@ -250,6 +250,21 @@ func TestHandlerSeesTheVerifiedCaller(t *testing.T) {
 	}
 }
 
+// TestLengthsAreCharacters sends as many characters as the description's maxLength says, of one to four bytes each.
+func TestLengthsAreCharacters(t *testing.T) {
+	f := newFixture(t)
+	for _, c := range []string{"x", "ü", "€", "😀"} {
+		_, err := f.raw(t, "UserService.Register", "", `{"slug":"ab","password":"`+strings.Repeat(c, 1024)+`"}`)
+		if errs.Is(err, errs.Invalid) {
+			t.Errorf("1,024 of %s: %v", c, err)
+		}
+		_, err = f.raw(t, "UserService.Register", "", `{"slug":"ab","password":"`+strings.Repeat(c, 1025)+`"}`)
+		if e := errs.From(err); e == nil || e.Kind != errs.Invalid || e.Message != "password has 1025 characters; at most 1024 are allowed" {
+			t.Errorf("1,025 of %s: %v", c, err)
+		}
+	}
+}
+
 func TestInputIsCheckedBeforeTheHandler(t *testing.T) {
 	f := newFixture(t)
 	tok := f.token(t, auth.RoleUser, auth.RoleAdmin)
@@ -259,6 +274,7 @@ func TestInputIsCheckedBeforeTheHandler(t *testing.T) {
 		{"required field of a nested message", "UserService.SaveEnrolls", `{"enrolls":[{}]}`, "VALIDATION_ERROR", "enrolls[0].role", "required"},
 		{"required list empty", "UserService.SaveEnrolls", `{"enrolls":[]}`, "VALIDATION_ERROR", "enrolls", "required"},
 		{"password of 1,025 bytes", "UserService.Register", `{"slug":"ab","password":"` + long + `"}`, "VALIDATION_ERROR", "password", "max_bytes"},
+		{"password of 1,025 characters of two bytes", "UserService.Register", `{"slug":"ab","password":"` + strings.Repeat("ü", 1025) + `"}`, "VALIDATION_ERROR", "password", "max_bytes"},
 		{"slug of 1,025 bytes", "UserService.Register", `{"slug":"` + long + `"}`, "VALIDATION_ERROR", "slug", "max_bytes"},
 		{"NUL", "UserService.Register", `{"slug":"a\u0000b"}`, "VALIDATION_ERROR", "slug", "no_nul"},
 		{"none of the values", "UserService.ListUsers", `{"order":"sideways"}`, "VALIDATION_ERROR", "order", "one_of"},

@@ -11,15 +11,21 @@ import (
 	"google.golang.org/protobuf/reflect/protoregistry"
 
 	_ "google.golang.org/genproto/googleapis/api/annotations" // for sources to import
+	_ "google.golang.org/genproto/googleapis/api/httpbody"
+	_ "google.golang.org/protobuf/types/known/anypb"
+	_ "google.golang.org/protobuf/types/known/durationpb"
+	_ "google.golang.org/protobuf/types/known/emptypb"
+	_ "google.golang.org/protobuf/types/known/fieldmaskpb"
 	_ "google.golang.org/protobuf/types/known/structpb"
 	_ "google.golang.org/protobuf/types/known/timestamppb"
+	_ "google.golang.org/protobuf/types/known/wrapperspb"
 
 	_ "micromesh/pkg/meshpb"
 	"micromesh/pkg/schema"
 )
 
-// Compile compiles sources, by path, and gives the file at one of them, with its comments. Sources may import each other, and
-// google/api/annotations.proto, mesh/v1/options.proto, and google/protobuf/struct.proto and timestamp.proto.
+// Compile compiles sources, by path, and returns the file at one of them, with its comments. Sources may import each other, and
+// google/api/annotations.proto and httpbody.proto, mesh/v1/options.proto, and those of google/protobuf with special forms in JSON.
 func Compile(t testing.TB, path string, sources map[string]string) protoreflect.FileDescriptor {
 	t.Helper()
 	c := protocompile.Compiler{

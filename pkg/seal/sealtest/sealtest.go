@@ -19,7 +19,8 @@ import (
 // Party is a process with a certificate.
 type Party struct {
 	*seal.Sealer
-	metrics *prometheus.Registry
+	Identity *identity.Identity
+	metrics  *prometheus.Registry
 }
 
 // New makes a process with a certificate for one slug. It seals as the service with another slug, by a key of the box.
@@ -45,7 +46,7 @@ func New(t testing.TB, by *identity.Authority, certificate, slug string, box *se
 		t.Fatal(err)
 	}
 	metrics := prometheus.NewRegistry()
-	return Party{seal.NewReader(id, slog.New(slog.NewTextHandler(t.Output(), nil)), metrics).Sealer(slug, box), metrics}
+	return Party{seal.NewReader(id, slog.New(slog.NewTextHandler(t.Output(), nil)), metrics).Sealer(slug, box), id, metrics}
 }
 
 // Authority makes an authority.

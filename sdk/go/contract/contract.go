@@ -81,7 +81,7 @@ func (c Case[C]) outcome(ctx context.Context, on C) map[string]any {
 			fields = append(fields, d.Field)
 		}
 		slices.Sort(fields)
-		return map[string]any{"error": e.Code, "status": e.Kind.Status(), "fields": fields}
+		return map[string]any{"error": e.Code, "status": e.Status(), "fields": fields}
 	}
 	b, err := encode(answer)
 	if err != nil {
