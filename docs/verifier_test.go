@@ -53,6 +53,10 @@ func TestVerifierOfTheDocs(t *testing.T) {
 
 	m.Do(t, "DELETE", "/user-svc/enrolls", joe, obj{"ids": []string{"enr-1"}}).Must(t, 200)
 	meshtest.Eventually(t, "the role is lost", func() bool { return says(joe, "shop-svc") == "joe user-svc:user\n" })
+	id := m.Do(t, "POST", "/user-svc/self", joe, nil).Text("user", "id")
+	m.Do(t, "PUT", "/user-svc/enrolls", admin, obj{"enrolls": []obj{{"role": "shop-svc:clerk", "userId": id}, {"role": "hotel:guest", "userId": id}}}).Must(t, 200)
+	joe = m.LoseMany(t, "shop-svc", id, m.Login(t, "joe", "password-of-joe"))
+	meshtest.Eventually(t, "all roles of an owner are lost", func() bool { return says(joe, "shop-svc") == "joe hotel:guest user-svc:user\n" })
 	m.Do(t, "DELETE", "/user-svc/tokens", joe, obj{}).Must(t, 200)
 	meshtest.Eventually(t, "the token is revoked", func() bool { return strings.Contains(says(joe, "shop-svc"), "the token was revoked") })
 	m.Do(t, "POST", "/user-svc/keys/rotate", admin, obj{"revoke": true}).Must(t, 200)

@@ -11,6 +11,7 @@ import (
 	"micromesh/internal/mesh"
 	"micromesh/internal/meshtest"
 	"micromesh/internal/meshtest/upstream"
+	"micromesh/pkg/auth"
 	"micromesh/pkg/logtest"
 	"micromesh/pkg/schema/schematest"
 )
@@ -53,11 +54,12 @@ func TestGuestsTakeNoNameOfOthers(t *testing.T) {
 	}
 	web.Do(t, "PUT", "/registry-svc/definition", web.Admin(t), map[string]any{"definition": map[string]any{"id": "defined-svc"}}).Must(t, 201)
 	web.Do(t, "PUT", "/user-svc/permits", web.Admin(t), map[string]any{"permits": []map[string]any{{"permission": "permitted-svc:a:b", "slugs": []string{"grantee-svc"}}}}).Must(t, 200)
-	taken = append(taken, "defined-svc", "Defined-SVC", "permitted-svc", "permitted_svc", "grantee-svc")
+	taken = append(taken, "defined-svc", "Defined-SVC", "permitted-svc", "permitted_svc")
 	for _, name := range taken {
 		serve(t, m, name, server.NewRPCServer)
 	}
-	serve(t, m, "greeter", server.NewRPCServer) // it came last, and may
+	web.Do(t, "PUT", "/user-svc/permits", joe, map[string]any{"permits": []map[string]any{{"permission": "joe:a:b", "slugs": []string{"greeter"}}}}).Must(t, 200)
+	serve(t, m, "greeter", server.NewRPCServer) // it came last, and may: anybody can name it as a receiver
 	meshtest.Eventually(t, "a guest with a free name is found", func() bool { return guest(m, "greeter") })
 	for _, name := range taken {
 		meshtest.Eventually(t, name+" is named in the log", func() bool { return strings.Contains(log.String(), "name="+name+" reason=") })
@@ -138,6 +140,79 @@ func TestAServiceThatIsAwayIsNoGuests(t *testing.T) {
 	// The service is back: its methods are as they were.
 	web.Serve(t, "vault-svc", schematest.File(t, "vault.v1", vault), Greeter{})
 	meshtest.Soon(t, "guarded again", func() bool { return web.Do(t, "POST", "/vault-svc/hello", "", `{"name":"joe"}`).Status == 401 })
+}
+
+// TestAStrangerTakesNoNameOfAService registers the name of a service without an account, while it runs and when it has left. Its own
+// process may, and an admin.
+func TestAStrangerTakesNoNameOfAService(t *testing.T) {
+	t.Parallel()
+	m, web, _ := named(t)
+	vaults := schematest.File(t, "vault.v1", vault)
+	stop := web.Serve(t, "vault-svc", vaults, Greeter{})
+	web.ServeAs(t, "claimed-svc", vaults, Greeter{}, map[string]string{auth.AccountClaim: auth.Claim("claimed-svc", "password-of-claimed-svc")})
+	for _, slug := range []string{"vault-svc", "claimed-svc"} {
+		meshtest.Soon(t, slug+" is found", func() bool { return m.Host.Nodes.Lookup(slug) != nil })
+	}
+	joe := web.Register(t, "joe")
+	refused := func(when, slug string) {
+		t.Helper()
+		for what, a := range map[string]meshtest.Answer{
+			"an account":      web.Do(t, "POST", "/user-svc/register", "", map[string]string{"slug": slug, "password": "password-of-eve"}),
+			"an organization": web.Do(t, "PUT", "/user-svc/organization", joe, map[string]string{"slug": slug, "name": "x"}),
+		} {
+			if a.Status != 409 || a.Text("code") != "SLUG_TAKEN" {
+				t.Errorf("%s, %s, %s: %d %s", slug, when, what, a.Status, a.Body)
+			}
+		}
+	}
+	refused("it runs", "vault-svc")
+	refused("it runs", "claimed-svc")
+	web.Register(t, "claimed-svc") // by the password that its node claims
+	stop()
+	meshtest.Soon(t, "the service is gone", func() bool { return m.Host.Nodes.Lookup("vault-svc") == nil })
+	refused("it has left", "vault-svc")
+	create(t, web, "vault-svc")
+}
+
+// TestNamesStayInUseWhileTheMeshRestarts registers the name of a guest immediately after a restart.
+func TestNamesStayInUseWhileTheMeshRestarts(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	m := start(t, dir, joinable)
+	serve(t, m, "greeter", server.NewRPCServer)
+	meshtest.Soon(t, "the guest is found", func() bool { return guest(m, "greeter") })
+	register := func() meshtest.Answer {
+		web := &meshtest.Mesh{Host: m.Host, URL: "http://" + m.Addr().String()}
+		return web.Do(t, "POST", "/user-svc/register", "", map[string]string{"slug": "greeter", "password": "password-of-eve"})
+	}
+	register().Must(t, 409)
+	m.Stop()
+	m = start(t, dir, joinable) // at another address, so that the guest does not come back
+	if a := register(); a.Status != 409 || a.Text("code") != "SLUG_TAKEN" {
+		t.Errorf("after the restart: %d %s", a.Status, a.Body)
+	}
+}
+
+// TestNobodyStopsAGuest takes the name of a guest that runs, for an organization that is renamed and as the receiver of a permit.
+func TestNobodyStopsAGuest(t *testing.T) {
+	t.Parallel()
+	m, web, _ := named(t)
+	for _, name := range []string{"greeter", "first-svc", "second-svc"} {
+		serve(t, m, name, server.NewRPCServer)
+		meshtest.Soon(t, name+" is found", func() bool { return guest(m, name) })
+	}
+	eve := web.Register(t, "eve")
+	id := web.Do(t, "PUT", "/user-svc/organization", eve, map[string]string{"slug": "own", "name": "Own"}).Must(t, 200).Text("organization", "id")
+	web.Do(t, "PUT", "/user-svc/organization", eve, map[string]string{"id": id, "slug": "greeter", "name": "Own"}).Must(t, 409)
+	web.Do(t, "PUT", "/user-svc/permits", eve, map[string]any{"permits": []map[string]any{{"permission": "eve:a:b", "slugs": []string{"greeter"}}}}).Must(t, 200)
+	for _, slug := range []string{"first-svc", "second-svc"} { // the names of all guests are looked at again whenever one of them is taken
+		create(t, web, slug)
+		meshtest.Soon(t, slug+" is dropped", func() bool { return !guest(m, slug) })
+	}
+	if !guest(m, "greeter") {
+		t.Error("the guest was dropped")
+	}
+	web.Do(t, "POST", "/greeter/Greeter.Hello", "", `{"name":"joe"}`).Must(t, 200)
 }
 
 // TestASchemaTakesNoSlugOfAnInstance publishes a schema under the slug of an account that has an instance.

@@ -130,7 +130,8 @@ routes:
 		return ask(t, m, "GET", "/look/7", joe).Status == 200 && m.Do(t, "POST", "/account-svc/accounts", joe, obj{"name": "x"}).Status == 201
 	})
 	web := upstream.Start(t)
-	m.Do(t, "PUT", "/registry-svc/instance", m.Register(t, "account-svc"), obj{"url": web.URL}).Must(t, 201)
+	m.Do(t, "POST", "/user-svc/user", m.Admin(t), obj{"user": obj{"slug": "account-svc"}, "password": "password-of-account-svc"}).Must(t, 200)
+	m.Do(t, "PUT", "/registry-svc/instance", m.Login(t, "account-svc", "password-of-account-svc"), obj{"url": web.URL}).Must(t, 201)
 	eventually(t, "its instance", func() bool { return ask(t, m, "GET", "/account-svc/page", "").Status == 200 })
 	guest := func(service, endpoint string) (failed bool) {
 		req, err := http.NewRequestWithContext(t.Context(), "POST", "http://"+guests+"/", strings.NewReader("{}"))

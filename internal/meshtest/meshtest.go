@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -239,4 +240,25 @@ func (m *Mesh) Register(t testing.TB, slug string) string {
 	t.Helper()
 	a := m.Do(t, "POST", "/user-svc/register", "", map[string]string{"appHost": "unnamed", "slug": slug, "name": slug, "password": "password-of-" + slug})
 	return a.Must(t, 200).Text("token", "token")
+}
+
+// LoseMany has an account lose so many roles of an owner that one mark takes the place of them in the list of revocations. It returns a token
+// of the account that was issued before.
+func (m *Mesh) LoseMany(t testing.TB, owner, userID, token string) string {
+	t.Helper()
+	type obj = map[string]any
+	admin := m.Admin(t)
+	for i := range 9 {
+		var enrolls []obj
+		var ids []string
+		for j := range 7 {
+			role := fmt.Sprintf("%s:%d-%d-", owner, i, j)
+			ids = append(ids, fmt.Sprintf("%s-%d-%d", userID, i, j))
+			enrolls = append(enrolls, obj{"id": ids[j], "role": role + strings.Repeat("x", 128-len(role)), "userId": userID})
+		}
+		m.Do(t, "PUT", "/user-svc/enrolls", admin, obj{"enrolls": enrolls}).Must(t, 200)
+		token = m.Do(t, "POST", "/user-svc/refresh-token", token, nil).Must(t, 200).Text("token", "token")
+		m.Do(t, "DELETE", "/user-svc/enrolls", admin, obj{"ids": ids}).Must(t, 200)
+	}
+	return token
 }

@@ -16,6 +16,12 @@ import (
 // file describes; it may take and give plain structs, since the gateway speaks JSON.
 func (m *Mesh) Serve(t testing.TB, slug string, file protoreflect.FileDescriptor, handler any) (stop func()) {
 	t.Helper()
+	return m.ServeAs(t, slug, file, handler, nil)
+}
+
+// ServeAs is Serve with metadata of the node.
+func (m *Mesh) ServeAs(t testing.TB, slug string, file protoreflect.FileDescriptor, handler any, metadata map[string]string) (stop func()) {
+	t.Helper()
 	h := m.Host
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	ln, err := h.Listen(ctx)
@@ -28,7 +34,7 @@ func (m *Mesh) Serve(t testing.TB, slug string, file protoreflect.FileDescriptor
 	}
 	srv, err := server.New(server.Config{
 		Name: slug, ID: rand.Text()[:12], Listener: ln, Registry: h.Registry, Verifier: h.Verifier, Permits: h.Auth, Logger: Logger(t),
-		Metrics: h.Metrics, Files: []protoreflect.FileDescriptor{file}, JetStream: h.JS, Credentials: creds,
+		Metrics: h.Metrics, Files: []protoreflect.FileDescriptor{file}, JetStream: h.JS, Credentials: creds, Metadata: metadata,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -43,8 +44,36 @@ type Permit struct {
 // Revocation is an entry of the bucket [kv.Revocations]. Under a [SessionKey] it voids every token of that session;
 // under a [UserKey] it takes roles from tokens that were issued before.
 type Revocation struct {
-	// Lost are roles that were taken away, with the time of it.
+	// Lost are roles that were taken away, with the time of it. The key "shop:*" is every role that begins with "shop:", and "*" is every
+	// role. Both leave [RoleUser].
 	Lost map[string]time.Time `json:"lost,omitempty"`
+	// Apps are the apps, in order, whose tokens have lost a role. A role that isn't here was lost in every app.
+	Apps map[string][]string `json:"apps,omitempty"`
+}
+
+// Lose adds a role that was taken away in one app, or in every app (AnyApp). If it was lost in several apps, the latest time holds for all
+// of them: tokens that were issued in between don't have the role.
+func (r *Revocation) Lose(role, appID string, at time.Time) {
+	if r.Lost == nil {
+		r.Lost = map[string]time.Time{}
+	}
+	apps, lost := r.Apps[role], false
+	if old, ok := r.Lost[role]; ok {
+		lost = len(apps) == 0
+		if old.After(at) {
+			at = old
+		}
+	}
+	r.Lost[role] = at
+	switch i, found := slices.BinarySearch(apps, appID); {
+	case lost || appID == AnyApp:
+		delete(r.Apps, role)
+	case !found:
+		if r.Apps == nil {
+			r.Apps = map[string][]string{}
+		}
+		r.Apps[role] = slices.Insert(apps, i, appID)
+	}
 }
 
 const (
@@ -63,7 +92,12 @@ func UserKey(id string) string { return userPrefix + kv.Key(id) }
 type Revoked struct {
 	Sessions []string                        `json:"sessions"` // ids that void a token with this sid
 	Lost     map[string]map[string]time.Time `json:"lost"`     // by user id: roles that older tokens lose
+	// Apps are, by user id and role, the apps whose tokens lose the role; those of every app where it isn't here.
+	Apps map[string]map[string][]string `json:"apps,omitempty"`
 }
+
+// maxRevoked bounds the lost roles that are shown, in bytes. Beyond it tokens of the accounts that lost the most lose all roles.
+const maxRevoked = 1 << 20
 
 // State is the replicated state, watched. It implements [Source] and answers for permits.
 type State struct {
@@ -113,10 +147,10 @@ func (s *State) Key(kid string) (*rsa.PublicKey, bool) {
 	return k.public, true
 }
 
-// Names reports whether a permit names a slug: as the owner of the permission, or as a holder of it.
+// Names reports whether a permit names a slug as the owner of the permission. Any account may name others as holders of its permissions.
 func (s *State) Names(slug string) bool {
 	for _, p := range s.permits.Load() {
-		if prefix, _, _ := strings.Cut(p.Permission, ":"); prefix == slug || slices.Contains(p.Slugs, slug) {
+		if prefix, _, _ := strings.Cut(p.Permission, ":"); prefix == slug {
 			return true
 		}
 	}
@@ -159,12 +193,32 @@ func (s *State) Revoked(c *Claims) (void bool, lost []string) {
 }
 
 func (r *Revocation) takes(c *Claims) (lost []string) {
-	for role, at := range r.Lost {
-		if !c.IssuedAt.After(at) {
+	if len(r.Lost) == 0 {
+		return nil
+	}
+	for _, role := range c.Roles {
+		if r.lost(c, role) || role != RoleUser && (r.lost(c, "*") || r.marked(c, role)) {
 			lost = append(lost, role)
 		}
 	}
 	return lost
+}
+
+// marked reports whether a token has lost a role with all others that begin like it.
+func (r *Revocation) marked(c *Claims, role string) bool {
+	for i := range len(role) {
+		if role[i] == ':' && r.lost(c, role[:i+1]+"*") {
+			return true
+		}
+	}
+	return false
+}
+
+// lost reports whether a token has lost a role by one of the keys.
+func (r *Revocation) lost(c *Claims, key string) bool {
+	at, ok := r.Lost[key]
+	apps := r.Apps[key]
+	return ok && !c.IssuedAt.After(at) && (len(apps) == 0 || slices.Contains(apps, c.AppID))
 }
 
 // Changed gives a channel that is closed at the next change of anything. Take it before looking, so that none is
@@ -186,7 +240,7 @@ func (s *State) Changed() <-chan struct{} {
 
 // Revocations lists what is revoked.
 func (s *State) Revocations() Revoked {
-	out := Revoked{Sessions: []string{}, Lost: map[string]map[string]time.Time{}}
+	out := Revoked{Sessions: []string{}, Lost: map[string]map[string]time.Time{}, Apps: map[string]map[string][]string{}}
 	for key, r := range s.revocations.Load() {
 		if k, ok := strings.CutPrefix(key, sessionPrefix); ok {
 			if id, ok := kv.Text(k); ok {
@@ -196,11 +250,57 @@ func (s *State) Revocations() Revoked {
 		if k, ok := strings.CutPrefix(key, userPrefix); ok {
 			if id, ok := kv.Text(k); ok {
 				out.Lost[id] = r.Lost
+				if len(r.Apps) > 0 {
+					out.Apps[id] = r.Apps
+				}
 			}
 		}
 	}
 	slices.Sort(out.Sessions)
+	out.bound(maxRevoked)
 	return out
+}
+
+// bound has the tokens of those accounts that lost the most lose all roles, until the list has room for the lost roles.
+func (r *Revoked) bound(room int) {
+	sizes := make(map[string]int, len(r.Lost))
+	total := 0
+	for user := range r.Lost {
+		sizes[user] = r.size(user)
+		total += sizes[user]
+	}
+	if total <= room {
+		return
+	}
+	users := slices.SortedFunc(maps.Keys(sizes), func(a, b string) int { return cmp.Or(cmp.Compare(sizes[b], sizes[a]), cmp.Compare(a, b)) })
+	for _, user := range users {
+		if total <= room {
+			return
+		}
+		var last time.Time
+		for _, at := range r.Lost[user] {
+			if at.After(last) {
+				last = at
+			}
+		}
+		r.Lost[user] = map[string]time.Time{"*": last} // another map: the entry is shared
+		delete(r.Apps, user)
+		total -= sizes[user] - r.size(user)
+	}
+}
+
+// size returns about the number of bytes of what an account has lost.
+func (r *Revoked) size(user string) int {
+	n := 2 * len(user)
+	for role := range r.Lost[user] {
+		n += 2*len(role) + len(time.RFC3339Nano) + 12
+	}
+	for _, apps := range r.Apps[user] {
+		for _, app := range apps {
+			n += len(app) + 3
+		}
+	}
+	return n
 }
 
 // Void tells whether a token is void, and which roles it has lost, by a list of revocations.
@@ -208,7 +308,7 @@ func (r *Revoked) Void(c *Claims) (void bool, lost []string) {
 	if _, ok := slices.BinarySearch(r.Sessions, c.SessionID); ok {
 		return true, nil
 	}
-	rev := Revocation{Lost: r.Lost[c.UserID]}
+	rev := Revocation{Lost: r.Lost[c.UserID], Apps: r.Apps[c.UserID]}
 	return false, rev.takes(c)
 }
 

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"micromesh/pkg/auth"
 	"micromesh/pkg/discovery"
 	"micromesh/pkg/events"
 	"micromesh/pkg/host"
@@ -29,6 +30,7 @@ type Backend struct {
 	Server *server.Server // for the generated Register…Handler functions; nil before Listen
 
 	name  string
+	claim string
 	host  *host.Host
 	relay *events.Relay
 	ln    net.Listener
@@ -57,6 +59,10 @@ func (b *Backend) Publish(schemas ...events.Schema) {
 	b.relay = events.NewRelay(b.DB, b.host.JS, b.host.Signer(b.name), b.Log, schemas...)
 }
 
+// Claim sets the claim that the service's nodes carry ([auth.Claim]): only the holder of the claimed password can register the slug. Call it
+// before Listen.
+func (b *Backend) Claim(claim string) { b.claim = claim }
+
 // Listen opens the RPC port and makes the server of the services that files describe. It serves once Run runs.
 func (b *Backend) Listen(ctx context.Context, files ...protoreflect.FileDescriptor) (err error) {
 	if b.ln, err = b.host.Listen(ctx); err != nil {
@@ -64,11 +70,15 @@ func (b *Backend) Listen(ctx context.Context, files ...protoreflect.FileDescript
 	}
 	h := b.host
 	h.Listens(b.ln.Addr())
+	metadata := map[string]string{host.Addresses: strings.Join(h.Own(), ",")}
+	if b.claim != "" {
+		metadata[auth.AccountClaim] = b.claim
+	}
 	b.Server, err = server.New(server.Config{
 		Name: b.name, ID: h.ID, Version: host.Version, Listener: b.ln, Registry: h.Registry,
 		Verifier: h.Verifier, Permits: h.Auth, Logger: b.Log, Metrics: h.Metrics, Files: files, JetStream: h.JS,
 		Advertise: h.Advertise(b.ln), Credentials: h.Credentials(), Linger: h.Linger(),
-		Metadata: map[string]string{host.Addresses: strings.Join(h.Own(), ",")},
+		Metadata: metadata,
 	})
 	return err
 }

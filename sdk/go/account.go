@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"micromesh/pkg/atomicfile"
+	"micromesh/pkg/auth"
 	"micromesh/pkg/errs"
 )
 
@@ -49,6 +50,19 @@ func loadCredentials(file, slug string) (credentials, error) {
 		return c, fmt.Errorf("write credentials: %w", err)
 	}
 	return c, nil
+}
+
+// Claim returns the text by which a service's nodes name the account that it is going to register ([auth.Claim]). It reads the credentials, and
+// makes them where there are none.
+func Claim(cfg Config) (string, error) {
+	if err := cfg.complete(); err != nil {
+		return "", err
+	}
+	c, err := loadCredentials(cfg.Credentials, cfg.Slug)
+	if err != nil {
+		return "", err
+	}
+	return auth.Claim(c.Slug, c.Password), nil
 }
 
 // token is a sign-in as the API answers it.

@@ -128,7 +128,7 @@ class _Keys:
 
     def __init__(self, service):
         self.service = service
-        self.keys, self.sessions, self.lost, self.tag = {}, frozenset(), {}, None
+        self.keys, self.sessions, self.lost, self.apps, self.tag = {}, frozenset(), {}, {}, None
         self.lock, self.unknown = threading.Lock(), 0.0
 
     def fetch(self):
@@ -146,8 +146,25 @@ class _Keys:
         revoked, answer = self.service._send("GET", "/.well-known/revocations.json", headers=headers)
         if answer.status == 304:
             return
-        self.sessions, self.lost = frozenset(revoked.get("sessions") or []), revoked.get("lost") or {}
+        self.sessions = frozenset(revoked.get("sessions") or [])
+        self.lost, self.apps = revoked.get("lost") or {}, revoked.get("apps") or {}
         self.tag = answer.headers.get("ETag")
+
+    def roles(self, claims):
+        """Returns the roles of a token without those that its account has lost since, one by one or all with one beginning."""
+        user, app, roles = claims.get("1ui"), claims.get("1ai"), claims.get("1ro") or []
+        lost, apps = self.lost.get(user) or {}, self.apps.get(user) or {}
+        if not lost:
+            return roles
+
+        def gone(key):
+            return key in lost and claims["iat"] <= _seconds(lost[key]) and app in (apps.get(key) or [app])
+
+        def keys(role):
+            marks = ["*"] + [role[: i + 1] + "*" for i, c in enumerate(role) if c == ":"]
+            return [role] if role == "user-svc:user" else [role, *marks]
+
+        return [role for role in roles if not any(map(gone, keys(role)))]
 
     def find(self, kid):
         """Gives a key. One that is not known may be new: then all are fetched, at most once in 10 s."""
@@ -298,9 +315,7 @@ class Service:
         except (ValueError, RecursionError):
             raise bad from None
         self._check(claims, bad)
-        lost = self._keys.lost.get(claims.get("1ui")) or {}
-        issued = claims["iat"]
-        claims["1ro"] = [r for r in claims.get("1ro") or [] if r not in lost or issued > _seconds(lost[r])]
+        claims["1ro"] = self._keys.roles(claims)
         return Caller(claims, token)
 
     def _check(self, claims, bad):

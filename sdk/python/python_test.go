@@ -108,6 +108,12 @@ func TestServiceInPython(t *testing.T) {
 		}
 		m.Do(t, "PUT", "/pets-py/pet/rex", manager, "{").Must(t, 400)
 		m.Do(t, "PUT", "/pets-py/pet/rex", manager, "[]").Must(t, 400)
+		// Roles that are lost are lost here too, soon, one by one and all of an owner.
+		lost := m.LoseMany(t, "pets-py", id, manager)
+		meshtest.Eventually(t, "all roles of an owner are lost", func() bool { return m.Do(t, "PUT", "/pets-py/pet/rex", lost, rex).Status == 403 })
+		meshtest.Eventually(t, "the next token has them", func() bool {
+			return m.Do(t, "PUT", "/pets-py/pet/rex", m.Login(t, "joe", "password-of-joe"), rex).Status == 201
+		})
 		// A token that is revoked is refused here too, soon.
 		m.Do(t, "DELETE", "/user-svc/tokens", manager, obj{}).Must(t, 200)
 		meshtest.Eventually(t, "the revoked token is refused", func() bool { return m.Do(t, "PUT", "/pets-py/pet/rex", manager, rex).Status == 401 })

@@ -6,14 +6,11 @@ import (
 	"fmt"
 	"log/slog"
 	netmail "net/mail"
-	"slices"
 
 	"github.com/golang-jwt/jwt/v5"
 
 	"micromesh/pkg/auth"
-	"micromesh/pkg/discovery"
 	"micromesh/pkg/errs"
-	"micromesh/pkg/ident"
 	"micromesh/pkg/mail"
 	"micromesh/user/service"
 )
@@ -66,18 +63,6 @@ func (p permits) Permissions(c service.Caller) []string { return p.state.Permiss
 // claimsOf gives what permits look at.
 func claimsOf(c service.Caller) *auth.Claims {
 	return &auth.Claims{UserID: c.UserID, Slug: c.Slug, Roles: c.Roles, AppID: c.AppID}
-}
-
-// guests asks discovery.
-type guests struct{ nodes *discovery.Registry }
-
-var _ service.Guests = guests{}
-
-// Run implements service.Guests. Names are folded as they are where guests may not have those of accounts.
-func (g guests) Run(slug string) bool {
-	return slices.ContainsFunc(g.nodes.Services(), func(s *discovery.Service) bool {
-		return ident.Fold(s.Name) == slug && slices.ContainsFunc(s.Nodes, (*discovery.Node).Stock)
-	})
 }
 
 // mailer sends the domain's mails.

@@ -29,8 +29,9 @@ type App struct {
 	Service *service.Service
 
 	*backend.Backend
-	replica *replicator
-	madeUp  string // the admin's password
+	replica  *replicator
+	programs *programs
+	madeUp   string // the admin's password
 }
 
 // New opens the database, brings it up to date, and makes sure that there are an admin and a key that signs. Close the app
@@ -68,8 +69,11 @@ func (a *App) open(ctx context.Context, h *host.Host, cfg Config) error {
 	keeper := h.Keeper(Name)
 	a.replica = newReplicator(h.JS, h.NATS, h.Auth, st, keeper, a.Log)
 	a.replica.slugs = newSlugs(h.JS, h.NATS, st, keeper, a.Log)
+	if a.programs, err = newPrograms(ctx, h.Nodes, st, a.Log); err != nil {
+		return err
+	}
 	a.Service, err = service.New(cfg.domain(), service.Ports{
-		Store: st, Sealer: h.Secrets, Signer: signer{}, Mailer: mailer, Permits: permits{h.Auth}, Replica: a.replica, Guests: guests{h.Nodes},
+		Store: st, Sealer: h.Secrets, Signer: signer{}, Mailer: mailer, Permits: permits{h.Auth}, Replica: a.replica, Programs: a.programs,
 	})
 	if err != nil {
 		return err
@@ -124,7 +128,7 @@ func (a *App) AdminPassword() string { return a.madeUp }
 
 // Run serves until ctx ends.
 func (a *App) Run(ctx context.Context) error {
-	return a.Backend.Run(ctx, append(a.replica.guards(), a.replica.run, a.replica.slugs.run, a.housekeep)...)
+	return a.Backend.Run(ctx, append(a.replica.guards(), a.replica.run, a.replica.slugs.run, a.programs.run, a.housekeep)...)
 }
 
 // housekeep deletes what has expired, and rotates the key when that is due, until ctx ends.

@@ -54,7 +54,7 @@ type replicator struct {
 type source interface {
 	PublishedKeys(ctx context.Context) ([]service.PublishedKey, error)
 	AllPermits(ctx context.Context) ([]service.Permit, error)
-	Revocations(ctx context.Context) (sessions []string, lost map[string]map[string]time.Time, err error)
+	Revocations(ctx context.Context) (sessions []string, lost []service.LostRole, err error)
 }
 
 var _ service.Replica = (*replicator)(nil)
@@ -97,8 +97,8 @@ func (r *replicator) load(ctx context.Context) (entries, error) {
 	for _, id := range sessions {
 		all[kv.Revocations][auth.SessionKey(id)] = encode(auth.Revocation{})
 	}
-	for user, roles := range lost {
-		all[kv.Revocations][auth.UserKey(user)] = encode(auth.Revocation{Lost: roles})
+	for user, r := range lostBy(lost) {
+		all[kv.Revocations][auth.UserKey(user)] = encode(r)
 	}
 	return all, nil
 }
@@ -368,10 +368,26 @@ func (r *replicator) permit(ctx context.Context, id string) ([]byte, error) {
 // lost is what a user's tokens have lost; nil where that is nothing.
 func (r *replicator) lost(ctx context.Context, user string) ([]byte, error) {
 	lost, err := r.reader.RolesLost(ctx, user)
-	if err != nil || len(lost[user]) == 0 {
+	all := lostBy(lost)
+	if err != nil || len(all) == 0 {
 		return nil, err
 	}
-	return encode(auth.Revocation{Lost: lost[user]}), nil
+	return encode(all[user]), nil
+}
+
+// lostBy groups lost roles by account, without those that were granted again.
+func lostBy(lost []service.LostRole) map[string]*auth.Revocation {
+	by := map[string]*auth.Revocation{}
+	for _, l := range lost {
+		if l.Back {
+			continue
+		}
+		if by[l.UserID] == nil {
+			by[l.UserID] = &auth.Revocation{}
+		}
+		by[l.UserID].Lose(l.Role, l.AppID, l.At)
+	}
+	return by
 }
 
 // seen tells whether this process decides by what was put.

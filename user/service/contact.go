@@ -144,7 +144,7 @@ func (s *Service) claim(ctx context.Context, w *work, c Contact, now time.Time) 
 		if err := w.AssignEnroll(ctx, e.ID, c.UserID, now); err != nil {
 			return err
 		}
-		if err := give(ctx, w, c.UserID, e.Role); err != nil {
+		if err := give(ctx, w, c.UserID, e.AppID, e.Role); err != nil {
 			return err
 		}
 	}

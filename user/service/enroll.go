@@ -122,6 +122,12 @@ func (s *Service) saveEnroll(ctx context.Context, w *work, c Caller, n NewEnroll
 	if err != nil {
 		return Enroll{}, err
 	}
+	if !counts(n.Role, appID) {
+		if n.AppHost != "" {
+			return Enroll{}, errs.Field("appHost", "app", "is one app: the role %s holds in the whole mesh. Use * or leave appHost out", n.Role)
+		}
+		appID = AnyApp
+	}
 	if err := s.mayHandle(ctx, w, c, n.Role, appID, "user-svc:enroll:edit"); err != nil {
 		return Enroll{}, err
 	}
@@ -195,7 +201,7 @@ func (s *Service) replaceEnroll(ctx context.Context, w *work, c Caller, e *Enrol
 // grant inserts an enroll, unless the account or contact has the role in the app already. One that could take no effect is refused.
 func (s *Service) grant(ctx context.Context, w *work, actor string, e Enroll) error {
 	if e.UserID != "" {
-		if err := give(ctx, w, e.UserID, e.Role); err != nil {
+		if err := give(ctx, w, e.UserID, e.AppID, e.Role); err != nil {
 			return err
 		}
 	}
@@ -290,11 +296,11 @@ func (s *Service) drop(ctx context.Context, w *work, actor string, a Account, e 
 	if err != nil {
 		return err
 	}
-	still := slices.ContainsFunc(others, func(o Enroll) bool { return o.ID != e.ID && (o.AppID == e.AppID || o.AppID == AnyApp) })
-	if !still {
-		if err := take(ctx, w, a.ID, e.Role, now); err != nil {
-			return err
-		}
+	held := func(appID string) bool {
+		return slices.ContainsFunc(others, func(o Enroll) bool { return o.ID != e.ID && (o.AppID == appID || o.AppID == AnyApp) })
+	}
+	if err := take(ctx, w, a.ID, e.AppID, e.Role, e.CreatedAt, now, held); err != nil {
+		return err
 	}
 	return w.Emit(ctx, Event{UserID: a.ID, Slug: a.Slug, ActorID: actor, What: RoleRemoved{Role: e.Role, AppID: e.AppID}})
 }

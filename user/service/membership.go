@@ -51,7 +51,7 @@ func (s *Service) join(ctx context.Context, w *work, m Membership, appID string,
 	if err := s.fits(ctx, w, m.UserID, role, appID, m.Role == OrgAdmin); err != nil {
 		return err
 	}
-	if err := give(ctx, w, m.UserID, role); err != nil {
+	if err := give(ctx, w, m.UserID, appID, role); err != nil {
 		return err
 	}
 	if err := w.InsertMembership(ctx, m); err != nil {
@@ -109,7 +109,7 @@ func (s *Service) leave(ctx context.Context, w *work, c Caller, o Organization, 
 	if err := w.DeleteMembership(ctx, m.OrganizationID, m.UserID); err != nil {
 		return err
 	}
-	if err := take(ctx, w, m.UserID, role, now); err != nil {
+	if err := take(ctx, w, m.UserID, o.AppID, role, m.CreatedAt, now, func(string) bool { return false }); err != nil {
 		return err
 	}
 	enrolls, err := w.Enrolls(ctx, EnrollQuery{Prefixes: []string{orgPrefix(o.ID)}, UserIDs: []string{m.UserID}})

@@ -156,9 +156,6 @@ func (s *Service) putOrganization(ctx context.Context, w *work, c Caller, o *Org
 	switch {
 	case created:
 		// Roles, permits and data of others may still name the organization that had the id.
-		if err := s.unused(o.Slug); err != nil && !c.IsAdmin() {
-			return false, err
-		}
 		if had, err := w.HadSlug(ctx, o.ID); err != nil || had {
 			return false, errors.Join(err, errIDUsed)
 		}
@@ -169,6 +166,11 @@ func (s *Service) putOrganization(ctx context.Context, w *work, c Caller, o *Org
 			return false, err
 		}
 		o.AppID, o.CreatedAt = old.AppID, old.CreatedAt
+	}
+	if o.Slug != old.Slug && !c.IsAdmin() {
+		if err := s.unused(o.Slug); err != nil {
+			return false, err
+		}
 	}
 	if err := w.ReserveSlug(ctx, o.Slug, o.ID); err != nil {
 		if errors.Is(err, ErrTaken) {

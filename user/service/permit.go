@@ -5,7 +5,9 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -82,15 +84,19 @@ func (s *Service) savePermit(ctx context.Context, w *work, c Caller, n NewPermit
 	}
 	p := Permit{ID: n.ID, AppID: appID, Permission: n.Permission, Roles: n.Roles, Slugs: n.Slugs, CreatedAt: now, UpdatedAt: now}
 	if p.ID == "" {
-		p.ID = p.digest()
+		if p.ID, err = p.free(ctx, w); err != nil {
+			return err
+		}
 	}
 	old, err := w.Permit(ctx, p.ID)
 	switch {
+	case errors.Is(err, ErrNotFound) && madeUp.MatchString(n.ID) && n.ID != p.digest(0):
+		return errs.Field("id", "made_up", "belongs to a permit with other content, which does not exist: leave the id out, or choose another one")
 	case err == nil && s.mayHandle(ctx, w, c, old.Permission, old.AppID, "user-svc:permit:edit") != nil:
 		return errs.Forbiddenf("the permit %s is another owner's", p.ID)
 	case err == nil:
 		p.CreatedAt = old.CreatedAt
-		if old.AppID == p.AppID && old.Permission == p.Permission && slices.Equal(old.Roles, p.Roles) && slices.Equal(old.Slugs, p.Slugs) {
+		if p.same(old) {
 			return nil
 		}
 	case !errors.Is(err, ErrNotFound):
@@ -103,10 +109,37 @@ func (s *Service) savePermit(ctx context.Context, w *work, c Caller, n NewPermit
 	return w.Emit(ctx, Event{ActorID: c.UserID, What: PermitSaved{Permit: p}})
 }
 
-// digest makes an id of what a permit says.
-func (p Permit) digest() string {
+// madeUp matches the ids of permits that were saved without one. A permit of another account may get such an id, so it can't be chosen.
+var madeUp = regexp.MustCompile("^prm_[0-9a-f]{24}$")
+
+// free returns the id of the permit that says the same, or else one that none has. The id is a hash of the content, so that saving again
+// changes nothing. A permit with that id may have other content by now.
+func (p Permit) free(ctx context.Context, r Reader) (string, error) {
+	for n := 0; ; n++ {
+		id := p.digest(n)
+		old, err := r.Permit(ctx, id)
+		switch {
+		case errors.Is(err, ErrNotFound), err == nil && p.same(old):
+			return id, nil
+		case err != nil:
+			return "", err
+		}
+	}
+}
+
+// same reports whether two permits grant the same.
+func (p Permit) same(old Permit) bool {
+	return old.AppID == p.AppID && old.Permission == p.Permission && slices.Equal(old.Roles, p.Roles) && slices.Equal(old.Slugs, p.Slugs)
+}
+
+// digest makes an id of what a permit says, the n-th that it could have.
+func (p Permit) digest(n int) string {
 	h := sha256.New()
-	for _, part := range [][]string{{p.AppID, p.Permission}, p.Roles, {""}, p.Slugs} {
+	parts := [][]string{{p.AppID, p.Permission}, p.Roles, {""}, p.Slugs}
+	if n > 0 {
+		parts = append(parts, []string{"", strconv.Itoa(n)})
+	}
+	for _, part := range parts {
 		for _, s := range part {
 			h.Write([]byte(s))
 			h.Write([]byte{0})

@@ -53,10 +53,14 @@ type Replica interface {
 	Changed(ctx context.Context, c Changes)
 }
 
-// Guests are the programs in plain go-micro that run. Their names have no owner, but are in use.
-type Guests interface {
-	// Run reports whether a program of this name runs.
-	Run(slug string) bool
+// Programs run beside the mesh's own services, in plain go-micro or with a schema. Their names are in use, though they may have no account.
+type Programs interface {
+	// Used reports whether a program runs under a slug, or ran lately. Errors: Unavailable while it can't be told.
+	Used(slug string) (bool, error)
+	// Claims lists the accounts that the programs under a slug have named as their own.
+	Claims(slug string) []string
+	// Claimed reports whether a claim names the account with a password. It costs as much as the hash of a password.
+	Claimed(claim, slug, password string) bool
 }
 
 // Changes names what was changed of what every process must know.

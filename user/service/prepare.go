@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"micromesh/pkg/ident"
@@ -91,15 +92,15 @@ func (s *Service) Housekeep(ctx context.Context) error {
 	})
 }
 
-// Revocations gives what other processes must know of what was taken away: sessions that ended, and roles lost by account. What no token that is still good could
-// carry is left out. Errors: Unavailable.
-func (s *Service) Revocations(ctx context.Context) (sessions []string, lost map[string]map[string]time.Time, err error) {
+// Revocations returns the sessions that ended and the lost roles of accounts, for replication. Sessions whose tokens have all expired are
+// left out. Errors: Unavailable.
+func (s *Service) Revocations(ctx context.Context) (sessions []string, lost []LostRole, err error) {
 	since := s.now().Add(-s.tokenReach())
 	if sessions, err = s.store.RevokedSince(ctx, since); err != nil {
 		return nil, nil, err
 	}
 	lost, err = s.store.RolesLost(ctx, "")
-	return sessions, lost, err
+	return sessions, slices.DeleteFunc(lost, func(l LostRole) bool { return l.Back }), err
 }
 
 // AllPermits gives every permit, for replication. Errors: Unavailable.

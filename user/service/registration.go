@@ -1,7 +1,6 @@
 package service
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,6 +35,12 @@ func (s *Service) Register(ctx context.Context, ip string, r Registration) (Toke
 		return Token{}, err
 	}
 	defer done()
+	if err := s.untaken(ctx, slug); err != nil {
+		return Token{}, err
+	}
+	if err := s.unusedBy(ctx, ip, slug, r.Password); err != nil {
+		return Token{}, err
+	}
 	hash, err := s.hashNew(ctx, ip, slug, r.Password)
 	if err != nil {
 		return Token{}, err
@@ -88,7 +93,7 @@ func unproved(ctx context.Context, r Reader, c Contact, userID string) error {
 // checkRegistration checks all that needs no database.
 func (s *Service) checkRegistration(r Registration) (slug string, contact Contact, err error) {
 	slug = r.Slug
-	if err := cmp.Or(checkNewSlug(slug), s.unused(slug)); err != nil {
+	if err := checkNewSlug(slug); err != nil {
 		return "", Contact{}, err
 	}
 	if err := errors.Join(checkName(r.Name), checkDevice(r.Device)); err != nil {
@@ -116,23 +121,57 @@ func (s *Service) hashNew(ctx context.Context, ip, slug, password string) (strin
 	if err := s.checkPassword("password", password); err != nil {
 		return "", err
 	}
-	if _, err := s.store.AccountBySlug(ctx, slug); !errors.Is(err, ErrNotFound) {
-		if err == nil {
-			err = errSlugTaken
-		}
+	if err := s.untaken(ctx, slug); err != nil {
 		return "", err
 	}
 	return s.hasher.hash(ctx, ip, slug, password)
 }
 
-var errSlugInUse = errs.New(errs.Conflict, "SLUG_TAKEN", "a program in plain go-micro runs under this name: choose another one, or have an admin create the account")
-
-// unused refuses the name of a program that has no account: whoever made an account of that name would stop it, and receive its calls.
-func (s *Service) unused(slug string) error {
-	if s.guests != nil && s.guests.Run(slug) {
-		return errSlugInUse
+// untaken refuses the slug of an account.
+func (s *Service) untaken(ctx context.Context, slug string) error {
+	_, err := s.store.AccountBySlug(ctx, slug)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return nil
+	case err == nil:
+		return errSlugTaken
 	}
-	return nil
+	return err
+}
+
+var errSlugInUse = errs.New(errs.Conflict, "SLUG_TAKEN", "a program runs under this name, or ran lately: choose another one, or have an admin create the account")
+
+// unused refuses the name of a program that has no account: whoever made an account of that name would own its roles and permissions, and
+// receive its calls.
+func (s *Service) unused(slug string) error {
+	if s.programs == nil {
+		return nil
+	}
+	used, err := s.programs.Used(slug)
+	if err == nil && used {
+		err = errSlugInUse
+	}
+	return err
+}
+
+// unusedBy is unused for an account with a password: a program may register the account that it has named as its own.
+func (s *Service) unusedBy(ctx context.Context, ip, slug, password string) error {
+	unused := s.unused(slug)
+	if !errors.Is(unused, errSlugInUse) || s.checkPassword("password", password) != nil {
+		return unused
+	}
+	for _, claim := range s.programs.Claims(slug) {
+		leave, err := s.hasher.enter(ctx, ip, slug)
+		if err != nil {
+			return err
+		}
+		claimed := s.programs.Claimed(claim, slug, password)
+		leave()
+		if claimed {
+			return nil
+		}
+	}
+	return unused
 }
 
 // create inserts an account under a slug that nobody ever had.
@@ -171,6 +210,11 @@ func (s *Service) CreateUser(ctx context.Context, c Caller, n NewAccount) (Accou
 	slug := n.Slug
 	if err := checkNewSlug(slug); err != nil {
 		return Account{}, err
+	}
+	if !c.IsAdmin() {
+		if err := s.unused(slug); err != nil {
+			return Account{}, err
+		}
 	}
 	if err := errors.Join(checkName(n.Name), checkLabels(n.Labels), checkRoles(n.Roles), checkID("user.id", n.ID)); err != nil {
 		return Account{}, errs.From(err)
@@ -213,6 +257,9 @@ func (s *Service) CreateUser(ctx context.Context, c Caller, n NewAccount) (Accou
 			}
 		}
 		for _, role := range n.Roles {
+			if !counts(role, app.ID) {
+				return errs.Field("roleIds", "app", "has %s, which holds in the whole mesh: leave it out, and enroll the account for the app *", role)
+			}
 			if err := s.mayHandle(ctx, w, c, role, app.ID, "user-svc:enroll:edit"); err != nil {
 				return err
 			}

@@ -4,7 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"slices"
-	"time"
+	"strings"
 
 	"micromesh/pkg/errs"
 	"micromesh/pkg/ident"
@@ -31,18 +31,25 @@ func orgRole(organizationID, role string) string {
 	return orgPrefix(organizationID) + ":" + role
 }
 
-// roles lists the roles that an account has in an app, sorted, and its organizations there, the oldest membership first.
-func (s *Service) roles(ctx context.Context, r Reader, userID, appID string) (roles, orgs []string, err error) {
-	b, orgs, err := s.bundle(ctx, r, userID, appID)
+// roles lists the roles that an account has in an app, sorted, and its organizations there, the oldest membership first. Made is the oldest
+// one that it has made itself, if any.
+func (s *Service) roles(ctx context.Context, r Reader, userID, appID string) (roles, orgs []string, made string, err error) {
+	b, memberships, err := s.bundle(ctx, r, userID, appID)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, "", err
+	}
+	for _, m := range memberships {
+		orgs = append(orgs, m.OrganizationID)
+		if m.Role == OrgAdmin && made == "" {
+			made = m.OrganizationID
+		}
 	}
 	slices.Sort(b.roles)
-	return b.roles, orgs, nil
+	return b.roles, orgs, made, nil
 }
 
-// bundle collects the roles that take effect for an account in an app; an empty app is every one.
-func (s *Service) bundle(ctx context.Context, r Reader, userID, appID string) (b *bundle, orgs []string, err error) {
+// bundle collects the roles and memberships that take effect for an account in an app; an empty app is every one.
+func (s *Service) bundle(ctx context.Context, r Reader, userID, appID string) (b *bundle, in []Membership, err error) {
 	enrolls, err := s.effective(ctx, r, EnrollQuery{UserIDs: []string{userID}, AppID: appID})
 	if err != nil {
 		return nil, nil, err
@@ -57,15 +64,24 @@ func (s *Service) bundle(ctx context.Context, r Reader, userID, appID string) (b
 	}
 	for _, m := range memberships {
 		if b.add(orgRole(m.OrganizationID, m.Role), m.Role == OrgAdmin) {
-			orgs = append(orgs, m.OrganizationID)
+			in = append(in, m)
 		}
 	}
-	return b, orgs, nil
+	return b, in, nil
 }
 
-// effective lists the enrolls of an account that count: those that wait for a contact count only while the account may claim them.
+// counts reports whether a role takes effect in an app. The calls of the mesh's own services concern the whole mesh, so their admin roles
+// take effect in every app (AnyApp), or in the default app: the mesh's own. Other apps have no admins who could change accounts or routes.
+func counts(role, appID string) bool {
+	prefix, rest, _ := strings.Cut(role, ":")
+	return rest != "admin" || !ident.Own(prefix) || appID == AnyApp || appID == DefaultApp
+}
+
+// effective lists the enrolls of an account that count. Those that wait for a contact count only while the account may claim them. Admin roles
+// of the mesh's own services that an earlier version saved for one app don't count.
 func (s *Service) effective(ctx context.Context, r Reader, q EnrollQuery) ([]Enroll, error) {
 	enrolls, err := r.Enrolls(ctx, q)
+	enrolls = slices.DeleteFunc(enrolls, func(e Enroll) bool { return !counts(e.Role, e.AppID) })
 	if err != nil || !slices.ContainsFunc(enrolls, func(e Enroll) bool { return e.ContactID != "" }) {
 		return enrolls, err
 	}
@@ -178,25 +194,6 @@ func checkRoles(roles []string) error {
 		}
 	}
 	return nil
-}
-
-// take takes a role away: tokens that carry it lose it too.
-func take(ctx context.Context, w *work, userID, role string, now time.Time) error {
-	w.changes.Users = append(w.changes.Users, userID)
-	return w.LoseRole(ctx, userID, role, now)
-}
-
-// give makes sure that a role which was taken away before counts again.
-func give(ctx context.Context, w *work, userID, role string) error {
-	lost, err := w.RolesLost(ctx, userID)
-	if err != nil {
-		return err
-	}
-	if _, ok := lost[userID][role]; !ok {
-		return nil
-	}
-	w.changes.Users = append(w.changes.Users, userID)
-	return w.RegainRole(ctx, userID, role)
 }
 
 // jsonSize returns the number of bytes of a text in a token.

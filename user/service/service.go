@@ -40,31 +40,31 @@ func (c Config) Validate() error {
 
 // Ports are what the service needs. All but Clock must be set.
 type Ports struct {
-	Store   Store
-	Sealer  Sealer
-	Signer  Signer
-	Mailer  Mailer
-	Permits Permits
-	Replica Replica
-	Guests  Guests // nil where none can run
-	Clock   Clock  // default: the system's
+	Store    Store
+	Sealer   Sealer
+	Signer   Signer
+	Mailer   Mailer
+	Permits  Permits
+	Replica  Replica
+	Programs Programs // nil where none can run
+	Clock    Clock    // default: the system's
 }
 
 // Service is the domain. Its methods are safe for concurrent use.
 type Service struct {
-	cfg     Config
-	store   Store
-	sealer  Sealer
-	signer  Signer
-	mailer  Mailer
-	permits Permits
-	replica Replica
-	guests  Guests
-	clock   *ticker
-	hasher  *hasher
-	known   *briefly[known] // by account and app, for hasPermission
-	keys    keyring
-	turns   turns // of registrations, by slug
+	cfg      Config
+	store    Store
+	sealer   Sealer
+	signer   Signer
+	mailer   Mailer
+	permits  Permits
+	replica  Replica
+	programs Programs
+	clock    *ticker
+	hasher   *hasher
+	known    *briefly[known] // by account and app, for hasPermission
+	keys     keyring
+	turns    turns // of registrations, by slug
 }
 
 // New makes a service. [Service.Prepare] comes before anything else.
@@ -76,7 +76,7 @@ func New(cfg Config, p Ports) (*Service, error) {
 		p.Clock = time.Now
 	}
 	s := &Service{
-		cfg: cfg, store: p.Store, sealer: p.Sealer, signer: p.Signer, mailer: p.Mailer, permits: p.Permits, replica: p.Replica, guests: p.Guests,
+		cfg: cfg, store: p.Store, sealer: p.Sealer, signer: p.Signer, mailer: p.Mailer, permits: p.Permits, replica: p.Replica, programs: p.Programs,
 		clock: &ticker{now: p.Clock}, hasher: newHasher(), known: newBriefly[known](p.Clock),
 	}
 	return s, nil

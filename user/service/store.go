@@ -55,8 +55,10 @@ type Reader interface {
 
 	// Enrolls lists enrolls, the oldest first.
 	Enrolls(ctx context.Context, q EnrollQuery) ([]Enroll, error)
-	// RolesLost gives, for one account or (empty) for all, the roles that were taken away, with the time of it.
-	RolesLost(ctx context.Context, userID string) (map[string]map[string]time.Time, error)
+	// RolesLost lists the roles that one account or (empty) every account has lost, by account, role and app.
+	RolesLost(ctx context.Context, userID string) ([]LostRole, error)
+	// Issued returns, by app, when the newest token of an account was issued. Tokens of revoked sessions don't matter.
+	Issued(ctx context.Context, userID string) (map[string]time.Time, error)
 
 	Permit(ctx context.Context, id string) (Permit, error)
 	// Permits lists permits; an empty permission or slug matches all.
@@ -114,8 +116,10 @@ type Tx interface {
 	AssignEnroll(ctx context.Context, id, userID string, at time.Time) error
 	DeleteEnroll(ctx context.Context, id string) error
 	DeleteEnrollsOf(ctx context.Context, userID string) error
-	LoseRole(ctx context.Context, userID, role string, at time.Time) error
-	RegainRole(ctx context.Context, userID, role string) error
+	// LoseRole inserts a lost role, or replaces the one of its account, app and role.
+	LoseRole(ctx context.Context, l LostRole) error
+	// DropLost forgets that an account has lost a role in an app.
+	DropLost(ctx context.Context, l LostRole) error
 
 	// SavePermit inserts a permit, or replaces the one with its id.
 	SavePermit(ctx context.Context, p Permit) error

@@ -55,18 +55,16 @@ var (
 	errReused   = errs.New(errs.Unauthenticated, "TOKEN_REUSED", "the token was refreshed already, so its session was ended: sign in again")
 )
 
-// issue makes a token for a session, with the roles of this moment. Of like it takes the active organization, and whether it is plain.
+// issue makes a token for a session, with the roles of this moment. Of like it takes the active organization, and whether it is plain. Without
+// one, the oldest organization that the account has made itself is active. A membership that another account added never is.
 func (s *Service) issue(ctx context.Context, w *work, a Account, app App, session Session, like Token, now time.Time) (Token, error) {
-	roles, orgs, err := s.roles(ctx, w, a.ID, app.ID)
+	roles, orgs, made, err := s.roles(ctx, w, a.ID, app.ID)
 	if err != nil {
 		return Token{}, err
 	}
 	org := like.ActiveOrg
 	if !slices.Contains(orgs, org) {
-		org = ""
-		if len(orgs) > 0 {
-			org = orgs[0]
-		}
+		org = made
 	}
 	t := Token{
 		ID: newID("tok"), SessionID: session.ID, KeyID: w.key.ID, UserID: a.ID, Slug: a.Slug, AppID: app.ID, Device: session.Device,

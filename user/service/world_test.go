@@ -85,6 +85,16 @@ func (w *world) again(change func(*service.Config)) *service.Service {
 	return s
 }
 
+// serviceWith makes a service on the same database, beside programs.
+func (w *world) serviceWith(p service.Programs) *service.Service {
+	w.Helper()
+	s, err := service.New(w.cfg, service.Ports{Store: w.store, Sealer: w.box, Signer: w, Mailer: w, Permits: w, Replica: w, Clock: w.now, Programs: p})
+	if err != nil {
+		w.Fatal(err)
+	}
+	return s
+}
+
 // signingKey is made once for all worlds: that takes a while.
 var signingKey = sync.OnceValues(func() (*rsa.PrivateKey, error) { return rsa.GenerateKey(rand.Reader, 2048) })
 

@@ -66,41 +66,64 @@ func (t *tx) DeleteEnrollsOf(ctx context.Context, userID string) error {
 	return t.exec(ctx, "delete enrolls", "DELETE FROM enrolls WHERE user_id = ?", userID)
 }
 
+// The table lost_roles is that of versions which didn't know the app. Nothing is added to it.
+const lostRoles = `SELECT user_id, app_id, role, lost_at, back FROM (
+	SELECT user_id, app_id, role, lost_at, back FROM roles_lost
+	UNION ALL SELECT user_id, '*' AS app_id, role, lost_at, FALSE AS back FROM lost_roles) AS lost`
+
 // RolesLost implements service.Reader.
-func (r reader) RolesLost(ctx context.Context, userID string) (map[string]map[string]time.Time, error) {
-	type lost struct {
-		user, role string
-		at         time.Time
-	}
-	scan := func(row sqldb.Scanner) (l lost, err error) {
-		err = row.Scan(&l.user, &l.role, sqldb.ScanTime(&l.at))
+func (r reader) RolesLost(ctx context.Context, userID string) ([]service.LostRole, error) {
+	scan := func(row sqldb.Scanner) (l service.LostRole, err error) {
+		err = row.Scan(&l.UserID, &l.AppID, &l.Role, sqldb.ScanTime(&l.At), &l.Back)
 		return l, err
 	}
 	var w where
 	w.is("user_id", userID)
-	rows, err := all(ctx, r, "list lost roles", scan, "SELECT user_id, role, lost_at FROM lost_roles"+w.text, w.args...)
-	if err != nil {
-		return nil, err
+	return all(ctx, r, "list lost roles", scan, lostRoles+w.text+" ORDER BY user_id, role, app_id", w.args...)
+}
+
+// Issued implements service.Reader.
+func (r reader) Issued(ctx context.Context, userID string) (map[string]time.Time, error) {
+	type newest struct {
+		app string
+		at  time.Time
 	}
-	byUser := make(map[string]map[string]time.Time)
-	for _, l := range rows {
-		if byUser[l.user] == nil {
-			byUser[l.user] = make(map[string]time.Time)
-		}
-		byUser[l.user][l.role] = l.at
+	scan := func(row sqldb.Scanner) (n newest, err error) {
+		err = row.Scan(&n.app, sqldb.ScanTime(&n.at))
+		return n, err
 	}
-	return byUser, nil
+	rows, err := all(ctx, r, "find newest tokens", scan, `SELECT s.app_id, MAX(t.issued_at) FROM sessions s JOIN tokens t ON t.session_id = s.id
+		WHERE s.user_id = ? AND s.revoked_at IS NULL GROUP BY s.app_id`, userID)
+	byApp := make(map[string]time.Time, len(rows))
+	for _, n := range rows {
+		byApp[n.app] = n.at
+	}
+	return byApp, err
 }
 
 // LoseRole implements service.Tx.
-func (t *tx) LoseRole(ctx context.Context, userID, role string, at time.Time) error {
-	return t.exec(ctx, "take role", `INSERT INTO lost_roles (user_id, role, lost_at) VALUES (?, ?, ?)
-		ON CONFLICT (user_id, role) DO UPDATE SET lost_at = excluded.lost_at`, userID, role, sqldb.Time(at))
+func (t *tx) LoseRole(ctx context.Context, l service.LostRole) error {
+	if err := t.dropOldLost(ctx, l); err != nil {
+		return err
+	}
+	return t.exec(ctx, "take role", `INSERT INTO roles_lost (user_id, app_id, role, lost_at, back) VALUES (?, ?, ?, ?, ?)
+		ON CONFLICT (user_id, app_id, role) DO UPDATE SET lost_at = excluded.lost_at, back = excluded.back`,
+		l.UserID, l.AppID, l.Role, sqldb.Time(l.At), l.Back)
 }
 
-// RegainRole implements service.Tx.
-func (t *tx) RegainRole(ctx context.Context, userID, role string) error {
-	return t.exec(ctx, "give role back", "DELETE FROM lost_roles WHERE user_id = ? AND role = ?", userID, role)
+// DropLost implements service.Tx.
+func (t *tx) DropLost(ctx context.Context, l service.LostRole) error {
+	if err := t.dropOldLost(ctx, l); err != nil {
+		return err
+	}
+	return t.exec(ctx, "forget lost role", "DELETE FROM roles_lost WHERE user_id = ? AND app_id = ? AND role = ?", l.UserID, l.AppID, l.Role)
+}
+
+func (t *tx) dropOldLost(ctx context.Context, l service.LostRole) error {
+	if l.AppID != service.AnyApp {
+		return nil
+	}
+	return t.exec(ctx, "forget lost role", "DELETE FROM lost_roles WHERE user_id = ? AND role = ?", l.UserID, l.Role)
 }
 
 const permitColumns = "SELECT id, app_id, permission, roles, slugs, created_at, updated_at FROM permits"

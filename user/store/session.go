@@ -111,6 +111,7 @@ func (t *tx) Expire(ctx context.Context, before service.Expiry) error {
 		{"DELETE FROM codes WHERE expires_at < ?", before.Codes},
 		{"DELETE FROM attempts WHERE tried_at < ?", before.Attempts},
 		{"DELETE FROM lost_roles WHERE lost_at < ?", before.Lost},
+		{"DELETE FROM roles_lost WHERE lost_at < ?", before.Lost},
 	} {
 		if err := t.exec(ctx, "delete what has expired", e.query, sqldb.Time(e.at)); err != nil {
 			return err

@@ -47,6 +47,7 @@ export class Verifier {
   private keys = new Map<string, CryptoKey>();
   private sessions = new Set<string>();
   private lost: Record<string, Record<string, string>> = {};
+  private apps: Record<string, Record<string, string[]>> = {};
   private tag: string | undefined;
   private unknown = -unknownEvery;
   private fetching: Promise<void> | undefined;
@@ -102,9 +103,20 @@ export class Verifier {
       throw bad();
     }
     this.check(claims, bad);
-    const lost = this.lost[claims["1ui"]] ?? {};
-    const roles = (claims["1ro"] ?? []).filter((role) => !(role in lost) || claims.iat * 1000 > Date.parse(lost[role] ?? ""));
+    const roles = (claims["1ro"] ?? []).filter((role) => !this.lacks(claims, role));
     return new Caller(token, claims["1ui"], claims["1sl"], roles, claims["1ai"], claims["1ao"]);
+  }
+
+  /** Reports whether the account has lost a role since the token was issued, alone or with all roles of one beginning. */
+  private lacks(claims: Claims, role: string): boolean {
+    const lost = this.lost[claims["1ui"]] ?? {};
+    const apps = this.apps[claims["1ui"]] ?? {};
+    const keys = [role];
+    if (role !== "user-svc:user") {
+      keys.push("*");
+      for (let i = role.indexOf(":"); i >= 0; i = role.indexOf(":", i + 1)) keys.push(role.slice(0, i + 1) + "*");
+    }
+    return keys.some((key) => claims.iat * 1000 <= Date.parse(lost[key] ?? "") && (apps[key]?.includes(claims["1ai"]) ?? true));
   }
 
   private check(c: Claims, bad: () => MeshError): void {
@@ -147,9 +159,14 @@ export class Verifier {
     const answer = await this.client.send("GET", path, this.tag ? { headers: { "If-None-Match": this.tag } } : {});
     if (answer.status === 304) return;
     if (!answer.ok) throw await MeshError.from(answer, `GET ${path}`);
-    const revoked = (await answer.json()) as { sessions?: string[]; lost?: Record<string, Record<string, string>> };
+    const revoked = (await answer.json()) as {
+      sessions?: string[];
+      lost?: Record<string, Record<string, string>>;
+      apps?: Record<string, Record<string, string[]>>;
+    };
     this.sessions = new Set(revoked.sessions ?? []);
     this.lost = revoked.lost ?? {};
+    this.apps = revoked.apps ?? {};
     this.tag = answer.headers.get("ETag") ?? undefined;
   }
 }

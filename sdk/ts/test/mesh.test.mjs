@@ -110,6 +110,14 @@ test("a service answers behind the gateway, and knows its callers", async () => 
   ann.forget();
   const manager = await ann.token();
   assert.deepEqual((await ask("GET", "/ts-hello-svc/pet", manager)).json, { by: user.id });
+  let lost = manager; // so many roles of one owner that a mark takes their place
+  for (let i = 0; i < 9; i++) {
+    const ids = Array.from({ length: 7 }, (_, j) => `ts-lost-${i}-${j}`);
+    await svc.call("PUT", "/user-svc/enrolls", { enrolls: ids.map((id) => ({ id, role: `ts-hello-svc:${id}`.padEnd(128, "x"), userId: user.id })) });
+    lost = (await ask("POST", "/user-svc/refresh-token", lost)).json.token.token;
+    await svc.call("DELETE", "/user-svc/enrolls", { ids });
+  }
+  await eventually("all roles of an owner are lost", async () => (await ask("GET", "/ts-hello-svc/pet", lost)).status === 403);
   await ann.client.call("DELETE /user-svc/tokens", { body: { allTokens: true } });
   await eventually("the revoked token is refused", async () => (await ask("GET", "/ts-hello-svc/pet", manager)).status === 401);
 

@@ -49,13 +49,20 @@ func (s *suite) enrolls() {
 }
 
 func (s *suite) lostRoles() {
+	lost := func(user, app, role string, at time.Time) service.LostRole {
+		return service.LostRole{UserID: user, AppID: app, Role: role, At: at}
+	}
+	back := lost("1", "app", "b", start)
+	back.Back = true
 	s.do(func(tx service.Tx) error {
-		return errors.Join(tx.LoseRole(s.ctx, "1", "a", start), tx.LoseRole(s.ctx, "1", "a", start.Add(time.Second)),
-			tx.LoseRole(s.ctx, "1", "b", start), tx.LoseRole(s.ctx, "2", "a", start), tx.RegainRole(s.ctx, "1", "b"))
+		return errors.Join(tx.LoseRole(s.ctx, lost("1", "app", "a", start)), tx.LoseRole(s.ctx, lost("1", "app", "a", start.Add(time.Second))),
+			tx.LoseRole(s.ctx, lost("1", "other", "a", start)), tx.LoseRole(s.ctx, lost("1", "app", "b", start)), tx.LoseRole(s.ctx, back),
+			tx.LoseRole(s.ctx, lost("2", service.AnyApp, "a", start)), tx.LoseRole(s.ctx, lost("2", "app", "c", start)), tx.DropLost(s.ctx, lost("2", "app", "c", start)))
 	})
-	get := ok[map[string]map[string]time.Time](s)
-	equal(s, "of one", get(s.store.RolesLost(s.ctx, "1")), map[string]map[string]time.Time{"1": {"a": start.Add(time.Second)}})
-	equal(s, "of all", len(get(s.store.RolesLost(s.ctx, ""))), 2)
+	get := ok[[]service.LostRole](s)
+	mine := []service.LostRole{lost("1", "app", "a", start.Add(time.Second)), lost("1", "other", "a", start), back}
+	equal(s, "of one", get(s.store.RolesLost(s.ctx, "1")), mine)
+	equal(s, "of all", get(s.store.RolesLost(s.ctx, "")), append(mine, lost("2", service.AnyApp, "a", start)))
 }
 
 func (s *suite) permits() {

@@ -50,6 +50,16 @@ func (s *suite) tokens() {
 	s.missing("unknown", err)
 	s.do(func(tx service.Tx) error { return tx.RotateToken(s.ctx, "1", "2", start.Add(time.Second)) })
 	t.Successor, t.RotatedAt = "2", start.Add(time.Second)
+	newer, ended := token("3"), token("4")
+	newer.IssuedAt, ended.IssuedAt, ended.SessionID = start.Add(time.Hour), start.Add(24*time.Hour), "2"
+	elsewhere := session("2", "phone", start)
+	s.do(func(tx service.Tx) error {
+		err := errors.Join(tx.InsertToken(s.ctx, newer), tx.InsertSession(s.ctx, elsewhere), tx.InsertToken(s.ctx, ended))
+		elsewhere.RevokedAt = start
+		return errors.Join(err, tx.UpdateSession(s.ctx, elsewhere))
+	})
+	equal(s, "the newest, by app", ok[map[string]time.Time](s)(s.store.Issued(s.ctx, "usr_1")), map[string]time.Time{"app": newer.IssuedAt})
+	equal(s, "none", len(ok[map[string]time.Time](s)(s.store.Issued(s.ctx, "usr_2"))), 0)
 	equal(s, "rotated", ok[service.Token](s)(s.store.Token(s.ctx, "1")), t)
 }
 
@@ -115,7 +125,7 @@ func (s *suite) expiry() {
 			tx.InsertToken(s.ctx, token("1")), tx.InsertToken(s.ctx, rotated), tx.InsertToken(s.ctx, of2), tx.RotateToken(s.ctx, "2", "1", start),
 			tx.InsertCode(s.ctx, service.Code{ID: "1", ContactID: "c", Salt: []byte{0}, Hash: []byte{0}, ExpiresAt: start}),
 			tx.InsertAttempt(s.ctx, service.Attempt{Kind: "login", Subject: "a", IP: "i", At: start}),
-			tx.LoseRole(s.ctx, "usr_1", "r", start))
+			tx.LoseRole(s.ctx, service.LostRole{UserID: "usr_1", AppID: "app", Role: "r", At: start}))
 	})
 	count := func() (n int) {
 		for _, id := range []string{"1", "2", "3"} {
@@ -133,7 +143,7 @@ func (s *suite) expiry() {
 		if err != nil {
 			s.Fatal(err)
 		}
-		return n + a + len(ok[map[string]map[string]time.Time](s)(s.store.RolesLost(s.ctx, "")))
+		return n + a + len(ok[[]service.LostRole](s)(s.store.RolesLost(s.ctx, "")))
 	}
 	at := func(t time.Time) service.Expiry {
 		return service.Expiry{Rotated: t, Sessions: t, Codes: t, Attempts: t, Lost: t}
