@@ -26,6 +26,7 @@ func run(t *testing.T, env []string, argv ...string) []byte {
 
 // TestGeneratedClientOfJavaScript makes every call of the npm package @1backend/client that the contract has.
 func TestGeneratedClientOfJavaScript(t *testing.T) {
+	t.Parallel()
 	if _, err := exec.LookPath("npm"); err != nil {
 		if os.Getenv("CI") != "" {
 			t.Fatal("there is no npm: .ci/run installs it")

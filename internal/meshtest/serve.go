@@ -9,6 +9,8 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"micromesh/pkg/discovery"
+	"micromesh/pkg/kv"
 	"micromesh/pkg/rpc/server"
 )
 
@@ -29,11 +31,18 @@ func (m *Mesh) ServeAs(t testing.TB, slug string, file protoreflect.FileDescript
 		t.Fatal(err)
 	}
 	var creds credentials.TransportCredentials
+	nodes := h.Registry
 	if m.identity != nil {
-		creds = m.identity(slug).Server()
+		own := m.identity(slug)
+		signing, err := discovery.New(h.JS, discovery.Config{Bucket: kv.Nodes}, discovery.WithSeal(h.Seal()), discovery.WithVoucher(own))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = signing.Close() })
+		creds, nodes = own.Server(), signing
 	}
 	srv, err := server.New(server.Config{
-		Name: slug, ID: rand.Text()[:12], Listener: ln, Registry: h.Registry, Verifier: h.Verifier, Permits: h.Auth, Logger: Logger(t),
+		Name: slug, ID: rand.Text()[:12], Listener: ln, Registry: nodes, Verifier: h.Verifier, Permits: h.Auth, Logger: Logger(t),
 		Metrics: h.Metrics, Files: []protoreflect.FileDescriptor{file}, JetStream: h.JS, Credentials: creds, Metadata: metadata,
 	})
 	if err != nil {
