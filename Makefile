@@ -35,9 +35,10 @@ test-processes: ## Run the tests of the whole mesh once more, with two processes
 	MESHTEST=processes MESHTEST_REPLICAS=2 go test -race -timeout 20m ./internal/meshtest ./sdk/go ./examples/...
 
 .PHONY: chaos
-chaos: ## Break a mesh of real processes, for as long and as often as docs/reliability.md says; takes a good half hour
+chaos: ## Break a mesh of real processes, for as long and as often as docs/reliability.md says, and run programs of others for an hour; takes an hour and a half
 	go test -race -tags chaos -count 1 -timeout 60m ./internal/chaos
 	go test -tags chaos -count 1 -timeout 20m -run 'TestTenThousandInstances|TestGatewayHasLittleMemory' ./internal/chaos # which the race detector is too slow and too large for
+	go test -tags chaos -count 1 -timeout 90m -run 'ForAnHour$$' ./internal/existing
 
 .PHONY: chaos-hour
 chaos-hour: ## What takes an hour: an analytics service that is away for as long

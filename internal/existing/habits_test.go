@@ -9,13 +9,16 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"micromesh/internal/mesh"
 	"micromesh/internal/meshtest"
+	"micromesh/pkg/porttest"
 )
 
 // tokenLife is short, so that programs use expired tokens all the time.
@@ -28,8 +31,8 @@ type program struct {
 	http http.Client
 }
 
-func newProgram(t *testing.T, m *meshtest.Mesh) *program {
-	p := &program{t: t, url: m.URL, http: http.Client{Transport: &http.Transport{}}}
+func newProgram(t *testing.T, url string) *program {
+	p := &program{t: t, url: url, http: http.Client{Transport: &http.Transport{}}}
 	t.Cleanup(p.http.CloseIdleConnections)
 	return p
 }
@@ -78,6 +81,10 @@ func (p *program) login(ctx context.Context, slug string) string {
 	return text
 }
 
+func (p *program) register(ctx context.Context, slug string) {
+	p.call(ctx, "POST", "/user-svc/register", "", map[string]any{"appHost": "unnamed", "slug": slug, "password": "password-of-" + slug}, 200)
+}
+
 func (p *program) refresh(ctx context.Context, token string) string {
 	out := p.call(ctx, "POST", "/user-svc/refresh-token", token, struct{}{}, 200)
 	next, _ := out["token"].(map[string]any)
@@ -103,11 +110,11 @@ func again(ctx context.Context, every time.Duration, f func()) {
 }
 
 // sharing are processes that have one old token, which each refreshes in its own way. Some throw the new one away.
-func sharing(ctx context.Context, t *testing.T, m *meshtest.Mesh, wg *sync.WaitGroup) {
-	m.Register(t, "shared-svc")
-	old := newProgram(t, m).login(ctx, "shared-svc")
+func sharing(ctx context.Context, t *testing.T, url string, wg *sync.WaitGroup) {
+	newProgram(t, url).register(ctx, "shared-svc")
+	old := newProgram(t, url).login(ctx, "shared-svc")
 	for i := range 4 {
-		p := newProgram(t, m)
+		p := newProgram(t, url)
 		token := old
 		wg.Go(func() {
 			again(ctx, 2*time.Second, func() {
@@ -125,10 +132,10 @@ func sharing(ctx context.Context, t *testing.T, m *meshtest.Mesh, wg *sync.WaitG
 }
 
 // replicas are processes of one account on one device, each with the token of its own sign-in.
-func replicas(ctx context.Context, t *testing.T, m *meshtest.Mesh, wg *sync.WaitGroup) {
-	m.Register(t, "replicated-svc")
+func replicas(ctx context.Context, t *testing.T, url string, wg *sync.WaitGroup) {
+	newProgram(t, url).register(ctx, "replicated-svc")
 	for range 4 {
-		p := newProgram(t, m)
+		p := newProgram(t, url)
 		token := p.login(ctx, "replicated-svc")
 		wg.Go(func() {
 			again(ctx, 3*time.Second, func() { p.call(ctx, "POST", "/user-svc/self/has/replicated-svc:a:b", token, struct{}{}, 200) })
@@ -137,11 +144,11 @@ func replicas(ctx context.Context, t *testing.T, m *meshtest.Mesh, wg *sync.Wait
 }
 
 // together are twelve processes that start at the same moment, again and again: each signs in and registers an instance.
-func together(ctx context.Context, t *testing.T, m *meshtest.Mesh, wg *sync.WaitGroup) {
+func together(ctx context.Context, t *testing.T, url string, wg *sync.WaitGroup) {
 	programs := make([]*program, 12)
 	for i := range programs {
-		programs[i] = newProgram(t, m)
-		m.Register(t, fmt.Sprintf("starting-%d", i))
+		programs[i] = newProgram(t, url)
+		newProgram(t, url).register(ctx, fmt.Sprintf("starting-%d", i))
 	}
 	wg.Go(func() {
 		again(ctx, 15*time.Second, func() {
@@ -160,9 +167,9 @@ func together(ctx context.Context, t *testing.T, m *meshtest.Mesh, wg *sync.Wait
 }
 
 // away is a service that registers once, and is away for a while now and then. Requests reach it whenever it is there.
-func away(ctx context.Context, t *testing.T, m *meshtest.Mesh, wg *sync.WaitGroup, absence time.Duration) {
-	m.Register(t, "once-svc")
-	p := newProgram(t, m)
+func away(ctx context.Context, t *testing.T, url string, wg *sync.WaitGroup, absence time.Duration) {
+	newProgram(t, url).register(ctx, "once-svc")
+	p := newProgram(t, url)
 	serve := func(at string) (*http.Server, string) {
 		ln, err := net.Listen("tcp", at)
 		if err != nil {
@@ -180,7 +187,7 @@ func away(ctx context.Context, t *testing.T, m *meshtest.Mesh, wg *sync.WaitGrou
 	srv, at := serve("127.0.0.1:0")
 	p.call(ctx, "PUT", "/registry-svc/instance", p.login(ctx, "once-svc"), map[string]any{"url": "http://" + at}, 201)
 	status := func() int {
-		req, err := http.NewRequestWithContext(ctx, "GET", m.URL+"/once-svc/hello", nil)
+		req, err := http.NewRequestWithContext(ctx, "GET", url+"/once-svc/hello", nil)
 		if err != nil {
 			return 0
 		}
@@ -221,18 +228,44 @@ func away(ctx context.Context, t *testing.T, m *meshtest.Mesh, wg *sync.WaitGrou
 	})
 }
 
+// start runs `micro up` as users do: the binary without the race detector, in which a sign-in takes many times as long. It returns the URL.
+func start(t *testing.T) string {
+	dir := t.TempDir()
+	binary := filepath.Join(dir, "micro")
+	run(t, nil, "go", "build", "-o", binary, "micromesh/cmd/micro")
+	at := porttest.Free(t)
+	up := exec.CommandContext(context.WithoutCancel(t.Context()), binary, "up", "--data", filepath.Join(dir, "data"), "--listen", at, "--nats", "off")
+	up.Env = append(os.Environ(), "MICRO_TOKEN_EXPIRATION="+tokenLife.String(), "MICRO_TOKEN_AUTO_REFRESH=true", "MICRO_ADMIN_PASSWORD="+meshtest.AdminPassword)
+	up.Stderr = t.Output()
+	if err := up.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = up.Process.Signal(os.Interrupt)
+		_ = up.Wait()
+	})
+	url := "http://" + at
+	meshtest.Eventually(t, "the mesh is ready", func() bool {
+		rsp, err := http.Get(url + "/readyz")
+		if err != nil {
+			return false
+		}
+		_ = rsp.Body.Close()
+		return rsp.StatusCode == http.StatusOK
+	})
+	return url
+}
+
 // behave runs all of these programs beside each other for a while, without one refusal.
 func behave(t *testing.T, d, absence time.Duration) {
-	m := meshtest.Start(t, func(c *mesh.Config) {
-		c.User.TokenExpiration, c.User.TokenAutoRefresh, c.User.AppsOnDemand = tokenLife, true, true
-	})
+	url := start(t)
 	ctx, cancel := context.WithTimeout(t.Context(), d)
 	defer cancel()
 	var wg sync.WaitGroup
-	sharing(ctx, t, m, &wg)
-	replicas(ctx, t, m, &wg)
-	together(ctx, t, m, &wg)
-	away(ctx, t, m, &wg, absence)
+	sharing(ctx, t, url, &wg)
+	replicas(ctx, t, url, &wg)
+	together(ctx, t, url, &wg)
+	away(ctx, t, url, &wg, absence)
 	wg.Wait()
 }
 
