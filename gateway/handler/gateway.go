@@ -258,8 +258,11 @@ func (g *Gateway) fail(x *http1.Exchange, err error) {
 	if e.Kind == errs.Unauthenticated {
 		h.Set("WWW-Authenticate", challenge(e))
 	}
-	if e.RetryAfter > 0 {
+	switch {
+	case e.RetryAfter > 0:
 		h.Set("Retry-After", retryAfter(e.RetryAfter))
+	case e.Status() == http.StatusServiceUnavailable: // a client may try again (RFC 9110, 15.6.4)
+		h.Set("Retry-After", "1")
 	}
 	if level := severity(e); level > slog.LevelInfo {
 		ctx := telemetry.Extract(x.Context(), traceparent(x))

@@ -1,7 +1,9 @@
 package handler
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"time"
@@ -17,8 +19,23 @@ import (
 	"micromesh/pkg/telemetry"
 )
 
-// subtypes are the encodings that programs in plain go-micro may call in, by their content type.
-var subtypes = map[string]string{jsonType: "json", "application/protobuf": "proto"}
+// subtypes are the encodings that programs in plain go-micro may call in, by their content type. A program with a gRPC server may pass on the
+// content type of the call that it serves, in place of that of its own message.
+var subtypes = map[string]string{
+	jsonType: "json", "application/protobuf": "proto", "application/grpc": "any", "application/grpc+json": "any", "application/grpc+proto": "any",
+}
+
+// encodingOf returns the encoding of a message, or nothing if services don't have it.
+func encodingOf(contentType string, body []byte) string {
+	subtype := subtypes[contentType]
+	if subtype != "any" {
+		return subtype
+	}
+	if b := bytes.TrimSpace(body); len(b) > 0 && b[0] == '{' && json.Valid(b) {
+		return "json"
+	}
+	return "proto"
+}
 
 // Guests answers calls that programs in plain go-micro make with go-micro's own client: POST / with the service and the method in headers,
 // and a message in JSON or protobuf. They reach what callers of the HTTP API reach, the methods that have a binding, and meet the same
@@ -52,8 +69,11 @@ func (h *Guests) ServeHTTP1(x *http1.Exchange) {
 	}
 	x.Header().Set("Cache-Control", "no-store")
 	contentType := string(x.Get("content-type"))
-	if subtypes[contentType] == "" {
+	switch encodingOf(contentType, body) {
+	case "json", "":
 		contentType = jsonType
+	case "proto":
+		contentType = "application/protobuf"
 	}
 	x.Respond(http.StatusOK, contentType, answer) // by other statuses a client of go-micro takes the connection for broken
 	g.metrics.observe(routeRPC, status, time.Since(began))
@@ -65,7 +85,7 @@ var errUnencodable = errs.New(errs.Unsupported, "", "call with content type appl
 // call answers a call over HTTP.
 func (h *Guests) call(x *http1.Exchange, service, endpoint string, body []byte) ([]byte, error) {
 	c := guestCall{
-		service: service, endpoint: endpoint, subtype: subtypes[string(x.Get("content-type"))], body: body,
+		service: service, endpoint: endpoint, subtype: encodingOf(string(x.Get("content-type")), body), body: body,
 		token: auth.Bearer(string(x.Get("authorization"))), trace: traceparent(x),
 	}
 	if c.subtype == "" {

@@ -78,6 +78,11 @@ func TestGuestsWrongCallsAreRefused(t *testing.T) {
 	if rsp, body, e := call(t, http.MethodPost, url+"/", "{}"); rsp.StatusCode != 200 || body != "{}" || e != nil || rsp.Header.Get("Content-Type") != "application/json" {
 		t.Fatalf("a right one: %s %q %v", rsp.Status, body, e)
 	}
+	for _, grpc := range []string{"application/grpc", "application/grpc+json"} { // which a program with a gRPC server passes on
+		if rsp, body, e := call(t, http.MethodPost, url+"/", "{}", "Content-Type: "+grpc); rsp.StatusCode != 200 || body != "{}" || e != nil || rsp.Header.Get("Content-Type") != "application/json" {
+			t.Errorf("%s: %s %q %v", grpc, rsp.Status, body, e)
+		}
+	}
 	for _, row := range []struct {
 		name, method, path, body string
 		header                   string

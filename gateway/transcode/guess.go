@@ -46,7 +46,8 @@ type sample struct {
 }
 
 var (
-	wrongType   = regexp.MustCompile(`^json: cannot unmarshal (\w+)(?: [^ ]+)? into Go struct field ([^ ]+) of type ([^ ]+)$`)
+	wrongType   = regexp.MustCompile(`^json: cannot unmarshal (\w+)(?: [^ ]+)? into Go struct field ([^ ]+) of type (.+)$`)
+	wrongRoot   = regexp.MustCompile(`^json: cannot unmarshal (\w+) into Go value of type (.+)$`)
 	wrongString = regexp.MustCompile(`^json: invalid use of ,string struct tag, trying to unmarshal .* into ([^ ]+)$`)
 	wrongField  = regexp.MustCompile(`\(line \d+:\d+\): unknown field "([^"]+)"`)
 	wrongValue  = regexp.MustCompile(`\(line \d+:\d+\): invalid value for ([^ ]+) field ([^ ]+): (.*)`)
@@ -64,6 +65,9 @@ func (n *Binding) Correct(text string) (again bool, mistake error) {
 	decoder := strings.ReplaceAll(fromGRPC.ReplaceAllString(text, ""), "\u00a0", " ")
 	if m := wrongType.FindStringSubmatch(decoder); m != nil {
 		return n.mistyped(m[1], m[2], m[3], sure)
+	}
+	if m := wrongRoot.FindStringSubmatch(decoder); m != nil && sure {
+		return false, errs.Invalidf("the body must be %s, not %s", goType(m[2]), article(m[1]))
 	}
 	if m := wrongString.FindStringSubmatch(decoder); m != nil {
 		if n.quoteNext() {
@@ -245,6 +249,9 @@ func goType(name string) string {
 	case strings.HasPrefix(name, "[]"):
 		return "a list"
 	case strings.HasPrefix(name, "map["):
+		return "an object"
+	}
+	if strings.HasPrefix(name, "struct {") {
 		return "an object"
 	}
 	return "a value of type " + name[strings.LastIndexByte(name, '.')+1:]

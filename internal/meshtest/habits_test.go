@@ -285,3 +285,24 @@ func TestAnAdminEndsEverySession(t *testing.T) {
 	}
 	m.Admin(t)
 }
+
+// TestSelfShowsTheActiveOrganization reads the account with the token from before it has made an organization.
+func TestSelfShowsTheActiveOrganization(t *testing.T) {
+	m := meshtest.Start(t)
+	joe := m.Register(t, "joe")
+	for _, slug := range []string{"first", "second"} {
+		id := m.Do(t, "PUT", "/user-svc/organization", joe, obj{"slug": slug, "name": slug, "assignCaller": true}).Must(t, 200).Text("organization", "id")
+		if got := m.Do(t, "POST", "/user-svc/self", joe, nil).Must(t, 200).Text("activeOrganizationId"); got != id {
+			t.Errorf("after %s the active organization is %q, not %q", slug, got, id)
+		}
+	}
+	if a := m.Do(t, "POST", "/user-svc/enrolls", m.Admin(t), obj{"role": "nocolon"}).Must(t, 200); strings.Contains(string(a.Body), "role") {
+		t.Errorf("a role that nobody can have lists %s", a.Body)
+	}
+	m.Do(t, "PUT", "/user-svc/self", joe, obj{"name": strings.Repeat("é", 256)}).Must(t, 200)
+	m.Do(t, "PUT", "/user-svc/self", joe, obj{"name": strings.Repeat("é", 257)}).Must(t, 400)
+	a := m.Do(t, "PUT", "/user-svc/self", joe, obj{"name": 1}).Must(t, 400)
+	if all, ok := a.Field("details").([]any); !ok || len(all) != 1 || all[0].(obj)["field"] != "name" {
+		t.Errorf("a value of another type: %s", a.Body)
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Bounds in bytes. A token carries roles and ids, and must stay below the 8 KiB that every verifier accepts.
@@ -92,11 +93,11 @@ func Platform(s string) error {
 	return nil
 }
 
-// Text checks a line that people read: at most 256 bytes, without control characters and without characters that make a text look like
+// Text checks a line that people read: at most 256 characters, without control characters and without characters that make a text look like
 // another one.
 func Text(s string) error {
-	if len(s) > MaxText {
-		return fmt.Errorf("has %d bytes; at most %d are allowed", len(s), MaxText)
+	if n := utf8.RuneCountInString(s); n > MaxText {
+		return fmt.Errorf("has %d characters; at most %d are allowed", n, MaxText)
 	}
 	if strings.ContainsFunc(s, isHidden) {
 		return errors.New("must not have control characters, or characters that hide or turn text")

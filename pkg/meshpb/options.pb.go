@@ -84,7 +84,7 @@ type Format int32
 const (
 	// Any text without the NUL character.
 	Format_FORMAT_UNSPECIFIED Format = 0
-	// A line that people read: at most 256 bytes, without control characters and without characters that hide or turn text.
+	// A line that people read: at most 256 characters, without control characters and without characters that hide or turn text.
 	Format_FORMAT_TEXT Format = 1
 	// Content that the mesh keeps as it is: any text without the NUL character.
 	Format_FORMAT_CONTENT Format = 2

@@ -63,8 +63,8 @@ var _ = source.Register("mesh/v1/options.proto", ""+
 	"2\n"+
 	"\x04\x05\x01\x02\x00\x12\x03D\x02\x19\x1a% Any text without the NUL character.\n"+
 	"\n"+
-	"\x84\x01\n"+
-	"\x04\x05\x01\x02\x01\x12\x03F\x02\x12\x1aw A line that people read: at most 256 bytes, without control characters and without characters that hide or turn text.\n"+
+	"\x89\x01\n"+
+	"\x04\x05\x01\x02\x01\x12\x03F\x02\x12\x1a| A line that people read: at most 256 characters, without control characters and without characters that hide or turn text.\n"+
 	"\n"+
 	"X\n"+
 	"\x04\x05\x01\x02\x02\x12\x03H\x02\x15\x1aK Content that the mesh keeps as it is: any text without the NUL character.\n"+

@@ -11,7 +11,7 @@ func stamp(t time.Time) string {
 	if t.IsZero() {
 		return ""
 	}
-	return t.UTC().Format(time.RFC3339Nano)
+	return t.UTC().Format("2006-01-02T15:04:05.000000Z") // as many digits in each
 }
 
 func toInstance(in *service.Instance) *registrypb.Instance {

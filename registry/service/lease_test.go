@@ -289,3 +289,27 @@ func TestRegistrationIsRefusedWhereItCannotBeStored(t *testing.T) {
 		}
 	})
 }
+
+// TestAnInstanceThatRegistersAgainGetsRequests has a program come back, and say so before the next check.
+func TestAnInstanceThatRegistersAgainGetsRequests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		for name, register := range map[string]func(){"once": func() { f.register(address(1)) }, "beats": func() { f.beat(address(2)) }} {
+			url := map[string]string{"once": address(1), "beats": address(2)}[name]
+			register()
+			f.world.set(url, routing.Unreachable)
+			time.Sleep(3 * interval) // one failed check is not enough
+			synctest.Wait()
+			if got := f.status(url); got != routing.Unreachable {
+				t.Fatalf("%s: it is %q before", name, got)
+			}
+			f.world.set(url, routing.Healthy)
+			register()
+			time.Sleep(50 * time.Millisecond)
+			synctest.Wait()
+			if got := f.status(url); got == routing.Unreachable || got == "" {
+				t.Errorf("%s: it is %q after it has registered again", name, got)
+			}
+		}
+	})
+}

@@ -48,6 +48,9 @@ func (s *Service) Register(ctx context.Context, by Caller, r Registration) (*Res
 	}
 	// Without the lock first: nearly all registrations are heartbeats.
 	if m := s.beats(in, r.Generation); m != nil {
+		if m.current.Load().Status == routing.Unreachable {
+			s.soon(m, 0) // its program says that it is there again: it needn't wait for its next check
+		}
 		return s.answer(m, false), nil
 	}
 	evidence := s.ask(ctx, in)

@@ -5025,7 +5025,7 @@ const file_user_v1_user_proto_rawDesc = "" +
 	"\n" +
 	"contact_id\x18\x01 \x01(\tB\x06\xda\xc1\x18\x02(\n" +
 	"R\tcontactId\x12\x1a\n" +
-	"\x04role\x18\x02 \x01(\tB\x06\xda\xc1\x18\x02(\x05R\x04role\x12\x1f\n" +
+	"\x04role\x18\x02 \x01(\tB\x06\xda\xc1\x18\x02(\aR\x04role\x12\x1f\n" +
 	"\auser_id\x18\x03 \x01(\tB\x06\xda\xc1\x18\x02(\aR\x06userId\"@\n" +
 	"\x13ListEnrollsResponse\x12)\n" +
 	"\aenrolls\x18\x01 \x03(\v2\x0f.user.v1.EnrollR\aenrolls\"\xc5\x01\n" +
@@ -5098,7 +5098,7 @@ const file_user_v1_user_proto_rawDesc = "" +
 	"\x15DeletePermitsResponse\"X\n" +
 	"\x12ListPermitsRequest\x12&\n" +
 	"\n" +
-	"permission\x18\x01 \x01(\tB\x06\xda\xc1\x18\x02(\x06R\n" +
+	"permission\x18\x01 \x01(\tB\x06\xda\xc1\x18\x02(\aR\n" +
 	"permission\x12\x1a\n" +
 	"\x04slug\x18\x02 \x01(\tB\x06\xda\xc1\x18\x02(\x04R\x04slug\"@\n" +
 	"\x13ListPermitsResponse\x12)\n" +

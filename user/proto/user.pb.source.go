@@ -199,7 +199,7 @@ var _ = source.Register("user/v1/user.proto", ""+
 	"\x04\x04\x0e\x02\x00\x12\x04\xb6\x02\x02E\x1a  Enrolls of this contact alone.\n"+
 	"\n"+
 	"W\n"+
-	"\x04\x04\x0e\x02\x01\x12\x04\xb8\x02\x029\x1aI Enrolls of this role alone; empty lists all roles that the caller owns.\n"+
+	"\x04\x04\x0e\x02\x01\x12\x04\xb8\x02\x027\x1aI Enrolls of this role alone; empty lists all roles that the caller owns.\n"+
 	"\n"+
 	".\n"+
 	"\x04\x04\x0e\x02\x02\x12\x04\xba\x02\x02:\x1a  Enrolls of this account alone.\n"+
@@ -356,7 +356,7 @@ var _ = source.Register("user/v1/user.proto", ""+
 	"\f\n"+
 	"\x02\x04$\x12\x06\xb6\x03\x00\xbb\x03\x01\n"+
 	"1\n"+
-	"\x04\x04$\x02\x00\x12\x04\xb8\x03\x02E\x1a# Permits of this permission alone.\n"+
+	"\x04\x04$\x02\x00\x12\x04\xb8\x03\x02=\x1a# Permits of this permission alone.\n"+
 	"\n"+
 	",\n"+
 	"\x04\x04$\x02\x01\x12\x04\xba\x03\x029\x1a\x1e Permits for this slug alone.\n"+

@@ -2,6 +2,8 @@ package service
 
 import (
 	"context"
+	"errors"
+	"slices"
 )
 
 // Self is what an account is told about itself.
@@ -25,6 +27,14 @@ func (s *Service) ReadSelf(ctx context.Context, c Caller, countTokens bool) (Sel
 		return Self{}, err
 	}
 	if me.Organizations, err = s.store.Organizations(ctx, OrganizationQuery{AppID: c.AppID, MemberID: a.ID, Limit: maxPage}); err != nil {
+		return Self{}, err
+	}
+	// The token may be from before an organization became active.
+	newest, err := s.store.NewestToken(ctx, c.SessionID)
+	switch {
+	case err == nil && slices.ContainsFunc(me.Organizations, func(o Organization) bool { return o.ID == newest.ActiveOrg }):
+		me.ActiveOrg = newest.ActiveOrg
+	case err != nil && !errors.Is(err, ErrNotFound):
 		return Self{}, err
 	}
 	if countTokens {

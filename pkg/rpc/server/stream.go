@@ -2,6 +2,7 @@ package server
 
 import (
 	"encoding/json"
+	"regexp"
 	"strings"
 
 	"go-micro.dev/v5/codec/bytes"
@@ -68,7 +69,7 @@ func (s *stream) decode(data []byte, v any) error {
 			return nil
 		}
 		if err := jsonIn.Unmarshal(data, m); err != nil {
-			return errs.New(errs.Invalid, "INVALID_JSON", "%s", reason(err)).Because(err)
+			return invalidJSON(err)
 		}
 	default:
 		if err := proto.Unmarshal(data, m); err != nil {
@@ -87,6 +88,18 @@ func (s *stream) encode(v any) ([]byte, error) {
 		return jsonOut.Marshal(m)
 	}
 	return proto.Marshal(m)
+}
+
+var wrongValue = regexp.MustCompile(`invalid value for (\S+) field (\S+): (.*)`)
+
+// invalidJSON returns the caller's mistake that protojson has found, with the field if that is named.
+func invalidJSON(err error) error {
+	msg := reason(err)
+	e := errs.New(errs.Invalid, "INVALID_JSON", "%s", msg).Because(err)
+	if m := wrongValue.FindStringSubmatch(msg); m != nil {
+		return e.With(errs.Detail{Field: m[2], Rule: "type", Message: "must be of type " + m[1] + ", not " + m[3]})
+	}
+	return e
 }
 
 // reason makes protojson's error fit for the caller: it tells the line, the field and what was wrong already, behind
