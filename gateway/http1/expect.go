@@ -5,11 +5,11 @@ import (
 	"time"
 )
 
-// continueWait is how long an upstream may take to say whether it wants a body. Servers that know nothing of it say nothing
+// continueWait bounds the wait for an upstream that is asked whether it wants a body. Servers that ignore Expect stay silent
 // (RFC 9110, section 10.1.1).
 const continueWait = time.Second
 
-// opinion is what an upstream says of a body that it was asked about.
+// opinion is the answer of an upstream to Expect: 100-continue.
 type opinion int
 
 const (

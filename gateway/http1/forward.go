@@ -87,7 +87,7 @@ func inherit(d *time.Duration, configured time.Duration) {
 	}
 }
 
-// prepare reads as much of the request's body as is to be sent with its head: all of a small one, unless the client waits to be asked for it.
+// prepare reads as much of the request's body as is to be sent with its head: all of a small one, unless the client waits for 100 (Continue).
 func (f *forwarding) prepare() error {
 	x := f.x
 	length := x.req.Length

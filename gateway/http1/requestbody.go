@@ -84,7 +84,7 @@ func (x *Exchange) openBody() error {
 	return nil
 }
 
-// waits reports whether the client waits for 100 (Continue): it asks for it, and hasn't sent a part of the body.
+// waits reports whether the client waits for 100 (Continue): it sent Expect, and no part of the body.
 func (x *Exchange) waits() bool { return x.expects && len(x.c.in.buffered()) == 0 }
 
 // readAhead reads the body into pre, until it ends or pre has at least limit bytes.
