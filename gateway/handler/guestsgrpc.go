@@ -92,7 +92,7 @@ func (h *Guests) serveGRPC(_ any, stream grpc.ServerStream) error {
 	answer, err := h.answerGRPC(stream, &c)
 	code := http.StatusOK
 	if err != nil {
-		code = errs.From(err).Kind.Status()
+		code = errs.From(err).Status()
 		err = h.status(c.service, id, err)
 	} else {
 		err = stream.SendMsg(&answer)
@@ -118,7 +118,7 @@ func (h *Guests) answerGRPC(stream grpc.ServerStream, c *guestCall) ([]byte, err
 func (h *Guests) status(service, id string, err error) error {
 	e := errs.From(err)
 	h.log(context.Background(), service, id, e, err)
-	code := e.Kind.Status()
+	code := e.Status()
 	m := merrors.Error{Id: service, Code: int32(code), Detail: e.Message, Status: http.StatusText(code)} //nolint:gosec // three digits
 	return status.Error(codeOf(code), m.Error())
 }

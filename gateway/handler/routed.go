@@ -161,9 +161,10 @@ func rewrite(x *http1.Exchange, w *routes.Rewrite) {
 	if w == nil {
 		return
 	}
-	x.Rewrite(w.Path(string(x.Path())))
-	if w.Prefix != "" {
-		x.UpstreamHeader().Add("X-Forwarded-Prefix", w.Prefix)
+	sent := string(x.Path())
+	x.Rewrite(w.Path(sent))
+	if prefix := w.Prefix(sent); prefix != "" {
+		x.UpstreamHeader().Add("X-Forwarded-Prefix", prefix)
 	}
 }
 

@@ -12,8 +12,7 @@ import (
 // Rewrite makes the path that an upstream receives of the path that the client sent. Values of parameters are copied as they were sent, with
 // their percent-encoding.
 type Rewrite struct {
-	Prefix string // that is removed; "" if the path is replaced
-
+	strip   int           // segments that are removed; 0 if the path is replaced
 	pattern paths.Pattern // of the path that was sent
 	to      paths.Pattern // of the path that is received
 }
@@ -37,6 +36,19 @@ func (w *Rewrite) Path(sent string) string {
 		b.WriteString(rest) // a slash at the end
 	}
 	return "/" + strings.TrimLeft(b.String(), "/") // two slashes would be read as an authority
+}
+
+// Prefix returns the first segments of the sent path, which are removed; "" if the path is replaced.
+func (w *Rewrite) Prefix(sent string) string {
+	rest := sent
+	for range w.strip {
+		if rest == "" {
+			break
+		}
+		value, _, _ := strings.Cut(rest[1:], "/")
+		rest = rest[1+len(value):]
+	}
+	return sent[:len(sent)-len(rest)]
 }
 
 // split returns the values of the parameters of a path, and what follows the segments of the pattern, with its slash.
@@ -70,7 +82,7 @@ func (p *parser) rewrite(f map[string]*yaml.Node, pattern paths.Pattern) *Rewrit
 			p.mistake(strip, "strip_prefix is %q; it must be the first segments of the path, such as %q", strip.Value, text(pattern[:min(1, len(pattern))]))
 			return nil
 		}
-		return &Rewrite{Prefix: strip.Value, pattern: pattern, to: pattern[len(prefix):]}
+		return &Rewrite{strip: len(prefix), pattern: pattern, to: pattern[len(prefix):]}
 	case to != nil:
 		target, ok := p.segments(to, "rewrite")
 		if !ok {

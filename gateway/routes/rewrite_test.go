@@ -49,6 +49,12 @@ slugs:
 			t.Errorf("%s is received as %s, not %s", sent, got, want)
 		}
 	}
+	for sent, want := range map[string]string{"/t/a%2Fb/x": "/t/a%2Fb", "/API/v1/x": "/API/v1", "/api/v1": "/api/v1", "/old/1/2": "", "/home": ""} {
+		d, err := table.Decide("GET", sent)
+		if err != nil || d.Route == nil || d.Route.Rewrite.Prefix(sent) != want {
+			t.Errorf("%s has the prefix %q removed, %v", sent, d.Route.Rewrite.Prefix(sent), err)
+		}
+	}
 	for sent, want := range map[string]string{"/widgets-svc/widgets/1": "/widgets/1", "/widgets-svc": "/", "/old-svc/x": "/api/x", "/old-svc": "/api"} {
 		slug, _, _ := strings.Cut(sent[1:], "/")
 		if got := table.Slug(slug).Path(sent); got != want {

@@ -297,7 +297,7 @@ func TestSelfShowsTheActiveOrganization(t *testing.T) {
 		}
 	}
 	if a := m.Do(t, "POST", "/user-svc/enrolls", m.Admin(t), obj{"role": "nocolon"}).Must(t, 200); strings.Contains(string(a.Body), "role") {
-		t.Errorf("a role that nobody can have lists %s", a.Body)
+		t.Errorf("a role without a colon lists %s", a.Body)
 	}
 	m.Do(t, "PUT", "/user-svc/self", joe, obj{"name": strings.Repeat("é", 256)}).Must(t, 200)
 	m.Do(t, "PUT", "/user-svc/self", joe, obj{"name": strings.Repeat("é", 257)}).Must(t, 400)

@@ -167,7 +167,7 @@ func notReady() *errs.Error { return errs.New(errs.Unavailable, "", "discovery i
 // Live tells whether the watch is connected and in sync right now.
 func (r *Registry) Live() bool { return r.live.Load() }
 
-// Lookup gives a service, or nil where no node of it is known. It costs a map lookup; the answer is shared.
+// Lookup returns a service, or nil where no node of it is known. It costs a map lookup; the answer is shared.
 func (r *Registry) Lookup(service string) *Service {
 	if hidden(service) {
 		return nil
